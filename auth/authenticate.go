@@ -1,0 +1,60 @@
+package auth
+
+import (
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Authenticator turns requests into identities, with the book's tokens and members and the cluster's root.
+type Authenticator struct {
+	Book *Book
+	Root *x509.Certificate
+}
+
+// Authenticate returns who sent the request. A token in the header Authorization decides alone, even when a certificate
+// is there too; without one the client certificate of the TLS connection does. Every error is an [ErrUnauthenticated]:
+// [ErrNoCredentials], [ErrMalformedToken], [ErrUnknownToken], [ErrExpired], [ErrRevoked] or [ErrForeignCertificate].
+func (a *Authenticator) Authenticate(r *http.Request) (Identity, error) {
+	if values := r.Header.Values("Authorization"); len(values) > 0 {
+		return a.byHeader(values)
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		return a.byCertificate(r.TLS.PeerCertificates[0])
+	}
+	return Identity{}, fmt.Errorf("%w; send \"Authorization: Bearer <token>\"", ErrNoCredentials)
+}
+
+func (a *Authenticator) byHeader(values []string) (Identity, error) {
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") {
+		return Identity{}, fmt.Errorf("%w: want one header \"Authorization: Bearer <token>\"", ErrMalformedToken)
+	}
+	return a.Book.VerifyToken(NewSecret(strings.TrimSpace(token)))
+}
+
+// byCertificate trusts a leaf the root signed for clients, alive, whose name and key are those of a present member. The
+// TLS handshake has proved that the caller holds the key. The signature is checked before the dates, so that a stranger
+// with an old certificate is called a stranger.
+func (a *Authenticator) byCertificate(leaf *x509.Certificate) (Identity, error) {
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: poolOf(a.Root), CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil || len(leaf.URIs) != 1 {
+		return Identity{}, fmt.Errorf("%w: %.80q; join this cluster first", ErrForeignCertificate, leaf.Subject.CommonName)
+	}
+	id, err := parseURI(leaf.URIs[0])
+	if err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", ErrForeignCertificate, err)
+	}
+	now := a.Book.now()
+	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return Identity{}, fmt.Errorf("%w: certificate of %s is good from %s to %s; if the clocks are right, join again",
+			ErrExpired, id, leaf.NotBefore.Format("2006-01-02"), leaf.NotAfter.Format("2006-01-02"))
+	}
+	if err := a.Book.checkMember(id, digest(leaf.RawSubjectPublicKeyInfo)); err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
