@@ -30,7 +30,7 @@ func (a Amount) Add(b Amount) Amount {
 	if a < 0 && b < 0 && s >= 0 {
 		return -Unlimited
 	}
-	return s
+	return max(s, -Unlimited)
 }
 
 // Sub returns a-b, saturating. Unlimited minus a finite amount is Unlimited; anything minus Unlimited is -Unlimited.

@@ -7,7 +7,9 @@ import (
 	"polder.dev/polder/core/resource"
 )
 
-// ID is the dense index of a role inside one [Tree]; parents come before children, siblings in path order.
+// ID is the dense index of a role inside one [Tree]; parents come before children, siblings in path order, and a role's
+// subtree is the run of ids that starts with its own. Windows never add or remove roles, so an id is good for every
+// tree of one plan.
 type ID int32
 
 // Root is the role above every named one: its guarantee is the capacity of the pool.
@@ -83,6 +85,17 @@ func (t *Tree) WorkRole(path string) (ID, bool) {
 	}
 	id, ok = t.byPath[path+"/"+Self]
 	return id, ok
+}
+
+// ReclaimBound returns T without its last term: the longest a role waits for guaranteed capacity it asks for while
+// others borrow it, not counting one decision round and the confirmation of the kills. It is reclaimDelay plus the
+// longest LendGrace from the role up to, not including, the root.
+func (t *Tree) ReclaimBound(id ID, reclaimDelay time.Duration) time.Duration {
+	var longest time.Duration
+	for ; id > Root; id = t.Roles[id].Parent {
+		longest = max(longest, t.Roles[id].LendGrace)
+	}
+	return reclaimDelay + longest
 }
 
 // Display removes a trailing "/.self": the path a user wrote.
