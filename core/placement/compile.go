@@ -1,0 +1,114 @@
+package placement
+
+import "polder.dev/polder/core/resource"
+
+// Compiled is a [Shape] made ready for one index. It follows the index: nodes, tasks and ports that come and go need no
+// compiling anew. Equal shapes share one.
+type Compiled struct {
+	shape Shape
+	key   string
+	refs  int
+
+	class       *class
+	needs       []need
+	ports       []*portWatch
+	totalPorts  int32 // fixed and dynamic
+	keepOff     []*group
+	spreads     []spread
+	soft        bool // some spread is not hard
+	preferences []preference
+
+	failedAt uint64 // version at which no node fitted, plus one
+}
+
+// need is a positive amount of one kind.
+type need struct {
+	kind   int
+	amount resource.Amount
+}
+
+type spread struct {
+	*tracker
+	maxSkew int32
+	hard    bool
+}
+
+type preference struct {
+	met    *class // satisfies the constraints and this preference
+	weight int64
+}
+
+// Compile makes a shape ready. Every Compile is paid back by one [Index.Release]. It fails as [Shape.Validate] does.
+func (ix *Index) Compile(s Shape) (*Compiled, error) {
+	key := s.key()
+	if c := ix.compiled[key]; c != nil {
+		c.refs++
+		return c, nil
+	}
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	ix.grow(0, len(s.Need))
+	c := &Compiled{shape: s.clone(), key: key, refs: 1, totalPorts: int32(len(s.HostPorts) + s.DynamicPorts)}
+	for i, a := range s.Need {
+		if a > 0 {
+			c.needs = append(c.needs, need{i, a})
+		}
+	}
+	if err := ix.link(c); err != nil {
+		return nil, err
+	}
+	ix.compiled[key] = c
+	return c, nil
+}
+
+// link takes what c shares with other shapes.
+func (ix *Index) link(c *Compiled) (err error) {
+	s := &c.shape
+	if c.class, err = ix.class(s.Constraints); err != nil {
+		return err
+	}
+	for _, p := range s.Preferences {
+		met, err := ix.class(append(s.Constraints[:len(s.Constraints):len(s.Constraints)], p.Constraint))
+		if err != nil {
+			return err
+		}
+		c.preferences = append(c.preferences, preference{met, int64(p.Weight)})
+	}
+	for _, p := range s.HostPorts {
+		c.ports = append(c.ports, ix.watchPort(p))
+	}
+	for _, key := range s.AntiAffinity {
+		c.keepOff = append(c.keepOff, ix.watchGroup(key))
+	}
+	for _, sp := range s.Spread {
+		t := ix.tracker(c.class, s.Group, sp.Attribute)
+		c.spreads = append(c.spreads, spread{t, int32(min(sp.MaxSkew, 1<<30)), sp.Hard})
+		c.soft = c.soft || !sp.Hard
+	}
+	return nil
+}
+
+// Release forgets a compiled shape once everyone who compiled it has released it. It must not be used afterwards.
+func (ix *Index) Release(c *Compiled) {
+	if c.refs--; c.refs > 0 {
+		return
+	}
+	delete(ix.compiled, c.key)
+	for _, sp := range c.spreads {
+		ix.releaseTracker(c.class, sp.tracker)
+	}
+	for _, g := range c.keepOff {
+		ix.unwatchGroup(g)
+	}
+	for _, w := range c.ports {
+		ix.unwatchPort(w)
+	}
+	for _, p := range c.preferences {
+		ix.releaseClass(p.met)
+	}
+	ix.releaseClass(c.class)
+}
+
+// Shape returns what c was compiled from; the caller does not change it.
+func (c *Compiled) Shape() Shape { return c.shape }

@@ -1,0 +1,218 @@
+package placement
+
+import (
+	"math"
+	"math/bits"
+
+	"polder.dev/polder/core/resource"
+)
+
+// A score adds up, per kind, what would be left of a node's capacity in parts of whole; a preference of weight 100 counts
+// as much as all kinds together, a task too many for a soft spread as much as a preference of softSpreadWeight.
+const (
+	wholeBits        = 10
+	whole            = 1 << wholeBits
+	softSpreadWeight = 25
+	maxScored        = resource.Amount(1) << (63 - wholeBits) // capacities from here on are not scored
+)
+
+// search is the state of one Place.
+type search struct {
+	shape *Compiled
+	// within makes soft spreads count as hard.
+	within bool
+	found  int
+	last   NodeID
+	best   NodeID
+	score  int64
+}
+
+// Place returns the best node for one task among the first [Options.Sample] that fit, among all of them when fewer do. It
+// finds one whenever one exists, changes nothing, and does not allocate. Equal nodes go by lower id.
+//
+// A shape with preferences or soft spreads is also looked up among the nodes that meet each of them, so a rare preferred
+// node is not missed.
+func (ix *Index) Place(c *Compiled) (NodeID, bool) {
+	if c.failedAt == ix.improved+1 {
+		return 0, false
+	}
+	s := search{shape: c, score: math.MinInt64}
+	for i := range c.preferences {
+		ix.sample(&s, c.preferences[i].met)
+	}
+	enough := false
+	if c.soft {
+		s.within = true
+		ix.sample(&s, c.class)
+		s.within, enough = false, s.found >= ix.options.Sample
+	}
+	if !enough {
+		ix.sample(&s, c.class)
+	}
+	if s.score == math.MinInt64 {
+		if !ix.trying {
+			c.failedAt = ix.improved + 1
+		}
+		return 0, false
+	}
+	if ix.options.Strategy == Even {
+		ix.cursor = s.last + 1
+	}
+	return s.best, true
+}
+
+// sample compares the first nodes of a class that fit, from the cursor round to the cursor.
+func (ix *Index) sample(s *search, k *class) {
+	s.found = 0
+	blocks := len(ix.ready)
+	if blocks == 0 {
+		return
+	}
+	start := int(ix.cursor) / blockSize % blocks
+	head := ^uint64(0) << (uint(ix.cursor) % blockSize) // of the first block; the rest of it comes last
+	if ix.visit(s, k, start, head) {
+		return
+	}
+	for b := start + 1; b < blocks; b++ {
+		if ix.visit(s, k, b, ^uint64(0)) {
+			return
+		}
+	}
+	for b := range start {
+		if ix.visit(s, k, b, ^uint64(0)) {
+			return
+		}
+	}
+	if head != ^uint64(0) {
+		ix.visit(s, k, start, ^head)
+	}
+}
+
+// visit tries the nodes of one block and reports whether the sample is full.
+func (ix *Index) visit(s *search, k *class, block int, mask uint64) bool {
+	w := ix.candidates(s.shape, k, block) & mask
+	if w == 0 || k.bounded(ix, block) && !k.roomy(ix, block, s.shape.needs) {
+		return false
+	}
+	roomy := false
+	for ; w != 0; w &= w - 1 {
+		id := lowest(block, w)
+		if !ix.holds(s.shape, id) {
+			continue
+		}
+		roomy = true
+		if !ix.spreads(s.shape, id, s.within) {
+			continue
+		}
+		ix.compare(s, id)
+		if s.found++; s.found == ix.options.Sample {
+			return true
+		}
+	}
+	if !roomy && ix.changed[block] > k.tight[block] {
+		k.tighten(ix, block)
+	}
+	return false
+}
+
+// candidates is the nodes of a block that pass every filter that is a bitmap.
+func (ix *Index) candidates(c *Compiled, k *class, block int) uint64 {
+	w := k.bits[block] & ix.ready[block]
+	for _, p := range c.ports {
+		w &= p.free[block]
+	}
+	for _, g := range c.keepOff {
+		w &^= g.on[block]
+	}
+	return w
+}
+
+// lowest is the node of the lowest bit of a block's word.
+func lowest(block int, w uint64) NodeID {
+	return NodeID(block*blockSize + bits.TrailingZeros64(w))
+}
+
+// holds reports whether a node's available amounts and number of free ports suffice.
+func (ix *Index) holds(c *Compiled, id NodeID) bool {
+	row := ix.row(id)
+	for _, n := range c.needs {
+		if row[n.kind] < n.amount {
+			return false
+		}
+	}
+	return c.totalPorts <= ix.free[id]
+}
+
+// spreads reports whether a node keeps the hard spreads, and the soft ones too when asked.
+func (ix *Index) spreads(c *Compiled, id NodeID, soft bool) bool {
+	for i := range c.spreads {
+		sp := &c.spreads[i]
+		if !sp.hard && !soft {
+			continue
+		}
+		if skew, ok := sp.skew(id); !ok || skew > sp.maxSkew {
+			return false
+		}
+	}
+	return true
+}
+
+// compare keeps the better of the best node so far and this one.
+func (ix *Index) compare(s *search, id NodeID) {
+	s.last = id
+	if score := ix.scoreOf(s.shape, id); score > s.score || score == s.score && id < s.best {
+		s.best, s.score = id, score
+	}
+}
+
+func (ix *Index) scoreOf(c *Compiled, id NodeID) int64 {
+	score := ix.fit(c, id)
+	all := int64(whole * ix.stride)
+	for i := range c.preferences {
+		if p := &c.preferences[i]; p.met.bits.has(id) {
+			score += p.weight * all / 50 // fit spans from -all to all
+		}
+	}
+	for i := range c.spreads {
+		sp := &c.spreads[i]
+		if sp.hard {
+			continue
+		}
+		if skew, ok := sp.skew(id); !ok {
+			score -= 4 * softSpreadWeight * all / 50
+		} else if skew > sp.maxSkew {
+			score -= int64(skew-sp.maxSkew) * softSpreadWeight * all / 50
+		}
+	}
+	return score
+}
+
+// fit scores what is left of a node. What is left of kinds the task does not need counts against the node under either
+// strategy: that keeps cpu work off gpu machines.
+func (ix *Index) fit(c *Compiled, id NodeID) int64 {
+	i := int(id) * ix.stride
+	row, recip := ix.avail[i:i+ix.stride], ix.recip[i:i+ix.stride]
+	score := int64(0)
+	for k, a := range row {
+		score -= share(a, recip[k])
+	}
+	for _, n := range c.needs {
+		a, r := row[n.kind], recip[n.kind]
+		score += share(a, r)
+		if left := share(a.Sub(n.amount), r); ix.options.Strategy == Even {
+			score += left
+		} else {
+			score -= left
+		}
+	}
+	return score
+}
+
+// share is an amount as a part of the capacity whose reciprocal is given, in 1/whole, 0 to whole.
+func share(a resource.Amount, recip uint64) int64 {
+	if a <= 0 || recip == 0 {
+		return 0
+	}
+	hi, _ := bits.Mul64(uint64(min(a, maxScored-1))<<wholeBits, recip)
+	return int64(min(hi, whole))
+}
