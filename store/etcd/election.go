@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
@@ -18,14 +17,14 @@ type leadership struct {
 	key     string
 	term    int64
 	session *concurrency.Session
-	done    chan struct{}
-	once    sync.Once // closes done
+	ctx     context.Context // ends with the session, the store or end
+	end     context.CancelFunc
 }
 
 // Campaign implements [store.Store].
 func (s *Store) Campaign(ctx context.Context, name string) (store.Leadership, error) {
 	if s.ctx.Err() != nil {
-		return nil, s.explain("campaigning for "+name, s.ctx.Err())
+		return nil, s.ended()
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
@@ -38,9 +37,8 @@ func (s *Store) Campaign(ctx context.Context, name string) (store.Leadership, er
 		session.Close()
 		return nil, s.explain("campaigning for "+name, err)
 	}
-	l := &leadership{
-		store: s, name: name, key: election.Key(), term: election.Rev(), session: session, done: make(chan struct{}),
-	}
+	l := &leadership{store: s, name: name, key: election.Key(), term: election.Rev(), session: session}
+	l.ctx, l.end = context.WithCancel(session.Ctx())
 	if !s.follow(l) {
 		return nil, store.ErrClosed
 	}
@@ -59,35 +57,38 @@ func (s *Store) newSession(ctx context.Context) (*concurrency.Session, error) {
 		concurrency.WithContext(s.ctx))
 }
 
-// follow watches for the loss of the leadership until it happens.
+// follow ends the leadership when it is lost, and watches for that until then.
 func (s *Store) follow(l *leadership) bool {
-	ctx, cancel := context.WithCancel(s.ctx)
-	deletions := s.client.Watch(ctx, l.key, clientv3.WithRev(l.term+1), clientv3.WithFilterPut())
-	following := s.spawn(func() {
-		defer cancel()
-		select {
-		case <-deletions: // also when the watch breaks: a leader that cannot see does not lead
-		case <-l.session.Done():
-		case <-l.done:
-		case <-s.ctx.Done():
-		}
+	s.mu.Lock()
+	s.leaders[l] = struct{}{}
+	s.mu.Unlock()
+	return s.spawn(func() {
+		l.awaitDeletion()
 		l.end()
 		l.session.Orphan()
 		s.mu.Lock()
 		delete(s.leaders, l)
 		s.mu.Unlock()
 	})
-	if !following {
-		cancel()
-		return false
-	}
-	s.mu.Lock()
-	s.leaders[l] = struct{}{}
-	s.mu.Unlock()
-	return true
 }
 
-func (l *leadership) end() { l.once.Do(func() { close(l.done) }) }
+// awaitDeletion returns when the key is gone, or the leadership has ended otherwise. A watch that etcd breaks off, for
+// instance because it has compacted the revision it would resume from, is begun again as long as the key is there.
+func (l *leadership) awaitDeletion() {
+	for after := l.term; ; {
+		watch, cancel := context.WithCancel(l.ctx)
+		r := <-l.store.client.Watch(watch, l.key, clientv3.WithRev(after+1), clientv3.WithFilterPut())
+		cancel()
+		if l.ctx.Err() != nil || len(r.Events) > 0 {
+			return
+		}
+		present, err := l.store.client.Get(l.ctx, l.key)
+		if err != nil || len(present.Kvs) == 0 || present.Kvs[0].CreateRevision != l.term {
+			return
+		}
+		after = present.Header.Revision
+	}
+}
 
 func (l *leadership) lost() error {
 	l.end()
@@ -103,14 +104,12 @@ func (l *leadership) Update(ctx context.Context, t store.Txn) (int64, error) {
 func (l *leadership) Term() int64 { return l.term }
 
 // Done implements [store.Leadership].
-func (l *leadership) Done() <-chan struct{} { return l.done }
+func (l *leadership) Done() <-chan struct{} { return l.ctx.Done() }
 
 // Resign implements [store.Leadership]. Revoking the lease deletes the key that made it leader.
 func (l *leadership) Resign(ctx context.Context) error {
-	select {
-	case <-l.done:
+	if l.ctx.Err() != nil {
 		return nil
-	default:
 	}
 	l.end()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

@@ -51,6 +51,9 @@ func (s *Store) electionKey(name string) string { return s.root + "/election/" +
 
 // View implements [store.Store]. It reads pages, all at the revision of the first.
 func (s *Store) View(ctx context.Context, prefix string) (store.Snapshot, error) {
+	if s.ctx.Err() != nil {
+		return store.Snapshot{}, s.ended()
+	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	first := s.dataKey(prefix)
@@ -84,6 +87,9 @@ func (s *Store) Update(ctx context.Context, t store.Txn) (int64, error) { return
 func (s *Store) update(ctx context.Context, t store.Txn, fence *leadership) (int64, error) {
 	if err := t.Validate(); err != nil {
 		return 0, err
+	}
+	if s.ctx.Err() != nil {
+		return 0, s.ended()
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
