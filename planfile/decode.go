@@ -15,7 +15,7 @@ import (
 )
 
 // maxValues bounds how many values one plan may hold, aliases expanded.
-const maxValues = 1 << 20
+const maxValues = 1 << 18
 
 // decoder fills Go values from YAML nodes by the same json tags that the plan's JSON form goes by. It notes the line of
 // every value and goes on after a problem, so that all are found at once. How deep it recurses is bounded by the types.
