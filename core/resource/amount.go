@@ -33,7 +33,8 @@ func (a Amount) Add(b Amount) Amount {
 	return max(s, -Unlimited)
 }
 
-// Sub returns a-b, saturating. Unlimited minus a finite amount is Unlimited; anything minus Unlimited is -Unlimited.
+// Sub returns a-b, saturating. Unlimited minus a finite amount is Unlimited and Unlimited minus itself is 0;
+// anything else minus Unlimited is -Unlimited.
 func (a Amount) Sub(b Amount) Amount {
 	if a == Unlimited {
 		if b == Unlimited {

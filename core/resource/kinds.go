@@ -106,6 +106,15 @@ func SplitName(name string) (pool, kind string) {
 	return "", name
 }
 
+// ValidResource reports whether name is a kind or pool/kind, both as [ValidName] has them.
+func ValidResource(name string) bool {
+	pool, kind, inPool := strings.Cut(name, "/")
+	if !inPool {
+		return ValidName(name)
+	}
+	return ValidName(pool) && ValidName(kind)
+}
+
 // JoinName is the inverse of [SplitName].
 func JoinName(pool, kind string) string {
 	if pool == "" {
@@ -116,8 +125,8 @@ func JoinName(pool, kind string) string {
 
 // ParseValue reads the amount of the named resource in that kind's unit; see [ParseAmount].
 func ParseValue(name, value string) (Amount, error) {
-	pool, kind := SplitName(name)
-	if !ValidName(kind) || (pool != "" && !ValidName(pool)) {
+	_, kind := SplitName(name)
+	if !ValidResource(name) {
 		return 0, fmt.Errorf("resource name %q: use kind or pool/kind in lower-case letters, digits, '-', '_' and '.'", name)
 	}
 	a, err := ParseAmount(value, Scale(kind))

@@ -54,8 +54,8 @@ func (v Vector) Minus(w Vector) Vector {
 
 // Fits reports whether v is at most w in every kind.
 func (v Vector) Fits(w Vector) bool {
-	for i, x := range v {
-		if x > w.At(i) {
+	for i := range max(len(v), len(w)) {
+		if v.At(i) > w.At(i) {
 			return false
 		}
 	}

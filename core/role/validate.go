@@ -107,7 +107,7 @@ func (v *validation) resources(at string, r resource.Resources) {
 		pool, kind := resource.SplitName(name)
 		field := JoinKey(at, name)
 		switch {
-		case !resource.ValidName(kind) || (pool != "" && !resource.ValidName(pool)):
+		case !resource.ValidResource(name):
 			v.add(field, "resource name %q: use kind or pool/kind in lower-case letters, digits, '-', '_' and '.'", name)
 		case !slices.Contains(v.plan.PoolNames(), pool):
 			v.add(field, "resource %s: no pool is called %q; declare it under pools or write %s", name, pool, kind)
