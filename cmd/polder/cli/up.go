@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+// UpOptions are the flags of "polder up".
+type UpOptions struct {
+	// Dir holds everything: the server's data, the agents' data, tokens, and context.yaml.
+	Dir string
+	// Agents is the number of agents, at least 1; each gets an equal slice of this machine.
+	Agents int
+	// Listen is the address of the API, host:port; port 0 chooses a free one.
+	Listen string
+	// Runtimes the agents use, in order of preference; empty means docker where there is an engine, and process.
+	Runtimes []string
+	// DockerHost is the engine's address; empty is the engine's usual one.
+	DockerHost string
+}
+
+func (a *app) upCmd() *cobra.Command {
+	var o UpOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start a server and agents on this machine",
+		Long: `Start a server and agents on this machine, with TLS and a token, until Ctrl-C stops all of them.
+
+The agents offer slices of this machine. Everything is kept in --dir, so "polder up" again continues where it was: plan,
+asks, and tasks. Other commands find the server through the context file in --dir.`,
+		Example: "  polder up\n  polder up --agents 5 --dir /var/lib/polder\n  polder up --runtime process",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Agents < 1 {
+				return usageError(cmd, errAtLeast("--agents", 1))
+			}
+			return process(cmd, a.Processes.Up, a.Streams, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Dir, "dir", ".polder", "`directory` that holds everything")
+	f.IntVar(&o.Agents, "agents", 3, "`number` of agents, each with an equal slice of this machine")
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` of the API, host:port")
+	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
+	return cmd
+}
+
+// registerRuntimes defines the flags that say what agents start tasks with.
+func registerRuntimes(cmd *cobra.Command, runtimes *[]string, dockerHost *string) {
+	cmd.Flags().StringSliceVar(runtimes, "runtime", nil, "`runtimes` to use: docker, process (default docker where there is an engine, and process)")
+	cmd.Flags().StringVar(dockerHost, "docker-host", "", "`address` of the container engine (default its usual socket)")
+	complete(cmd, "runtime", "docker", "process")
+}
+
+// process runs one of the long-running commands.
+func process[O any](cmd *cobra.Command, run func(context.Context, Streams, O) error, s Streams, o O) error {
+	if run == nil {
+		return fail(exitError, "Use a complete build of polder.", "this program was built without %q", cmd.Name())
+	}
+	return run(cmd.Context(), s, o)
+}
