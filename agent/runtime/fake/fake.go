@@ -30,6 +30,7 @@ type Script struct {
 
 	Ignore    []syscall.Signal                      // signals the task takes no notice of
 	StopTakes time.Duration                         // from a signal to the end it causes
+	StopCode  int                                   // its exit code then; 0 is 128 + the signal
 	OnSignal  func(taskID string, s syscall.Signal) // told of every signal, called without locks
 
 	Stdout, Stderr string // written the moment the task starts
@@ -209,7 +210,10 @@ func (r *Runtime) Signal(_ context.Context, taskID string, sig syscall.Signal) e
 }
 
 func (r *Runtime) stop(t *task, sig syscall.Signal) {
-	code := 128 + int(sig)
+	code := t.script.StopCode
+	if code == 0 {
+		code = 128 + int(sig)
+	}
 	if t.script.StopTakes == 0 {
 		r.finish(t, runtime.ExitOf(code, time.Now()))
 		return
