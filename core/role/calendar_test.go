@@ -154,7 +154,7 @@ func drawSpec(t *rapid.T, path string) RoleSpec {
 }
 
 func drawInstant(t *rapid.T) time.Time {
-	return clockStart.Add(time.Duration(rapid.IntRange(0, 400*24*60).Draw(t, "minute")) * time.Minute)
+	return clockStart.Add(time.Duration(rapid.IntRange(0, 460*24*60).Draw(t, "minute")) * time.Minute)
 }
 
 // TestEffectiveFieldByField looks every field up the long way round: the last open window that has it, the base, the
