@@ -55,16 +55,6 @@ func (l *Ledger) Try(c Charge) *Refusal {
 	return nil
 }
 
-// TryReturn takes a leaving charge back if the hold rule allows it.
-func (l *Ledger) TryReturn(c Charge) *Refusal {
-	l.Return(c)
-	if r := l.check(c); r != nil {
-		l.Leave(c)
-		return r
-	}
-	return nil
-}
-
 // TryRefund moves a charge to a deeper funding role if every rule stays true.
 func (l *Ledger) TryRefund(c Charge, to role.ID) (Charge, bool) {
 	l.Remove(c)

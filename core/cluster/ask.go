@@ -1,0 +1,361 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// ask is an ask with where its instances are.
+type ask struct {
+	AskSpec
+	AskState
+	seq     int64
+	class   *class
+	live    map[int]*task // instances with a lease, by index
+	blocked time.Time     // since when something of it waits in vain; zero when nothing does
+	claims  int           // instances (a gang counts once) with a reservation
+	waits   bool          // it is in its class's list
+}
+
+// class is everything that waits and is the same to the scheduler: one role, one shape, one treatment.
+type class struct {
+	key      string
+	pool     *pool
+	path     string  // role as written
+	leaf     role.ID // of the current tree
+	shape    *Shape
+	group    string
+	gang     bool
+	count    int // of a gang; 1 otherwise
+	need     resource.Vector
+	grace    time.Duration
+	minRun   time.Duration
+	compiled *placement.Compiled
+	asks     []*ask // with something waiting, oldest first
+
+	tried   int64 // epoch in which nothing more of it could start
+	refusal *verdict
+}
+
+// verdict is why a class cannot start at the moment.
+type verdict struct {
+	code    string
+	message string
+	next    string
+}
+
+// waiting is how many instances have no lease.
+func (a *ask) waiting() int {
+	if a.Cancelled {
+		return 0
+	}
+	return len(a.Returned) + a.Count - a.Next
+}
+
+// ready returns the instances that may start now, at most max.
+func (a *ask) ready(now time.Time, max int) []Instance {
+	var out []Instance
+	if a.Cancelled {
+		return nil
+	}
+	for _, in := range a.Returned {
+		if len(out) < max && !in.NotBefore.After(now) {
+			out = append(out, in)
+		}
+	}
+	for i := a.Next; i < a.Count && len(out) < max; i++ {
+		out = append(out, Instance{Index: i})
+	}
+	return out
+}
+
+// readyCount is how many instances may start now.
+func (a *ask) readyCount(now time.Time) int {
+	if a.Cancelled {
+		return 0
+	}
+	n := a.Count - a.Next
+	for _, in := range a.Returned {
+		if !in.NotBefore.After(now) {
+			n++
+		}
+	}
+	return n
+}
+
+// take marks an instance as having a lease.
+func (a *ask) take(in Instance) {
+	i := slices.IndexFunc(a.Returned, func(r Instance) bool { return r.Index == in.Index })
+	switch {
+	case i >= 0:
+		a.Returned = slices.Delete(a.Returned, i, i+1)
+	case in.Index >= a.Next:
+		for j := a.Next; j < in.Index; j++ {
+			a.Returned = append(a.Returned, Instance{Index: j})
+		}
+		a.Next = in.Index + 1
+	}
+}
+
+// giveBack queues an instance again.
+func (a *ask) giveBack(in Instance) {
+	i, _ := slices.BinarySearchFunc(a.Returned, in, func(x, y Instance) int { return x.Index - y.Index })
+	a.Returned = slices.Insert(a.Returned, i, in)
+}
+
+func (a *ask) state() string {
+	switch {
+	case a.Cancelled && len(a.live) == 0:
+		return "cancelled"
+	case a.waiting() == 0 && len(a.live) == 0:
+		return "finished"
+	}
+	return "open"
+}
+
+// submit queues an ask, or refuses one that can never be served.
+func (c *Cluster) submit(spec AskSpec) error {
+	if _, dup := c.asks[spec.ID]; dup {
+		return refuse("AlreadyExists", "submit it under another name", "ask %s exists already", spec.ID)
+	}
+	if err := c.admit(spec); err != nil {
+		return err
+	}
+	a := c.queueAsk(spec, AskState{})
+	c.emit(SaveAsk{a.ID})
+	c.happened("AskSubmitted", a.ID, a.Role, "", "%s asks for %d × %s for %s", a.ID, a.Count, spec.Shape.Resources, a.Role)
+	return nil
+}
+
+// queueAsk makes an ask known and lets it wait.
+func (c *Cluster) queueAsk(spec AskSpec, state AskState) *ask {
+	c.seq++
+	a := &ask{AskSpec: spec, AskState: state, seq: c.seq, live: map[int]*task{}}
+	c.asks[a.ID] = a
+	a.class = c.classOf(a)
+	c.wait(a)
+	c.changed(ObjectAsk, a.ID)
+	c.changed(ObjectRole, "")
+	return a
+}
+
+// wait puts an ask with waiting instances into its class's line, in order of arrival.
+func (c *Cluster) wait(a *ask) {
+	if a.waits || a.waiting() == 0 {
+		return
+	}
+	cl := c.enlist(a.class)
+	a.class = cl
+	i, _ := slices.BinarySearchFunc(cl.asks, a.seq, func(x *ask, s int64) int { return int(x.seq - s) })
+	cl.asks = slices.Insert(cl.asks, i, a)
+	a.waits = true
+	cl.tried = 0
+}
+
+// enlist returns the class of that identity that is in its pool's queue, putting this one there when there is none.
+func (c *Cluster) enlist(cl *class) *class {
+	if old, ok := cl.pool.classes[cl.key]; ok {
+		return old
+	}
+	c.resolve(cl)
+	cl.pool.classes[cl.key] = cl
+	cl.pool.queue = append(cl.pool.queue, cl)
+	return cl
+}
+
+// unwait takes an ask with nothing waiting out of the line.
+func (c *Cluster) unwait(a *ask) {
+	if !a.waits || a.waiting() > 0 {
+		return
+	}
+	a.waits = false
+	a.blocked = time.Time{}
+	cl := a.class
+	i, _ := slices.BinarySearchFunc(cl.asks, a.seq, func(x *ask, s int64) int { return int(x.seq - s) })
+	cl.asks = slices.Delete(cl.asks, i, i+1)
+	if len(cl.asks) == 0 {
+		cl.pool.index.Release(cl.compiled)
+		cl.compiled = nil
+		delete(cl.pool.classes, cl.key)
+		cl.pool.queue = slices.DeleteFunc(cl.pool.queue, func(x *class) bool { return x == cl })
+	}
+}
+
+// classOf makes the class of an ask; [Cluster.enlist] finds the one that is queued already.
+func (c *Cluster) classOf(a *ask) *class {
+	s := &a.Shape
+	p := c.poolOrNew(s.Pool)
+	cl := &class{pool: p, path: a.Role, shape: s, gang: a.Gang, count: 1}
+	if a.Gang {
+		cl.count = a.Count
+	}
+	if len(s.Spread) > 0 || s.Exclusive {
+		cl.group = a.ID
+	}
+	cl.key = fmt.Sprintf("%s|%s|%v|%d|%v|%v|%d|%v|%v|%v|%v", a.Role, s.Resources, s.Ports, cl.count, s.Constraints, s.Spread,
+		s.Priority, s.Pinned, duration(s.ReclaimGrace), duration(s.MinRuntime), cl.group)
+	return cl
+}
+
+func duration(d *time.Duration) string {
+	if d == nil {
+		return "-"
+	}
+	return d.String()
+}
+
+// resolve fills in what depends on the tree and the table of kinds.
+func (c *Cluster) resolve(cl *class) {
+	cl.leaf = c.leafOf(cl.path)
+	r := &c.tree.Roles[cl.leaf]
+	cl.grace = shorter(r.ReclaimGrace, cl.shape.ReclaimGrace)
+	cl.minRun = shorter(r.MinRuntime, cl.shape.MinRuntime)
+	cl.need = cl.shape.Resources.Vector(c.kinds, "")
+	cl.tried = 0
+	if cl.compiled != nil {
+		cl.pool.index.Release(cl.compiled)
+	}
+	cl.compiled, _ = cl.pool.index.Compile(cl.placementShape()) // admit has validated it
+}
+
+func shorter(d time.Duration, own *time.Duration) time.Duration {
+	if own != nil && *own < d {
+		return *own
+	}
+	return d
+}
+
+// placementShape is what a node must have.
+func (cl *class) placementShape() placement.Shape {
+	s := placement.Shape{Need: cl.need, Constraints: cl.shape.Constraints, Spread: cl.shape.Spread, Group: cl.group}
+	for _, p := range cl.shape.Ports {
+		if p.Host == 0 {
+			s.DynamicPorts++
+		} else {
+			s.HostPorts = append(s.HostPorts, p.Host)
+		}
+	}
+	if cl.shape.Exclusive {
+		s.AntiAffinity = []string{cl.group}
+	}
+	return s
+}
+
+func (cl *class) hold() time.Duration { return cl.grace + cl.minRun }
+
+// amount is what one start of the class takes: a task, or the whole gang.
+func (cl *class) amount() resource.Vector {
+	if cl.count == 1 {
+		return cl.need
+	}
+	out := make(resource.Vector, len(cl.need))
+	for i, a := range cl.need {
+		out[i] = a.MulDiv(int64(cl.count), 1)
+	}
+	return out
+}
+
+// cancel withdraws an ask.
+func (c *Cluster) cancel(e Cancel) error {
+	a := c.asks[e.Ask]
+	if a == nil {
+		return refuse("NotFound", "list the asks there are", "no open ask has the id %q", e.Ask)
+	}
+	a.Cancelled = true
+	c.dissolveAsk(a)
+	c.unwait(a)
+	if !e.KeepRunning {
+		for _, t := range a.tasks() {
+			t.killed = true
+			c.stop(t, nil, false, Reason{Code: "Cancelled", Message: "its ask was cancelled"})
+		}
+	}
+	a.class.pool.opened()
+	c.emit(SaveAsk{a.ID})
+	c.happened("AskCancelled", a.ID, a.Role, "", "%s is cancelled; %d tasks of it run", a.ID, len(a.live))
+	c.finish(a)
+	return nil
+}
+
+// tasks lists what runs of an ask, by index.
+func (a *ask) tasks() []*task {
+	out := slices.Collect(maps.Values(a.live))
+	slices.SortFunc(out, func(x, y *task) int { return x.index - y.index })
+	return out
+}
+
+// settle decides what becomes of the instance whose task ended.
+func (c *Cluster) settle(t *task, s State) {
+	a := t.ask
+	if a == nil {
+		return
+	}
+	delete(a.live, t.index)
+	again, delay := a.again(t, s)
+	switch {
+	case again:
+		in := Instance{Index: t.index, Attempt: t.attempt + 1}
+		if delay > 0 {
+			in.NotBefore = c.now.Add(delay)
+			c.wakeAt(in.NotBefore)
+		}
+		a.giveBack(in)
+		c.wait(a)
+	case s == Succeeded:
+		a.Succeeded++
+	case s == Failed || s == Lost:
+		a.Failed++
+	default:
+		a.Killed++
+	}
+	c.emit(SaveAsk{a.ID})
+	c.changed(ObjectAsk, a.ID)
+	c.finish(a)
+}
+
+// again reports whether an ended instance waits again, and for how long it rests first.
+func (a *ask) again(t *task, s State) (bool, time.Duration) {
+	if a.Cancelled || t.killed {
+		return false, 0
+	}
+	r := a.Shape.Restart
+	switch s {
+	case Reclaimed, Lost, Killed: // killed without anybody asking: its gang broke, its node was drained
+		return a.Shape.Requeue, 0
+	case Failed:
+		if r.Policy == RestartNever || r.Policy == "" || (r.Max > 0 && a.Restarts >= r.Max) {
+			return false, 0
+		}
+		a.Restarts++
+		return true, backoff(r.Backoff, a.Restarts)
+	case Succeeded:
+		return r.Policy == RestartAlways, r.Backoff
+	}
+	return false, 0
+}
+
+// backoff doubles from first with every failure, up to a minute.
+func backoff(first time.Duration, failures int) time.Duration {
+	d := first
+	for i := 1; i < failures && d < time.Minute; i++ {
+		d *= 2
+	}
+	return min(d, max(first, time.Minute))
+}
+
+// finish forgets an ask of which nothing waits or runs.
+func (c *Cluster) finish(a *ask) {
+	c.unwait(a)
+	c.changed(ObjectAsk, a.ID)
+	if a.state() == "open" {
+		return
+	}
+	delete(c.asks, a.ID)
+	c.emit(DeleteAsk{a.ID}, AskEnded{c.askView(a)})
+}

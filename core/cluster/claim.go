@@ -1,0 +1,262 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/reclaim"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// claim is a reservation: a task or gang inside a guarantee, charged in the ledger, that waits for capacity to come free
+// on its nodes, where as much is earmarked for it.
+type claim struct {
+	ask     *ask
+	class   *class
+	charge  lending.Charge
+	nodes   []placement.NodeID
+	by      time.Time // when the last victim is gone at the latest
+	victims int
+}
+
+// serveClaims starts every claimant whose place is free, or that finds another one.
+func (p *pool) serveClaims() {
+	for _, cl := range slices.Clone(p.claims) {
+		if cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
+			continue
+		}
+		if p.arrived(cl) {
+			p.unreserve(cl)
+			p.launch(cl.class, cl.ask, cl.charge, cl.nodes)
+			continue
+		}
+		if nodes, ok := p.find(cl.class); ok {
+			p.unreserve(cl)
+			p.touched = true // its victims may not be needed any more
+			p.launch(cl.class, cl.ask, cl.charge, nodes)
+		}
+	}
+}
+
+// arrived reports whether what the claim waits for is free on its nodes now.
+func (p *pool) arrived(cl *claim) bool {
+	need := map[placement.NodeID]resource.Vector{}
+	for _, id := range cl.nodes {
+		n := p.nodes[id]
+		need[id] = need[id].Plus(cl.class.need)
+		if !need[id].Fits(n.free()) {
+			return false
+		}
+		if ok, why := p.index.Fits(cl.class.compiled, id); !ok && why != placement.ReasonResources {
+			return false
+		}
+	}
+	return true
+}
+
+// reserve books a claim: its nodes keep room for it.
+func (p *pool) reserve(cl *claim) {
+	p.claims = append(p.claims, cl)
+	cl.ask.claims++
+	for _, id := range cl.nodes {
+		p.earmark(id, cl.class.need)
+	}
+	p.c.changed(ObjectAsk, cl.ask.ID)
+}
+
+func (p *pool) earmark(id placement.NodeID, need resource.Vector) {
+	p.nodes[id].earmark.Inc(need)
+	p.nodes[id].refresh()
+}
+
+func (p *pool) unmark(id placement.NodeID, need resource.Vector) {
+	p.nodes[id].earmark.Dec(need)
+	p.nodes[id].refresh()
+}
+
+// unreserve takes a claim off the list, leaving its charge in the ledger for whoever takes it over.
+func (p *pool) unreserve(cl *claim) {
+	p.claims = slices.DeleteFunc(p.claims, func(x *claim) bool { return x == cl })
+	cl.ask.claims--
+	for _, id := range cl.nodes {
+		p.unmark(id, cl.class.need)
+	}
+}
+
+// dissolve ends a claim that is not to be served: what was earmarked is anybody's, its victims may be unneeded.
+func (p *pool) dissolve(cl *claim) {
+	p.unreserve(cl)
+	p.ledger.Remove(cl.charge)
+	p.opened()
+	p.c.changed(ObjectAsk, cl.ask.ID)
+}
+
+// dissolveOn ends the claims that wait for a node.
+func (c *Cluster) dissolveOn(n *node) {
+	for _, cl := range slices.Clone(n.pool.claims) {
+		if slices.Contains(cl.nodes, n.id) {
+			n.pool.dissolve(cl)
+		}
+	}
+}
+
+// dissolveAsk ends the claims of an ask.
+func (c *Cluster) dissolveAsk(a *ask) {
+	for _, cl := range slices.Clone(a.class.pool.claims) {
+		if cl.ask == a {
+			a.class.pool.dissolve(cl)
+		}
+	}
+}
+
+// reclaim plans for every claim that is of age: capacity inside a guarantee is asked back, and earmarked.
+func (p *pool) reclaim() {
+	var round *reclaim.Round
+	for _, cl := range p.byNeed() {
+		for _, a := range cl.asks {
+			if !p.due(cl, a) {
+				continue
+			}
+			if round == nil {
+				round = reclaim.NewRound(p.ledger, p.book())
+			}
+			if !p.claimAll(round, cl, a) {
+				break
+			}
+		}
+	}
+}
+
+// byNeed lists the classes in the order their claims are planned: roles most below their entitlement first, then by priority and
+// arrival.
+func (p *pool) byNeed() []*class {
+	out := slices.Clone(p.queue)
+	slices.SortStableFunc(out, func(a, b *class) int {
+		if x, y := p.ratio(a.leaf), p.ratio(b.leaf); x != y {
+			if x < y {
+				return -1
+			}
+			return 1
+		}
+		if a.shape.Priority != b.shape.Priority {
+			return b.shape.Priority - a.shape.Priority
+		}
+		return int(a.asks[0].seq - b.asks[0].seq)
+	})
+	return out
+}
+
+// due notes since when an ask waits in vain, and reports whether its claims have persisted long enough.
+func (p *pool) due(cl *class, a *ask) bool {
+	if a.readyCount(p.c.now)-a.claims*cl.count < cl.count {
+		return false
+	}
+	if a.blocked.IsZero() {
+		a.blocked = p.c.now
+	}
+	at := a.blocked.Add(p.c.settings.ReclaimDelay)
+	if p.c.now.Before(at) {
+		p.c.wakeAt(at)
+		return false
+	}
+	return true
+}
+
+// claimAll plans as many claims of an ask as its guarantees cover; false when the next one is not covered.
+func (p *pool) claimAll(round *reclaim.Round, cl *class, a *ask) bool {
+	for a.readyCount(p.c.now)-a.claims*cl.count >= cl.count {
+		outcome := p.claim(round, cl, a)
+		if outcome == reclaim.Planned {
+			continue
+		}
+		if outcome != reclaim.NotGuaranteed {
+			cl.refusal = p.unclaimable(cl, outcome)
+		}
+		return false
+	}
+	return true
+}
+
+// claim plans one task or gang of an ask and sends the notices.
+func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
+	plans, outcome := p.planMembers(round, cl)
+	if outcome != reclaim.Planned {
+		return outcome
+	}
+	k := &claim{ask: a, class: cl, by: p.c.now}
+	k.charge = plans[0].Charge
+	k.charge.Amount, k.charge.Count = cl.amount(), cl.count
+	for _, m := range plans {
+		k.nodes = append(k.nodes, m.Node)
+		p.unmark(m.Node, cl.need) // planMembers marked it; reserve does so for good
+		for _, v := range m.Victims {
+			u := v.Unit.Owner.(*unit)
+			k.victims += len(u.tasks)
+			k.by = later(k.by, p.evict(u, forClaim, p.c.claimant(k)))
+		}
+	}
+	p.reserve(k)
+	return outcome
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// planMembers plans every member of one start, all funded at one role, each counting on what is left by those before.
+func (p *pool) planMembers(round *reclaim.Round, cl *class) ([]reclaim.Plan, reclaim.Outcome) {
+	want := reclaim.Claim{Task: cl}
+	want.Charge = lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}
+	outcome := reclaim.NotGuaranteed
+	for v := cl.leaf; v != role.Root && v != role.None; v = p.c.tree.Roles[v].Parent {
+		plans, o := p.planMembersAt(round, want, v, cl.count)
+		if o == reclaim.Planned {
+			return plans, o
+		}
+		if o != reclaim.NotGuaranteed {
+			outcome = o
+		}
+		if cl.shape.Pinned {
+			break
+		}
+	}
+	return nil, outcome
+}
+
+func (p *pool) planMembersAt(round *reclaim.Round, want reclaim.Claim, v role.ID, n int) ([]reclaim.Plan, reclaim.Outcome) {
+	var plans []reclaim.Plan
+	for range n {
+		m, o := round.Plan(want, v)
+		if o != reclaim.Planned {
+			for i := len(plans) - 1; i >= 0; i-- {
+				p.unplan(round, plans[i])
+			}
+			return nil, o
+		}
+		plans = append(plans, m)
+		p.earmark(m.Node, want.Charge.Amount)
+		for _, v := range m.Victims {
+			v.Unit.Owner.(*unit).countLeaving(+1)
+		}
+	}
+	for _, m := range plans {
+		for _, v := range m.Victims {
+			v.Unit.Owner.(*unit).countLeaving(-1) // evict counts it for good
+		}
+	}
+	return plans, reclaim.Planned
+}
+
+func (p *pool) unplan(round *reclaim.Round, m reclaim.Plan) {
+	p.unmark(m.Node, m.Charge.Amount)
+	for _, v := range m.Victims {
+		v.Unit.Owner.(*unit).countLeaving(-1)
+	}
+	round.Undo(m)
+}

@@ -1,0 +1,178 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// Cluster is the state of one Polder cluster. Make one with [New].
+type Cluster struct {
+	plan     *role.Plan
+	revision int64
+	settings role.Settings
+	tree     *role.Tree
+	kinds    *resource.Kinds
+	pools    []*pool // sorted by name
+	nodes    map[string]*node
+	asks     map[string]*ask
+	tasks    map[string]*task
+	seq      int64 // orders asks and units by arrival
+
+	recovering bool      // restored state is not complete: decide nothing
+	turnsAt    time.Time // when the calendar next changes the tree; zero is never
+	leadAt     time.Time // when the next lead begins; zero is never
+	wake       time.Time // earliest time a decision may fall due; zero is never
+
+	now time.Time
+	out []Effect
+}
+
+// New returns an empty cluster with an empty plan. It decides nothing before [Recovered] if anything is restored.
+func New() *Cluster {
+	c := &Cluster{
+		plan: &role.Plan{}, kinds: resource.NewKinds(),
+		nodes: map[string]*node{}, asks: map[string]*ask{}, tasks: map[string]*task{},
+	}
+	c.retree()
+	c.out = nil
+	return c
+}
+
+// Step applies one event at a time that is not before that of the last Step. The effects are to be carried out in order.
+// A [Refusal] means that the event was refused and nothing has changed.
+func (c *Cluster) Step(e Event, now time.Time) ([]Effect, error) {
+	c.now = now
+	c.out = nil
+	err := c.apply(e)
+	return c.out, err
+}
+
+// apply dispatches on the event. Errors are *Refusal.
+func (c *Cluster) apply(e Event) error {
+	switch e := e.(type) {
+	case Tick:
+		c.tick()
+	case SetPlan:
+		return c.setPlan(e)
+	case Register:
+		return c.register(e)
+	case Disconnect:
+		c.disconnect(e.Node)
+	case RemoveNode:
+		return c.removeNode(e.Node)
+	case Cordon:
+		return c.cordon(e)
+	case Drain:
+		return c.drain(e)
+	case Submit:
+		return c.submit(e.Ask)
+	case Cancel:
+		return c.cancel(e)
+	case Commit:
+		c.commit(e)
+	case Report:
+		c.report(e)
+	case Answer:
+		return c.answer(e)
+	case Accepted:
+		c.accepted(e)
+	case Kill:
+		return c.kill(e)
+	case RestoreNode:
+		c.restoreNode(e.Node)
+	case RestoreAsk:
+		c.restoreAsk(e)
+	case RestoreTask:
+		c.recovering = true
+		c.adopt(e.Task, nil)
+	case Recovered:
+		c.recovering = false
+	default:
+		return refuse("UnknownEvent", "", "event %T is unknown", e)
+	}
+	return nil
+}
+
+func (c *Cluster) emit(e ...Effect) { c.out = append(c.out, e...) }
+
+func (c *Cluster) changed(o Object, id string) { c.emit(Changed{o, id}) }
+
+func (c *Cluster) happened(kind, subject, role, node, format string, args ...any) {
+	c.emit(Happened{Kind: kind, Subject: subject, Role: role, Node: node, Message: fmt.Sprintf(format, args...)})
+}
+
+// wakeAt makes sure that NextWake is not later than t.
+func (c *Cluster) wakeAt(t time.Time) {
+	if c.wake.IsZero() || t.Before(c.wake) {
+		c.wake = t
+	}
+}
+
+// NextWake returns when the next [Tick] is due if no event comes before: a claim comes of age, a window turns, a delay ends.
+func (c *Cluster) NextWake() (time.Time, bool) {
+	next := c.wake
+	for _, t := range []time.Time{c.turnsAt, c.leadAt} {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	return next, !next.IsZero() && !c.recovering
+}
+
+// pool finds a pool by name; nil when neither plan nor nodes have it.
+func (c *Cluster) pool(name string) *pool {
+	i, ok := slices.BinarySearchFunc(c.pools, name, func(p *pool, n string) int {
+		switch {
+		case p.name < n:
+			return -1
+		case p.name > n:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return nil
+	}
+	return c.pools[i]
+}
+
+// poolOrNew finds a pool by name, making it when it is new.
+func (c *Cluster) poolOrNew(name string) *pool {
+	if p := c.pool(name); p != nil {
+		return p
+	}
+	p := newPool(c, name)
+	c.pools = append(c.pools, p)
+	slices.SortFunc(c.pools, func(a, b *pool) int {
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+	p.reledger()
+	return p
+}
+
+// leafOf is the role that holds work of a path in the present tree; see leafIn.
+func (c *Cluster) leafOf(path string) role.ID { return leafIn(c.tree, path) }
+
+func parentPath(p string) string {
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] == '/' {
+			return p[:i]
+		}
+	}
+	return ""
+}
+
+// fundingName is how a funding role is written.
+func (c *Cluster) fundingName(at role.ID) string {
+	if at == role.Root {
+		return Borrowed
+	}
+	return role.Display(c.tree.Roles[at].Path)
+}

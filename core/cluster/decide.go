@@ -1,0 +1,322 @@
+package cluster
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// tick turns the calendar and takes every decision that is due.
+func (c *Cluster) tick() {
+	if !c.turnsAt.IsZero() && !c.now.Before(c.turnsAt) {
+		c.turn()
+	}
+	if c.recovering {
+		return
+	}
+	c.wake = time.Time{}
+	for _, p := range c.pools {
+		p.decide()
+	}
+	c.lead()
+}
+
+// decide runs one round in a pool: funding deepens, claimants and then everybody else start, claims of age reclaim, and
+// notices that nobody needs are withdrawn.
+func (p *pool) decide() {
+	p.deepen()
+	p.weigh()
+	p.serveClaims()
+	p.startAll()
+	p.reclaim()
+	p.withdraw()
+}
+
+// weigh computes demand and entitlement.
+func (p *pool) weigh() {
+	leaf := make([]resource.Vector, len(p.c.tree.Roles))
+	for id := range leaf {
+		if len(p.c.tree.Roles[id].Children) == 0 {
+			leaf[id] = p.ledger.Used(role.ID(id)).Clone(p.c.kinds.Len())
+		}
+	}
+	for _, cl := range p.queue {
+		for _, a := range cl.asks {
+			for i, x := range cl.need {
+				leaf[cl.leaf][i] = leaf[cl.leaf][i].Add(x.MulDiv(int64(a.waiting()), 1))
+			}
+		}
+	}
+	p.demand = p.ledger.Demand(leaf)
+	p.entitled = p.ledger.Entitle(p.demand)
+}
+
+// deepen moves borrowed units to deeper funding where guarantees became free, deepest roles first.
+func (p *pool) deepen() {
+	if len(p.paid) == 0 {
+		return
+	}
+	tree := p.c.tree
+	var roles []role.ID
+	for id := range p.paid {
+		roles = append(roles, id)
+	}
+	clear(p.paid)
+	slices.SortFunc(roles, func(a, b role.ID) int {
+		return cmp.Or(cmp.Compare(tree.Roles[b].Depth, tree.Roles[a].Depth), cmp.Compare(a, b))
+	})
+	for _, v := range roles {
+		if v != role.Root && !p.ledger.Idle(v).IsZero() {
+			p.deepenTo(v)
+		}
+	}
+	clear(p.paid) // deepening frees shallower levels only, and those were looked at after
+}
+
+// deepenTo moves what it can of v's subtree to v's guarantee: more important first, then older.
+func (p *pool) deepenTo(v role.ID) {
+	var us []*unit
+	for f := p.c.tree.Roles[v].Parent; f != role.None; f = p.c.tree.Roles[f].Parent {
+		for _, u := range p.funded[f] {
+			if p.c.within(u.charge.Leaf, v) && u.charge.Amount.Fits(p.ledger.Idle(v)) {
+				us = append(us, u)
+			}
+		}
+	}
+	slices.SortFunc(us, func(a, b *unit) int {
+		return cmp.Or(cmp.Compare(b.tasks[0].shape.Priority, a.tasks[0].shape.Priority), cmp.Compare(a.seq, b.seq))
+	})
+	for _, u := range us {
+		if moved, ok := p.ledger.TryRefund(u.charge, v); ok {
+			p.refund(u, moved)
+		}
+	}
+}
+
+// refund books a unit's new funding role, already changed in the ledger.
+func (p *pool) refund(u *unit, moved lending.Charge) {
+	p.unlist(u)
+	u.charge = moved
+	p.list(u)
+	p.announce(u)
+	p.opened()
+}
+
+// within reports whether leaf lies in the subtree of v.
+func (c *Cluster) within(leaf, v role.ID) bool {
+	for ; leaf != role.None; leaf = c.tree.Roles[leaf].Parent {
+		if leaf == v {
+			return true
+		}
+	}
+	return false
+}
+
+// hungry is a leaf with something to start; the heap has the one most below its entitlement on top.
+type hungry struct {
+	leaf    role.ID
+	ratio   float64 // usage over entitlement, the greatest of all kinds
+	classes []*class
+}
+
+type hunger []*hungry
+
+func (h hunger) Len() int { return len(h) }
+func (h hunger) Less(i, j int) bool {
+	if h[i].ratio != h[j].ratio {
+		return h[i].ratio < h[j].ratio
+	}
+	return h[i].leaf < h[j].leaf
+}
+func (h hunger) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *hunger) Push(x any) { *h = append(*h, x.(*hungry)) }
+
+// Pop implements heap.Interface.
+func (h *hunger) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+// startAll starts what it can, always for the leaf most below its entitlement.
+func (p *pool) startAll() {
+	h := p.hungry()
+	heap.Init(&h)
+	for h.Len() > 0 {
+		top := h[0]
+		if !p.startOne(top) {
+			heap.Pop(&h)
+			continue
+		}
+		top.ratio = p.ratio(top.leaf)
+		heap.Fix(&h, 0)
+	}
+}
+
+// hungry lists the leaves with classes that may start, the classes in the order they are served.
+func (p *pool) hungry() hunger {
+	byLeaf := map[role.ID]*hungry{}
+	var h hunger
+	for _, cl := range p.queue {
+		if cl.tried == p.epoch+1 {
+			continue
+		}
+		e := byLeaf[cl.leaf]
+		if e == nil {
+			e = &hungry{leaf: cl.leaf, ratio: p.ratio(cl.leaf)}
+			byLeaf[cl.leaf] = e
+			h = append(h, e)
+		}
+		e.classes = append(e.classes, cl)
+	}
+	for _, e := range h {
+		slices.SortStableFunc(e.classes, func(a, b *class) int {
+			return cmp.Or(cmp.Compare(b.shape.Priority, a.shape.Priority), cmp.Compare(a.asks[0].seq, b.asks[0].seq))
+		})
+	}
+	return h
+}
+
+// ratio is how much of its entitlement a leaf uses: 0 for nothing, above 1 for more than its due.
+func (p *pool) ratio(leaf role.ID) float64 {
+	worst := 0.0
+	for i, u := range p.ledger.Used(leaf) {
+		if u > 0 {
+			worst = max(worst, float64(u)/float64(max(1, p.entitled[leaf].At(i))))
+		}
+	}
+	return worst
+}
+
+// startOne starts one task or gang of a leaf; false when none of its classes can start.
+func (p *pool) startOne(e *hungry) bool {
+	for len(e.classes) > 0 {
+		cl := e.classes[0]
+		for _, a := range cl.asks {
+			if a.readyCount(p.c.now)-a.claims*cl.count < cl.count {
+				continue
+			}
+			if p.start(cl, a) {
+				return true
+			}
+			break
+		}
+		e.classes = e.classes[1:]
+	}
+	return false
+}
+
+// start tries to start one task or gang of an ask where capacity is idle.
+func (p *pool) start(cl *class, a *ask) bool {
+	charge, nodes, v := p.fit(cl)
+	if v != nil {
+		cl.tried = p.epoch + 1
+		cl.refusal = v
+		return false
+	}
+	p.launch(cl, a, charge, nodes)
+	return true
+}
+
+// fit finds funding and nodes for one start of a class and charges it; the verdict says why there are none.
+func (p *pool) fit(cl *class) (lending.Charge, []placement.NodeID, *verdict) {
+	amount := cl.amount()
+	if r := p.ledger.Room(cl.leaf, amount); r != nil {
+		return lending.Charge{}, nil, p.c.refused(p, cl, r)
+	}
+	charge, r := p.ledger.Fund(lending.Charge{Leaf: cl.leaf, Amount: amount, Hold: cl.hold(), Count: cl.count}, cl.shape.Pinned)
+	if r != nil {
+		return charge, nil, p.c.refused(p, cl, r)
+	}
+	nodes, ok := p.find(cl)
+	if !ok {
+		p.ledger.Remove(charge)
+		return charge, nil, p.noPlace(cl)
+	}
+	return charge, nodes, nil
+}
+
+// find chooses the nodes for one start of a class.
+func (p *pool) find(cl *class) ([]placement.NodeID, bool) {
+	if cl.count > 1 {
+		return p.index.PlaceGang(slices.Repeat([]*placement.Compiled{cl.compiled}, cl.count))
+	}
+	n, ok := p.index.Place(cl.compiled)
+	return []placement.NodeID{n}, ok
+}
+
+// launch turns a charge and its nodes into running tasks.
+func (p *pool) launch(cl *class, a *ask, charge lending.Charge, nodes []placement.NodeID) {
+	c := p.c
+	c.seq++
+	u := &unit{seq: c.seq, pool: p, charge: charge, pinned: cl.shape.Pinned}
+	ins := a.ready(c.now, len(nodes))
+	for i, id := range nodes {
+		n := p.nodes[id]
+		t := &task{
+			id: taskID(a.ID, ins[i].Index, ins[i].Attempt), seq: c.seq, ask: a, index: ins[i].Index, attempt: ins[i].Attempt,
+			gang: a.Gang, role: a.Role, shape: &a.Shape, group: cl.group, node: n, unit: u, need: cl.need,
+			grace: cl.grace, minRun: cl.minRun, created: c.now, state: Starting, payload: a.Payload,
+		}
+		t.ports = p.takePorts(n, cl.shape.Ports)
+		u.tasks = append(u.tasks, t)
+		a.take(ins[i])
+		a.live[t.index] = t
+		c.occupy(t)
+	}
+	p.enter(u)
+	c.unwait(a)
+	for _, t := range u.tasks {
+		c.emit(SaveTask{t.id}, Launch{t.assignment()})
+		c.happened("TaskStarting", t.id, t.role, t.node.Name, "%s starts on %s, paid by %s", t.id, t.node.Name, c.fundingName(charge.At))
+	}
+	c.emit(SaveAsk{a.ID})
+	c.changed(ObjectAsk, a.ID)
+	c.changed(ObjectRole, "")
+}
+
+// takePorts books the ports of a task on its node: the fixed ones, and the lowest free ones for the others.
+func (p *pool) takePorts(n *node, want []Port) map[string]uint16 {
+	if len(want) == 0 {
+		return nil
+	}
+	var fixed []uint16
+	dynamic := 0
+	for _, w := range want {
+		if w.Host != 0 {
+			fixed = append(fixed, w.Host)
+		} else {
+			dynamic++
+		}
+	}
+	chosen, ok := p.index.TakePorts(n.id, fixed, dynamic)
+	if ok {
+		chosen = chosen[len(fixed):]
+	}
+	out := map[string]uint16{}
+	for _, w := range want {
+		out[w.Name] = w.Host
+		if w.Host == 0 && len(chosen) > 0 {
+			out[w.Name], chosen = chosen[0], chosen[1:]
+		}
+	}
+	return out
+}
+
+func sortedPorts(ports map[string]uint16) []uint16 {
+	var out []uint16
+	for _, p := range ports {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"fmt"
+	"time"
+
+	"polder.dev/polder/core/role"
+)
+
+// explainAsk finds the one primary reason why something of an ask waits.
+func (c *Cluster) explainAsk(a *ask) (Reason, []string) {
+	details := []string{fmt.Sprintf("%d waiting, %d with a lease, %d succeeded, %d failed", a.waiting(), len(a.live), a.Succeeded, a.Failed)}
+	if a.waiting() == 0 {
+		return Reason{Code: "Running", Message: fmt.Sprintf("%s: nothing of it waits", a.ID)}, details
+	}
+	if c.recovering {
+		return Reason{Code: "Recovering", Message: "the leader is still learning what runs", UnblockedBy: "the nodes register again"}, details
+	}
+	if at, resting := a.resting(c.now); resting {
+		return Reason{Code: "Backoff", Message: "it failed and rests before it starts again", UnblockedBy: "time", Expected: at}, details
+	}
+	details = append(details, c.account(a)...)
+	if r, ok := c.claimed(a); ok {
+		return r, details
+	}
+	v := a.class.refusal
+	if v == nil {
+		return Reason{Code: "Queued", Message: "it has not been looked at yet", UnblockedBy: "the next decision"}, details
+	}
+	r := Reason{Code: v.code, Message: v.message, UnblockedBy: v.next}
+	if first := a.class.asks; len(first) > 0 && first[0] != a {
+		details = append(details, fmt.Sprintf("%s of the same kind and role is before it", first[0].ID))
+	}
+	if due := a.blocked.Add(c.settings.ReclaimDelay); !a.blocked.IsZero() && c.now.Before(due) && c.covered(a) {
+		r = Reason{Code: "ReclaimDelay", Message: v.message + "; its guarantee covers it, and borrowers are asked back once it has waited " +
+			c.settings.ReclaimDelay.String(), UnblockedBy: "time", Expected: due}
+	}
+	return r, details
+}
+
+// resting reports whether everything that waits of an ask rests after failures, and until when.
+func (a *ask) resting(now time.Time) (time.Time, bool) {
+	if a.readyCount(now) > 0 {
+		return time.Time{}, false
+	}
+	var first time.Time
+	for _, in := range a.Returned {
+		if first.IsZero() || in.NotBefore.Before(first) {
+			first = in.NotBefore
+		}
+	}
+	return first, !first.IsZero()
+}
+
+// claimed explains an ask that has a reservation.
+func (c *Cluster) claimed(a *ask) (Reason, bool) {
+	for _, k := range a.class.pool.claims {
+		if k.ask != a {
+			continue
+		}
+		node := a.class.pool.nodes[k.nodes[0]].Name
+		amount := k.charge.Amount.Text(c.kinds, a.class.pool.name)
+		if k.victims == 0 {
+			return Reason{Code: "Reclaiming", Message: fmt.Sprintf("%s is kept for it on %s as what leaves there is gone", amount, node),
+				UnblockedBy: "a task that leaves is gone"}, true
+		}
+		return Reason{Code: "Reclaiming", Message: fmt.Sprintf("%s comes back on %s by %s: %d borrowing tasks have notice", amount, node,
+			k.by.UTC().Format(time.RFC3339), k.victims), UnblockedBy: "the borrowers leave", Expected: k.by}, true
+	}
+	return Reason{}, false
+}
+
+// covered reports whether some guarantee on the ask's path has room for one start of it.
+func (c *Cluster) covered(a *ask) bool {
+	for id := a.class.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
+		if a.class.amount().Fits(a.class.pool.ledger.Idle(id)) {
+			return true
+		}
+	}
+	return false
+}
+
+// account lists, role by role, what an ask could draw on.
+func (c *Cluster) account(a *ask) []string {
+	var out []string
+	p := a.class.pool
+	for id := a.class.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
+		q := p.ledger.Quota(id)
+		if path := c.tree.Roles[id].Path; role.Display(path) == path {
+			out = append(out, fmt.Sprintf("role %s: guarantee %s, idle of it %s, used %s", path, q.Guarantee.Text(c.kinds, p.name),
+				p.ledger.Idle(id).Text(c.kinds, p.name), p.ledger.Used(id).Text(c.kinds, p.name)))
+		}
+	}
+	if a.class.compiled != nil {
+		out = append(out, p.index.Explain(a.class.compiled).String())
+	}
+	return out
+}
+
+// explainTask says why a task is in its state.
+func (c *Cluster) explainTask(t *task) (Reason, []string) {
+	details := []string{
+		fmt.Sprintf("it runs for %s on %s with %s", t.role, t.node.Name, t.need.Text(c.kinds, t.unit.pool.name)),
+		fmt.Sprintf("%s pays; asked to leave it has %s notice after at least %s of running", c.fundingName(t.unit.charge.At), t.grace, t.minRun),
+	}
+	switch {
+	case !t.node.reachable:
+		return Reason{Code: "NodeUnreachable", Message: "node " + t.node.Name + " does not answer", UnblockedBy: "the node answers or is removed"}, details
+	case t.state == Stopping:
+		return Reason{Code: "Stopping", Message: "it was told to stop", Expected: c.now}, details
+	case t.notice != nil:
+		n := t.notice
+		return Reason{Code: "Leaving", Message: fmt.Sprintf("it gives %s back by %s (in %s) for %s", n.Amount, n.Deadline.UTC().Format(time.RFC3339),
+			until(c.now, n.Deadline), n.Claimant), UnblockedBy: "the claimant no longer needs it", Expected: n.Deadline}, details
+	case t.state == Starting:
+		return Reason{Code: "Starting", Message: "its agent prepares it"}, details
+	}
+	return Reason{Code: "Running", Message: "it runs"}, details
+}

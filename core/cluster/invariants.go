@@ -1,0 +1,175 @@
+package cluster
+
+import (
+	"fmt"
+
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// Invariants checks the lending contract and the cluster's own bookkeeping on the live state and returns every violation. It
+// recomputes everything from the tasks, so it costs time in proportion to the cluster; call it in tests, in simulations,
+// and now and then in production.
+func (c *Cluster) Invariants() []error {
+	var out []error
+	bad := func(format string, args ...any) { out = append(out, fmt.Errorf(format, args...)) }
+	for _, p := range c.pools {
+		p.checkNodes(bad)
+		p.checkLedger(bad)
+		p.checkRules(bad)
+	}
+	c.checkAsks(bad)
+	return out
+}
+
+type complain func(format string, args ...any)
+
+// checkNodes is I1: per node the leases are what is booked, and fit.
+func (p *pool) checkNodes(bad complain) {
+	for _, n := range p.nodes {
+		if n == nil {
+			continue
+		}
+		used, leaving := make(resource.Vector, len(n.total)), make(resource.Vector, len(n.total))
+		for _, t := range n.tasks {
+			used.Inc(t.need)
+			if t.unit.leaving {
+				leaving.Inc(t.need)
+			}
+			if p.c.tasks[t.id] != t {
+				bad("I1: node %s has %s, which the cluster does not know", n.Name, t.id)
+			}
+		}
+		if !used.Equal(n.used) || !leaving.Equal(n.leaving) {
+			bad("I1: node %s books %v used and %v leaving, its tasks hold %v and %v", n.Name, n.used, n.leaving, used, leaving)
+		}
+		if !n.used.Fits(n.total) {
+			bad("I1: node %s has %v, its leases hold %v", n.Name, n.total, n.used)
+		}
+		earmark := make(resource.Vector, len(n.total))
+		for _, k := range p.claims {
+			for _, id := range k.nodes {
+				if id == n.id {
+					earmark.Inc(k.class.need)
+				}
+			}
+		}
+		if !earmark.Equal(n.earmark) {
+			bad("I1: node %s keeps %v for claimants, their claims add up to %v", n.Name, n.earmark, earmark)
+		}
+	}
+}
+
+// checkLedger recomputes usage and funding of every role.
+func (p *pool) checkLedger(bad complain) {
+	k := p.c.kinds.Len()
+	for i := range p.c.tree.Roles {
+		id := role.ID(i)
+		used, funded, inflow := make(resource.Vector, k), make(resource.Vector, k), make(resource.Vector, k)
+		for _, u := range p.units {
+			if !p.c.within(u.charge.Leaf, id) {
+				continue
+			}
+			used.Inc(u.charge.Amount)
+			if !p.c.within(u.charge.At, id) {
+				inflow.Inc(u.charge.Amount)
+			} else if !u.leaving {
+				funded.Inc(u.charge.Amount)
+			}
+		}
+		for _, x := range p.claims {
+			if !p.c.within(x.charge.Leaf, id) {
+				continue
+			}
+			if !p.c.within(x.charge.At, id) {
+				inflow.Inc(x.charge.Amount)
+			} else {
+				funded.Inc(x.charge.Amount)
+			}
+		}
+		path := p.c.tree.Roles[i].Path
+		if !used.Equal(p.ledger.Used(id)) || !funded.Equal(p.ledger.Funded(id)) || !inflow.Equal(p.ledger.Borrowed(id)) {
+			bad("ledger: role %q books used %v funded %v inflow %v; leases and claims add up to %v, %v, %v", path,
+				p.ledger.Used(id), p.ledger.Funded(id), p.ledger.Borrowed(id), used, funded, inflow)
+		}
+	}
+}
+
+// checkRules is I2, I10, I11 and I19 on the live ledger.
+func (p *pool) checkRules(bad complain) {
+	for i := range p.c.tree.Roles {
+		id := role.ID(i)
+		q, path := p.ledger.Quota(id), p.c.tree.Roles[i].Path
+		repairing := p.repairing(id)
+		if id == role.Root {
+			if !p.ledger.Sound(id) && !p.lacksNodes() {
+				bad("I11: the hold rule is broken at the root")
+			}
+			continue
+		}
+		if !p.ledger.Used(id).Fits(q.Limit) && !repairing {
+			bad("I2: role %s uses %v, above its limit %v", path, p.ledger.Used(id), q.Limit)
+		}
+		for kind := range q.Guarantee {
+			if p.ledger.InflowExcess(id, kind) > 0 && !repairing {
+				bad("I2: role %s borrows %v, above its bound", path, p.ledger.Borrowed(id))
+			}
+		}
+		if !p.ledger.Sound(id) {
+			bad("I11: the hold rule is broken at role %s", path)
+		}
+		if !p.ledger.Funded(id).Fits(q.Guarantee) {
+			bad("I11: the guarantee of role %s pays for %v, it is %v", path, p.ledger.Funded(id), q.Guarantee)
+		}
+	}
+	for _, u := range p.units {
+		if u.pinned && !u.leaving && u.charge.At != u.charge.Leaf {
+			bad("I19: %s may not borrow but %s pays", u.tasks[0].id, p.c.fundingName(u.charge.At))
+		}
+	}
+}
+
+// repairing reports whether notices run in a role because of a plan that changed: until they end it may be above its bounds.
+func (p *pool) repairing(id role.ID) bool {
+	for _, u := range p.units {
+		if !u.leaving || !p.c.within(u.charge.Leaf, id) {
+			continue
+		}
+		for _, t := range u.tasks {
+			if t.notice == nil || t.notice.kind == forPlan || t.state == Stopping {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lacksNodes reports whether nodes are missing for the guarantees themselves.
+func (p *pool) lacksNodes() bool {
+	promised := make(resource.Vector, p.c.kinds.Len())
+	for _, id := range p.c.tree.Roles[role.Root].Children {
+		promised.Inc(p.ledger.Quota(id).Guarantee)
+	}
+	return !promised.Fits(p.ledger.Capacity())
+}
+
+// checkAsks is I18: every instance of every ask is in exactly one place.
+func (c *Cluster) checkAsks(bad complain) {
+	for _, a := range c.asks {
+		placed := map[int]bool{}
+		for _, in := range a.Returned {
+			if placed[in.Index] || a.live[in.Index] != nil || in.Index >= a.Next {
+				bad("I18: instance %d of %s is in two places", in.Index, a.ID)
+			}
+			placed[in.Index] = true
+		}
+		for i, t := range a.live {
+			if t.index != i || c.tasks[t.id] != t {
+				bad("I18: %s is not instance %d of %s", t.id, i, a.ID)
+			}
+		}
+		if done := a.Succeeded + a.Failed + a.Killed; done+len(a.Returned)+len(a.live)+a.Count-a.Next != a.Count {
+			bad("I18: %s: %d ended, %d live, %d returned, %d fresh do not add up to %d", a.ID, done, len(a.live), len(a.Returned), a.Count-a.Next, a.Count)
+		}
+	}
+}

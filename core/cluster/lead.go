@@ -1,0 +1,269 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/reclaim"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// scene is a pool as it would be under another tree: the same units and nodes, a ledger of its own. It is where the notices
+// for a window that opens soon, or for a plan that is only looked at, are worked out.
+type scene struct {
+	*pool
+	tree   *role.Tree
+	book   *lending.Ledger
+	funded map[role.ID][]*unit
+	charge map[*unit]lending.Charge
+	gone   map[*unit]bool // leaving, or under notice for this scene
+	spare  map[placement.NodeID]resource.Vector
+}
+
+// newScene books everything of a pool under a tree.
+func newScene(p *pool, tree *role.Tree) *scene {
+	s := &scene{
+		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, gone: map[*unit]bool{},
+		book:  lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.capacity()),
+		spare: map[placement.NodeID]resource.Vector{},
+	}
+	for _, u := range byStanding(p.units, p.ledger.Tree()) {
+		s.bookUnit(u)
+	}
+	for _, cl := range p.claims {
+		c := cl.charge
+		c.Leaf = leafIn(tree, cl.ask.Role)
+		if _, why := s.book.Fund(c, cl.class.shape.Pinned); why != nil {
+			c.At = role.Root
+			s.book.Add(c)
+		}
+	}
+	for _, n := range p.nodes {
+		if n != nil {
+			s.spare[n.id] = n.spare()
+		}
+	}
+	for _, u := range p.units {
+		if s.gone[u] && !u.leaving {
+			s.free(u)
+		}
+	}
+	return s
+}
+
+// leafIn is the role that holds work of a path in a tree: the path's work role, that of its nearest ancestor when the tree does
+// not have it, the root when it has none of them.
+func leafIn(tree *role.Tree, path string) role.ID {
+	for p := path; p != ""; p = parentPath(p) {
+		if id, ok := tree.WorkRole(p); ok {
+			return id
+		}
+	}
+	return role.Root
+}
+
+func (s *scene) bookUnit(u *unit) {
+	c := u.charge
+	c.Leaf = leafIn(s.tree, u.tasks[0].role)
+	lead := slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil && t.notice.kind == forLead })
+	if u.leaving || lead {
+		c.At = role.Root
+		s.book.Add(c)
+		s.book.Leave(c)
+		s.gone[u] = true
+	} else if funded, why := s.book.Fund(c, u.pinned); why == nil {
+		c = funded
+		s.funded[c.At] = append(s.funded[c.At], u)
+	} else {
+		c.At = role.Root
+		s.book.Add(c)
+		s.funded[c.At] = append(s.funded[c.At], u)
+	}
+	s.charge[u] = c
+}
+
+// free counts what a unit holds as coming free.
+func (s *scene) free(u *unit) {
+	for _, t := range u.tasks {
+		s.spare[t.node.id] = s.spare[t.node.id].Plus(t.need)
+	}
+}
+
+// FundedAt implements [reclaim.Book].
+func (s *scene) FundedAt(f role.ID) []*reclaim.Unit {
+	var out []*reclaim.Unit
+	for _, u := range s.funded[f] {
+		if u.reclaimable() {
+			v := s.pool.unit(u)
+			v.Charge = s.charge[u]
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// Leaving implements [reclaim.Book].
+func (s *scene) Leaving() []*reclaim.Unit {
+	var out []*reclaim.Unit
+	for _, u := range s.units {
+		if s.gone[u] {
+			out = append(out, &reclaim.Unit{Charge: s.charge[u]})
+		}
+	}
+	return out
+}
+
+// Spare implements [reclaim.Book].
+func (s *scene) Spare(n placement.NodeID) resource.Vector { return s.spare[n] }
+
+// Feasible implements [reclaim.Book].
+func (s *scene) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
+	s.index.EachFeasible(c.Task.(*class).compiled, visit)
+}
+
+// leaver is a unit that a scene wants gone, and for whom.
+type leaver struct {
+	unit     *unit
+	claimant string
+}
+
+// plan works out who has to leave in the scene: for what waits inside its guarantee there, and for rules that break there.
+func (s *scene) plan(repairFor string) []leaver {
+	var out []leaver
+	round := reclaim.NewRound(s.book, s)
+	for _, v := range round.Repair() {
+		out = append(out, s.leave(v.Unit.Owner.(*unit), repairFor))
+	}
+	for _, cl := range s.byNeed() {
+		for _, a := range cl.asks {
+			if !s.planAsk(round, cl, a, &out) {
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (s *scene) leave(u *unit, claimant string) leaver {
+	s.gone[u] = true
+	s.free(u)
+	return leaver{u, claimant}
+}
+
+// planAsk plans what of an ask is inside a guarantee of the scene; false when the next of it is not.
+func (s *scene) planAsk(round *reclaim.Round, cl *class, a *ask, out *[]leaver) bool {
+	waiting := a.readyCount(s.c.now) - a.claims*cl.count
+	claimant := a.Role + " (" + a.ID + ")"
+	for range waiting {
+		p, ok := s.planOne(round, cl)
+		if !ok {
+			return false
+		}
+		s.spare[p.Node] = s.spare[p.Node].Minus(cl.need)
+		for _, v := range p.Victims {
+			*out = append(*out, s.leave(v.Unit.Owner.(*unit), claimant))
+		}
+	}
+	return true
+}
+
+func (s *scene) planOne(round *reclaim.Round, cl *class) (reclaim.Plan, bool) {
+	leaf := leafIn(s.tree, cl.path)
+	c := reclaim.Claim{Task: cl, Charge: lending.Charge{Leaf: leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}}
+	for v := leaf; v > role.Root; v = s.tree.Roles[v].Parent {
+		if p, o := round.Plan(c, v); o == reclaim.Planned {
+			return p, true
+		}
+		if cl.shape.Pinned {
+			break
+		}
+	}
+	return reclaim.Plan{}, false
+}
+
+// lead gives the notices for the next rise of a guarantee whose lead has begun, and takes those back that nobody needs. A
+// task under such a notice keeps its funding until the window opens: its deadline is never before.
+func (c *Cluster) lead() {
+	if !c.leadAt.IsZero() && !c.now.Before(c.leadAt) {
+		c.leadAt, _ = role.NextLead(c.plan, c.now)
+	}
+	raises := role.Upcoming(c.plan, c.now)
+	for _, p := range c.pools {
+		if len(raises) > 0 {
+			p.leadUp(raises[0])
+		}
+	}
+}
+
+// leadUp works out the notices for one raise, if anything has changed since it last did.
+func (p *pool) leadUp(r role.Raise) {
+	if state := (leadState{r.At, p.epoch, p.c.seq}); p.led == state {
+		return
+	} else {
+		p.led = state
+	}
+	s := newScene(p, role.Effective(p.c.plan, r.At, p.c.kinds))
+	noticed := slices.DeleteFunc(slices.Clone(p.units), func(u *unit) bool { return u.leaving || !s.gone[u] })
+	for _, l := range s.plan("window " + r.Windows[0]) {
+		p.c.notify(l.unit, forLead, l.claimant, r.At)
+	}
+	for _, u := range noticed {
+		if s.mayStay(u) {
+			p.c.takeBack(u, "nobody will need it when the window opens")
+		}
+	}
+}
+
+// leadState is what the last working out of lead notices was based on.
+type leadState struct {
+	at    time.Time
+	epoch int64
+	seq   int64
+}
+
+// mayStay takes a unit that was to leave for the scene back if all that waits is served without it.
+func (s *scene) mayStay(u *unit) bool {
+	for _, t := range u.tasks {
+		if !t.need.Fits(s.spare[t.node.id]) {
+			return false
+		}
+	}
+	c := s.charge[u]
+	s.book.Gone(c)
+	if _, why := s.book.Fund(c, u.pinned); why != nil {
+		s.book.Add(c)
+		s.book.Leave(c)
+		return false
+	}
+	for _, t := range u.tasks {
+		s.spare[t.node.id] = s.spare[t.node.id].Minus(t.need)
+	}
+	return true
+}
+
+// PreviewPlan returns the notices that putting a plan in force now would send, in the order of their tasks. Nothing changes.
+// The plan is a valid one that names no new pool.
+func (c *Cluster) PreviewPlan(plan *role.Plan, now time.Time) []Notice {
+	var out []Notice
+	kinds := c.kinds
+	tree := role.Effective(plan, now, kinds)
+	for _, p := range c.pools {
+		if p.entitled == nil {
+			p.weigh()
+		}
+		for _, l := range newScene(p, tree).plan("the new plan") {
+			for _, t := range l.unit.tasks {
+				out = append(out, Notice{
+					Task: t.id, Role: t.role, Node: t.node.Name, Claimant: l.claimant, Amount: t.need.Resources(kinds, p.name),
+					Issued: now, Deadline: t.earliestEnd(now), Funding: c.fundingName(l.unit.charge.At),
+				})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Notice) int { return cmp.Compare(a.Task, b.Task) })
+	return out
+}

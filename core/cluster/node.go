@@ -1,0 +1,259 @@
+package cluster
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
+)
+
+// node is a machine. Amounts are vectors of its pool.
+type node struct {
+	NodeInfo
+	pool      *pool
+	id        placement.NodeID
+	total     resource.Vector
+	used      resource.Vector // by leases, leaving included
+	leaving   resource.Vector // part of used that is under notice
+	earmark   resource.Vector // kept for claimants, out of what is free or leaving
+	tasks     map[string]*task
+	reachable bool
+	draining  bool
+	force     bool          // drain without regard to the tasks' own notice
+	deadline  time.Duration // of the drain
+}
+
+// free is what no lease holds.
+func (n *node) free() resource.Vector { return n.total.Minus(n.used) }
+
+// spare is what a claimant may count on: free plus leaving less earmarked.
+func (n *node) spare() resource.Vector { return n.free().Plus(n.leaving).Minus(n.earmark) }
+
+// available is what anybody may take now: what is free and not needed for claimants beyond what is leaving for them.
+func (n *node) available() resource.Vector {
+	return n.free().Min(n.spare()).Max(make(resource.Vector, len(n.total)))
+}
+
+// refresh tells the index what the node has.
+func (n *node) refresh() {
+	n.pool.index.SetAvailable(n.id, n.available())
+	n.pool.c.changed(ObjectNode, n.Name)
+}
+
+func (n *node) schedulable() bool { return n.reachable && !n.Cordoned }
+
+func (n *node) state() string {
+	switch {
+	case !n.reachable:
+		return "unreachable"
+	case n.draining:
+		return "draining"
+	case n.Cordoned:
+		return "cordoned"
+	}
+	return "ready"
+}
+
+// sortedTasks lists the node's tasks by ID.
+func (n *node) sortedTasks() []*task {
+	return slices.SortedFunc(maps.Values(n.tasks), func(a, b *task) int { return cmp.Compare(a.id, b.id) })
+}
+
+// index tells the placement index everything about the node.
+func (n *node) reindex() {
+	n.pool.index.Set(n.id, placement.Node{
+		Name: n.Name, Attributes: n.Attributes, Capacity: n.total, Ports: n.Ports, Schedulable: n.schedulable(),
+	})
+	n.pool.index.SetAvailable(n.id, n.available())
+}
+
+// addNode makes a node known, or takes over what a known one says about itself now.
+func (c *Cluster) addNode(info NodeInfo) (*node, error) {
+	for _, name := range info.Capacity.Names() {
+		if _, err := c.kinds.Intern(name); err != nil {
+			return nil, refuse("InvalidNode", "correct the agent's capacity", "node %s: %v", info.Name, err)
+		}
+	}
+	n, known := c.nodes[info.Name]
+	if !known {
+		n = &node{tasks: map[string]*task{}}
+		c.nodes[info.Name] = n
+	} else {
+		info.Cordoned = n.Cordoned
+	}
+	grown := c.growKinds()
+	pool := c.poolOrNew(c.plan.PoolOf(info.Attributes))
+	if known && n.pool != pool && len(n.tasks) > 0 {
+		pool = n.pool // moves once it is empty
+	}
+	c.place(n, info, pool)
+	if grown {
+		c.retree()
+	}
+	return n, nil
+}
+
+// growKinds reports whether the ledgers are shorter than the table of kinds.
+func (c *Cluster) growKinds() bool {
+	return slices.ContainsFunc(c.pools, func(p *pool) bool { return p.ledger.Kinds() < c.kinds.Len() })
+}
+
+// place puts a node into a pool with what it says about itself.
+func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
+	if n.pool != nil && n.pool != p {
+		c.unplace(n)
+	}
+	k := c.kinds.Len()
+	n.NodeInfo = info
+	n.total = info.Capacity.Vector(c.kinds, "")
+	n.used, n.leaving, n.earmark = n.used.Clone(k), n.leaving.Clone(k), n.earmark.Clone(k)
+	if n.pool == nil {
+		n.pool = p
+		if last := len(p.free) - 1; last >= 0 {
+			n.id, p.free = p.free[last], p.free[:last]
+			p.nodes[n.id] = n
+		} else {
+			n.id = placement.NodeID(len(p.nodes))
+			p.nodes = append(p.nodes, n)
+		}
+	}
+	n.reindex()
+	p.ledger.SetCapacity(p.capacity())
+	p.opened()
+	c.changed(ObjectNode, n.Name)
+}
+
+// unplace takes a node without tasks out of its pool.
+func (c *Cluster) unplace(n *node) {
+	p := n.pool
+	p.index.Remove(n.id)
+	p.nodes[n.id] = nil
+	p.free = append(p.free, n.id)
+	p.ledger.SetCapacity(p.capacity())
+	n.pool = nil
+}
+
+// register takes a node in, reconciles every task on it and re-sends what it lacks.
+func (c *Cluster) register(e Register) error {
+	old, known := c.nodes[e.Node.Name]
+	if !known {
+		e.Node.Cordoned = false
+	}
+	back := known && !old.reachable
+	n, err := c.addNode(e.Node)
+	if err != nil {
+		return err
+	}
+	n.reachable = true
+	n.reindex()
+	c.emit(SaveNode{n.Name})
+	reported := map[string]bool{}
+	for _, r := range e.Tasks {
+		reported[r.Task] = true
+		r.Node = n.Name
+		c.reconcile(n, r)
+	}
+	for _, t := range n.sortedTasks() {
+		if !reported[t.id] {
+			c.missing(t)
+		}
+	}
+	switch {
+	case !known:
+		c.happened("NodeJoined", n.Name, "", n.Name, "node %s joined with %s", n.Name, n.total.Text(c.kinds, n.pool.name))
+	case back:
+		c.happened("NodeBack", n.Name, "", n.Name, "node %s is back with %d tasks", n.Name, len(n.tasks))
+	}
+	if n.draining {
+		c.drainTasks(n)
+	}
+	return nil
+}
+
+func (c *Cluster) disconnect(name string) {
+	n := c.nodes[name]
+	if n == nil || !n.reachable {
+		return
+	}
+	n.reachable = false
+	n.pool.index.SetSchedulable(n.id, false)
+	c.dissolveOn(n)
+	for _, t := range n.sortedTasks() {
+		c.changed(ObjectTask, t.id)
+	}
+	c.changed(ObjectNode, n.Name)
+	c.happened("NodeUnreachable", name, "", name, "node %s does not answer; its %d tasks count as neither running nor lost", name, len(n.tasks))
+}
+
+func (c *Cluster) removeNode(name string) error {
+	n := c.nodes[name]
+	if n == nil {
+		return noNode(name)
+	}
+	lost := n.sortedTasks()
+	for _, t := range lost {
+		c.end(t, Lost, nil, Reason{Code: "NodeLost", Message: "node " + name + " is gone"}, c.now)
+	}
+	c.dissolveOn(n)
+	p := n.pool
+	c.unplace(n)
+	p.opened()
+	delete(c.nodes, name)
+	c.emit(DeleteNode{name})
+	c.changed(ObjectNode, name)
+	c.happened("NodeLost", name, "", name, "node %s was removed; %d tasks were lost with it", name, len(lost))
+	return nil
+}
+
+func noNode(name string) *Refusal {
+	return refuse("NotFound", "list the nodes there are", "no node is called %q", name)
+}
+
+func (c *Cluster) cordon(e Cordon) error {
+	n := c.nodes[e.Node]
+	if n == nil {
+		return noNode(e.Node)
+	}
+	if !e.Cordoned && n.draining {
+		n.draining = false
+		c.withdrawDrain(n)
+	}
+	c.setCordon(n, e.Cordoned)
+	return nil
+}
+
+func (c *Cluster) setCordon(n *node, on bool) {
+	if n.Cordoned == on {
+		return
+	}
+	n.Cordoned = on
+	n.pool.index.SetSchedulable(n.id, n.schedulable())
+	kind, word := "NodeUncordoned", "takes new tasks again"
+	if on {
+		kind, word = "NodeCordoned", "takes no new tasks"
+		c.dissolveOn(n)
+	}
+	n.pool.opened()
+	c.emit(SaveNode{n.Name})
+	c.changed(ObjectNode, n.Name)
+	c.happened(kind, n.Name, "", n.Name, "node %s %s", n.Name, word)
+}
+
+func (c *Cluster) drain(e Drain) error {
+	n := c.nodes[e.Node]
+	if n == nil {
+		return noNode(e.Node)
+	}
+	if e.Deadline < 0 {
+		return refuse("InvalidArgument", "give a deadline such as 10m", "drain %s: deadline %s is negative", e.Node, e.Deadline)
+	}
+	n.draining, n.force, n.deadline = true, e.Force, e.Deadline
+	c.setCordon(n, true)
+	c.drainTasks(n)
+	c.changed(ObjectNode, n.Name)
+	c.happened("NodeDraining", n.Name, "", n.Name, "node %s is drained: %d tasks leave", n.Name, len(n.tasks))
+	return nil
+}

@@ -1,0 +1,306 @@
+package cluster
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/reclaim"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// book shows a pool to a reclaim round.
+type book struct{ *pool }
+
+func (p *pool) book() book { return book{p} }
+
+// FundedAt implements [reclaim.Book].
+func (b book) FundedAt(f role.ID) []*reclaim.Unit {
+	var out []*reclaim.Unit
+	for _, u := range b.funded[f] {
+		if u.reclaimable() {
+			out = append(out, b.unit(u))
+		}
+	}
+	return out
+}
+
+// Leaving implements [reclaim.Book].
+func (b book) Leaving() []*reclaim.Unit {
+	var out []*reclaim.Unit
+	for _, u := range b.units {
+		if u.leaving {
+			out = append(out, &reclaim.Unit{Charge: u.charge})
+		}
+	}
+	return out
+}
+
+// Spare implements [reclaim.Book].
+func (b book) Spare(n placement.NodeID) resource.Vector { return b.nodes[n].spare() }
+
+// Feasible implements [reclaim.Book].
+func (b book) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
+	b.index.EachFeasible(c.Task.(*class).compiled, visit)
+}
+
+// reclaimable reports whether a unit may be asked back for a claim.
+func (u *unit) reclaimable() bool {
+	return !u.pinned && !u.leaving && !slices.ContainsFunc(u.tasks, func(t *task) bool {
+		return t.notice != nil || !t.node.reachable
+	})
+}
+
+// unit describes a unit to the planner, with what it costs to lose it.
+func (p *pool) unit(u *unit) *reclaim.Unit {
+	first := u.tasks[0]
+	out := &reclaim.Unit{
+		ID: u.seq, Owner: u, Charge: u.charge,
+		RolePriority: p.c.tree.Roles[u.charge.Leaf].Priority, Over: p.over(u.charge.Leaf), TaskPriority: first.shape.Priority,
+	}
+	for _, t := range u.tasks {
+		out.Parts = append(out.Parts, reclaim.Part{Node: t.node.id, Amount: t.need})
+		if !t.started.IsZero() {
+			out.Work += int64(p.c.now.Sub(t.started) / time.Second)
+			out.Started = max(out.Started, t.started.UnixNano())
+		}
+	}
+	return out
+}
+
+// over is by what share of the pool a role is above its entitlement.
+func (p *pool) over(leaf role.ID) float64 {
+	worst := 0.0
+	capacity := p.ledger.Capacity()
+	for i, u := range p.ledger.Used(leaf) {
+		if excess := u - p.entitled[leaf].At(i); excess > 0 && capacity[i] > 0 {
+			worst = max(worst, float64(excess)/float64(capacity[i]))
+		}
+	}
+	return worst
+}
+
+// evict gives notice to a unit whose funding the ledger has given away already, and returns its last deadline.
+func (p *pool) evict(u *unit, kind noticeKind, claimant string) time.Time {
+	p.unlist(u)
+	p.setLeaving(u, true)
+	return p.c.notify(u, kind, claimant, time.Time{})
+}
+
+// notify gives every task of a unit its notice; no deadline is before notBefore.
+func (c *Cluster) notify(u *unit, kind noticeKind, claimant string, notBefore time.Time) time.Time {
+	var last time.Time
+	for _, t := range u.tasks {
+		if t.notice == nil && t.state != Stopping {
+			c.sendNotice(t, kind, claimant, later(t.earliestEnd(c.now), notBefore))
+			t.notice.opens = notBefore
+		}
+		if t.notice != nil {
+			last = later(last, t.notice.Deadline)
+		}
+	}
+	return last
+}
+
+// earliestEnd is when a task may be stopped if it is told now: after its minimal run time and its grace.
+func (t *task) earliestEnd(now time.Time) time.Time {
+	started := t.started
+	if started.IsZero() {
+		started = now
+	}
+	return later(now, started.Add(t.minRun)).Add(t.grace)
+}
+
+func (c *Cluster) sendNotice(t *task, kind noticeKind, claimant string, deadline time.Time) {
+	t.notice = &notice{kind: kind, Notice: Notice{
+		ID: fmt.Sprintf("%s@%d", t.id, c.now.UnixMilli()), Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
+		Amount: t.need.Resources(c.kinds, t.unit.pool.name), Issued: c.now, Deadline: deadline, State: NoticeOpen,
+		Funding: c.fundingName(t.unit.charge.At),
+	}}
+	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, deadline.Sub(c.now)})
+	c.changed(ObjectTask, t.id)
+	c.happened("NoticeSent", t.id, t.role, t.node.Name, "%s gives %s back by %s for %s", t.id,
+		t.notice.Amount, deadline.UTC().Format(time.RFC3339), claimant)
+}
+
+// claimant names who a claim is for, in one phrase.
+func (c *Cluster) claimant(k *claim) string {
+	return fmt.Sprintf("%s (%s, %s)", k.ask.Role, k.ask.ID, k.charge.Amount.Text(c.kinds, k.class.pool.name))
+}
+
+// closeNotice ends a task's notice.
+func (c *Cluster) closeNotice(t *task, s NoticeState) {
+	closed := t.notice.Notice
+	closed.State = s
+	t.notice = nil
+	c.emit(NoticeClosed{closed})
+}
+
+// withdraw takes back every notice without which all claims are served just as well, most expensive to lose first.
+func (p *pool) withdraw() {
+	if !p.touched {
+		return
+	}
+	p.touched = false
+	var us []*unit
+	for _, u := range p.units {
+		if u.leaving && u.mayStay() {
+			us = append(us, u)
+		}
+	}
+	slices.SortFunc(us, func(a, b *unit) int {
+		x, y := p.unit(a), p.unit(b)
+		return cmp.Or(cmp.Compare(y.RolePriority, x.RolePriority), cmp.Compare(y.TaskPriority, x.TaskPriority),
+			cmp.Compare(y.Work, x.Work), cmp.Compare(x.ID, y.ID))
+	})
+	for _, u := range us {
+		if p.stay(u) {
+			p.c.takeBack(u, "nobody needs it any more")
+		}
+	}
+}
+
+// mayStay reports whether all notices of a unit are still open and were given for claims.
+func (u *unit) mayStay() bool {
+	return !slices.ContainsFunc(u.tasks, func(t *task) bool {
+		return t.notice == nil || t.notice.kind == forDrain || t.notice.State != NoticeOpen || t.state == Stopping || !t.node.reachable
+	})
+}
+
+// takeBack tells every task of a unit that it may stay.
+func (c *Cluster) takeBack(u *unit, why string) {
+	for _, t := range u.tasks {
+		if t.notice == nil {
+			continue
+		}
+		id := t.notice.ID
+		c.closeNotice(t, NoticeWithdrawn)
+		c.emit(WithdrawNotice{t.node.Name, t.id, id}, SaveTask{t.id})
+		c.changed(ObjectTask, t.id)
+		c.happened("NoticeWithdrawn", t.id, t.role, t.node.Name, "%s may stay: %s", t.id, why)
+	}
+}
+
+// accepted notes that an agent has a notice on disk. The agent's deadline counts; it is never earlier.
+func (c *Cluster) accepted(e Accepted) {
+	t := c.tasks[e.Task]
+	if t == nil || t.notice == nil || t.notice.ID != e.Notice {
+		return
+	}
+	t.notice.accepted = true
+	t.notice.Deadline = later(t.notice.Deadline, e.Deadline)
+	c.emit(SaveTask{t.id})
+	c.changed(ObjectTask, t.id)
+}
+
+// answer takes what a task says to its notice.
+func (c *Cluster) answer(e Answer) error {
+	t := c.tasks[e.Task]
+	if t == nil {
+		return noTask(e.Task)
+	}
+	if t.notice == nil {
+		return refuse("NoNotice", "answer only while a notice is open", "task %s is under no notice", e.Task)
+	}
+	if e.Done {
+		t.notice.State = NoticeDone
+		c.stop(t, nil, false, Reason{Code: "Done", Message: "it said that its work is saved"})
+		return nil
+	}
+	return c.release(t, e.Released)
+}
+
+// release makes a lease smaller.
+func (c *Cluster) release(t *task, amount resource.Resources) error {
+	for _, name := range amount.Names() {
+		if _, ok := c.kinds.Lookup(name); !ok {
+			return refuse("InvalidArgument", "name a kind the task holds", "task %s: resource %q is unknown", t.id, name)
+		}
+	}
+	less := amount.Vector(c.kinds, "")
+	if less.IsZero() || less.Negative() >= 0 || !less.Fits(t.need) || less.Equal(t.need) {
+		return refuse("InvalidArgument", "release less than all, or answer done", "task %s holds %s; it cannot release %s and go on", t.id,
+			t.need.Text(c.kinds, ""), less.Text(c.kinds, ""))
+	}
+	if t.gang {
+		return refuse("InvalidArgument", "answer done", "task %s is one of a gang and cannot become smaller alone", t.id)
+	}
+	c.shrink(t, less)
+	if t.unit.mayStay() && t.unit.pool.stay(t.unit) {
+		c.takeBack(t.unit, "what it released is enough")
+	}
+	return nil
+}
+
+// shrink takes an amount off a running lease everywhere it is booked.
+func (c *Cluster) shrink(t *task, less resource.Vector) {
+	u, p := t.unit, t.unit.pool
+	leaving := u.leaving
+	if leaving {
+		p.ledger.Gone(u.charge)
+		t.node.leaving.Dec(less)
+	} else {
+		p.ledger.Remove(u.charge)
+	}
+	u.charge.Amount = u.charge.Amount.Minus(less)
+	t.need = t.need.Minus(less)
+	p.ledger.Add(u.charge)
+	if leaving {
+		p.ledger.Leave(u.charge)
+	}
+	p.ledger.Vacate(u.charge.Leaf, less)
+	t.node.used.Dec(less)
+	t.node.refresh()
+	p.opened()
+	left := t.need.Resources(c.kinds, p.name)
+	c.emit(ResizeTask{t.node.Name, t.id, left}, SaveTask{t.id})
+	c.changed(ObjectTask, t.id)
+	c.changed(ObjectRole, "")
+	c.happened("PartReleased", t.id, t.role, t.node.Name, "%s released %s and goes on with %s", t.id, less.Text(c.kinds, p.name),
+		t.need.Text(c.kinds, p.name))
+}
+
+// drainTasks gives notice to every task on a draining node that has none.
+func (c *Cluster) drainTasks(n *node) {
+	for _, t := range n.sortedTasks() {
+		if t.notice != nil {
+			t.notice.kind = forDrain // it leaves in any case now
+			continue
+		}
+		if t.state == Stopping {
+			continue
+		}
+		if !t.unit.leaving {
+			t.unit.pool.leave(t.unit)
+		}
+		by := c.now.Add(n.deadline)
+		if !n.force {
+			by = later(by, t.earliestEnd(c.now))
+		}
+		for _, o := range t.unit.tasks {
+			if o.notice == nil && o.state != Stopping {
+				c.sendNotice(o, forDrain, "drain of node "+n.Name, by)
+			}
+		}
+	}
+}
+
+// withdrawDrain lets the tasks of a node stay that is not drained any more, as far as the rules still allow it.
+func (c *Cluster) withdrawDrain(n *node) {
+	for _, t := range n.sortedTasks() {
+		if t.notice == nil || t.notice.kind != forDrain || !t.unit.leaving {
+			continue
+		}
+		for _, o := range t.unit.tasks {
+			if o.notice != nil {
+				o.notice.kind = forClaim
+			}
+		}
+		if t.unit.mayStay() && t.unit.pool.stay(t.unit) {
+			c.takeBack(t.unit, "node "+n.Name+" is not drained any more")
+		}
+	}
+}

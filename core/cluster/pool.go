@@ -1,0 +1,195 @@
+package cluster
+
+import (
+	"slices"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// pool is one market of machines: its nodes, its ledger, what waits for it.
+type pool struct {
+	c      *Cluster
+	name   string
+	ledger *lending.Ledger
+	index  *placement.Index
+	nodes  []*node // by placement.NodeID; nil where a node was removed
+	free   []placement.NodeID
+
+	units   []*unit             // everything charged, in order of arrival
+	funded  map[role.ID][]*unit // charged and not leaving, by funding role; order is of no meaning
+	classes map[string]*class   // what waits, by identity
+	queue   []*class            // the same, in order of arrival
+	claims  []*claim            // reservations waiting for their victims, in order
+
+	entitled []resource.Vector    // by role, as of the last decision
+	demand   []resource.Vector    // by role, as of the last decision
+	paid     map[role.ID]struct{} // roles whose funding fell since units were last deepened
+	epoch    int64                // rises when something may fit that did not
+	led      leadState            // what lead notices were last worked out from
+	touched  bool                 // something was freed or withdrawn: notices may be unneeded
+}
+
+func newPool(c *Cluster, name string) *pool {
+	return &pool{c: c, name: name, index: placement.NewIndex(c.kinds, placement.Options{}), classes: map[string]*class{}, paid: map[role.ID]struct{}{}}
+}
+
+// reledger makes a fresh ledger for the cluster's tree, with nothing charged.
+func (p *pool) reledger() {
+	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.capacity())
+	p.funded = map[role.ID][]*unit{}
+}
+
+// capacity is what the pool's nodes have, those included that do not answer.
+func (p *pool) capacity() resource.Vector {
+	sum := make(resource.Vector, p.c.kinds.Len())
+	for _, n := range p.nodes {
+		if n != nil {
+			sum.Inc(n.total)
+		}
+	}
+	return sum
+}
+
+// opened notes that something may fit now that did not before.
+func (p *pool) opened() {
+	p.epoch++
+	p.touched = true
+}
+
+// unit is what is charged and leaves together: a task, or all tasks of a gang.
+type unit struct {
+	seq     int64
+	pool    *pool
+	charge  lending.Charge
+	pinned  bool
+	tasks   []*task
+	leaving bool   // its funding is given away; its tasks are under notice
+	slot    int    // position in pool.funded[charge.At]
+	paidBy  string // funding last told to its agents
+}
+
+// enter puts a unit that is charged in the ledger on the lists.
+func (p *pool) enter(u *unit) {
+	u.paidBy = p.c.fundingName(u.charge.At)
+	p.units = append(p.units, u)
+	if !u.leaving {
+		p.list(u)
+	}
+}
+
+func (p *pool) list(u *unit) {
+	at := p.funded[u.charge.At]
+	u.slot = len(at)
+	p.funded[u.charge.At] = append(at, u)
+}
+
+func (p *pool) unlist(u *unit) {
+	at := p.funded[u.charge.At]
+	last := at[len(at)-1]
+	at[u.slot], last.slot = last, u.slot
+	at[len(at)-1] = nil
+	p.funded[u.charge.At] = at[:len(at)-1]
+	for id := u.charge.At; id != role.None; id = p.c.tree.Roles[id].Parent {
+		p.paid[id] = struct{}{}
+	}
+}
+
+// leave gives a unit's funding away.
+func (p *pool) leave(u *unit) {
+	p.ledger.Leave(u.charge)
+	p.unlist(u)
+	p.setLeaving(u, true)
+}
+
+func (p *pool) setLeaving(u *unit, on bool) {
+	u.leaving = on
+	if on {
+		u.countLeaving(+1)
+	} else {
+		u.countLeaving(-1)
+	}
+}
+
+// countLeaving adds the unit to what leaves its nodes, or takes it away.
+func (u *unit) countLeaving(sign int) {
+	for _, t := range u.tasks {
+		if sign > 0 {
+			t.node.leaving.Inc(t.need)
+		} else {
+			t.node.leaving.Dec(t.need)
+		}
+		t.node.refresh()
+	}
+}
+
+// stay takes a leaving unit back if the rules and the machines allow it, funded no shallower than before.
+func (p *pool) stay(u *unit) bool {
+	p.setLeaving(u, false)
+	if p.fitsAgain(u) {
+		p.ledger.Gone(u.charge)
+		charge, why := p.ledger.Fund(u.charge, u.pinned)
+		if why == nil && p.c.tree.Roles[charge.At].Depth >= p.c.tree.Roles[u.charge.At].Depth {
+			u.charge = charge
+			p.list(u)
+			p.announce(u)
+			return true
+		}
+		if why == nil {
+			p.ledger.Remove(charge)
+		}
+		p.ledger.Add(u.charge)
+		p.ledger.Leave(u.charge)
+	}
+	p.setLeaving(u, true)
+	return false
+}
+
+// fitsAgain reports whether claimants have enough on the unit's nodes without what it holds.
+func (p *pool) fitsAgain(u *unit) bool {
+	return !slices.ContainsFunc(u.tasks, func(t *task) bool {
+		return !t.node.earmark.Fits(t.node.free().Plus(t.node.leaving))
+	})
+}
+
+// announce tells agents and readers who pays for a unit now, if that is news.
+func (p *pool) announce(u *unit) {
+	name := p.c.fundingName(u.charge.At)
+	if name == u.paidBy {
+		return
+	}
+	u.paidBy = name
+	for _, t := range u.tasks {
+		p.c.emit(SetFunding{t.node.Name, t.id, name}, SaveTask{t.id})
+		p.c.changed(ObjectTask, t.id)
+	}
+}
+
+// drop takes one task out of its unit and off the books.
+func (p *pool) drop(t *task) {
+	u := t.unit
+	part := u.charge
+	part.Amount, part.Count = t.need, 1
+	if u.leaving {
+		p.ledger.Gone(part)
+		t.node.leaving.Dec(t.need)
+	} else {
+		p.ledger.Remove(part)
+		for id := u.charge.At; id != role.None; id = p.c.tree.Roles[id].Parent {
+			p.paid[id] = struct{}{}
+		}
+	}
+	u.charge.Amount = u.charge.Amount.Minus(t.need)
+	u.charge.Count--
+	u.tasks = slices.DeleteFunc(u.tasks, func(x *task) bool { return x == t })
+	if len(u.tasks) == 0 {
+		if !u.leaving {
+			p.unlist(u)
+		}
+		p.units = slices.DeleteFunc(p.units, func(x *unit) bool { return x == u })
+	}
+	p.ledger.Vacate(u.charge.Leaf, t.need)
+	p.opened()
+}

@@ -1,0 +1,262 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// report takes news about a task.
+func (c *Cluster) report(e Report) {
+	n := c.nodes[e.Node]
+	if n == nil {
+		return
+	}
+	e.Task.Node = e.Node
+	c.reconcile(n, e.Task)
+}
+
+// reconcile brings what a node says about a task and what the cluster knows together. The node is right about what runs on
+// it; the cluster is right about where a task belongs.
+func (c *Cluster) reconcile(n *node, r TaskReport) {
+	t := c.tasks[r.Task]
+	switch {
+	case t != nil && t.node == n:
+		c.update(t, r)
+	case t != nil:
+		c.disown(n, r, "it runs on "+t.node.Name)
+	case c.expected(r):
+		c.adopt(r, n)
+	default:
+		c.disown(n, r, "nobody waits for it any more")
+	}
+}
+
+// expected reports whether an unknown task is one the cluster should have: the present run of an instance of a known ask.
+// A task from before a failover whose record was not yet saved is; one that was given up meanwhile is not.
+func (c *Cluster) expected(r TaskReport) bool {
+	a := c.asks[r.Ask]
+	if a == nil || a.Cancelled || r.Index < 0 || r.Index >= a.Count || a.live[r.Index] != nil {
+		return false
+	}
+	if r.Index >= a.Next {
+		return true
+	}
+	return slices.ContainsFunc(a.Returned, func(in Instance) bool { return in.Index == r.Index && in.Attempt <= r.Attempt })
+}
+
+// disown ends a task the cluster does not want on a node.
+func (c *Cluster) disown(n *node, r TaskReport, why string) {
+	if r.State.Terminal() {
+		c.emit(Ack{n.Name, r.Task})
+		return
+	}
+	c.emit(StopTask{Node: n.Name, Task: r.Task, Reason: Reason{Code: "Stale", Message: why}})
+	c.happened("TaskDisowned", r.Task, r.Role, n.Name, "%s is stopped on %s: %s", r.Task, n.Name, why)
+}
+
+// update takes over what the agent says about a known task.
+func (c *Cluster) update(t *task, r TaskReport) {
+	if r.State.Terminal() {
+		c.end(t, endState(t, r), r.ExitCode, r.Reason, orNow(r.Ended, c.now))
+		return
+	}
+	began := t.started.IsZero() && !r.Started.IsZero()
+	if began {
+		t.started = r.Started
+		c.happened("TaskStarted", t.id, t.role, t.node.Name, "%s runs on %s", t.id, t.node.Name)
+	}
+	if t.state == Starting && r.State >= Running {
+		t.state = Running
+	}
+	t.health, t.reason = r.Health, r.Reason
+	c.syncNotice(t, r.Notice)
+	if t.state == Stopping {
+		c.emit(StopTask{Node: t.node.Name, Task: t.id, Reason: t.reason})
+	}
+	if began || r.State != Starting {
+		c.emit(SaveTask{t.id})
+	}
+	c.changed(ObjectTask, t.id)
+}
+
+// endState is what an end means: a task that leaves because of its notice is reclaimed, one that somebody stopped is killed.
+func endState(t *task, r TaskReport) State {
+	switch {
+	case t.killed:
+		return Killed
+	case t.notice != nil && (r.State != Succeeded || t.notice.State == NoticeDone):
+		return Reclaimed
+	case t.state == Stopping && r.State != Succeeded:
+		return Killed
+	}
+	return r.State
+}
+
+func orNow(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return now
+	}
+	return t
+}
+
+// syncNotice makes agent and cluster agree about a notice. A notice that only the agent has survived a failover: it counts,
+// and is withdrawn if nobody needs it. One that only the cluster has is sent again.
+func (c *Cluster) syncNotice(t *task, theirs *Notice) {
+	switch {
+	case t.notice == nil && theirs != nil && theirs.State == NoticeOpen:
+		t.notice = &notice{Notice: *theirs, accepted: true}
+		if !t.unit.leaving {
+			t.unit.pool.leave(t.unit)
+		}
+		t.unit.pool.touched = true
+	case t.notice != nil && theirs != nil && theirs.ID == t.notice.ID:
+		t.notice.accepted = true
+		t.notice.Deadline = later(t.notice.Deadline, theirs.Deadline)
+		if theirs.State == NoticeDone {
+			t.notice.State = NoticeDone
+		}
+	case t.notice != nil && !t.notice.accepted:
+		c.emit(SendNotice{t.node.Name, t.notice.Notice, max(0, t.notice.Deadline.Sub(c.now))})
+	}
+}
+
+// missing deals with a task the cluster has on a node that does not report it: its launch never arrived, or it was lost.
+func (c *Cluster) missing(t *task) {
+	if t.state == Starting && t.started.IsZero() {
+		c.emit(Launch{t.assignment()})
+		if t.notice != nil {
+			c.emit(SendNotice{t.node.Name, t.notice.Notice, max(0, t.notice.Deadline.Sub(c.now))})
+		}
+		return
+	}
+	if t.state == Stopping && t.started.IsZero() {
+		c.end(t, Killed, nil, t.reason, c.now)
+		return
+	}
+	c.end(t, Lost, nil, Reason{Code: "TaskLost", Message: "node " + t.node.Name + " no longer has it"}, c.now)
+}
+
+// adopt makes a lease out of a report: of a saved record, or of a task an agent kept through a failover. With n nil the node
+// is looked up, and the task is dropped when it is not known.
+func (c *Cluster) adopt(r TaskReport, n *node) {
+	if n == nil {
+		if n = c.nodes[r.Node]; n == nil || c.tasks[r.Task] != nil {
+			return
+		}
+	}
+	t := c.taskOf(r, n)
+	t.unit = c.unitOf(t, r)
+	if a := t.ask; a != nil {
+		a.take(Instance{Index: t.index})
+		a.live[t.index] = t
+		c.unwait(a)
+	}
+	c.occupy(t)
+	if r.Notice != nil && r.Notice.State == NoticeOpen {
+		c.syncNotice(t, r.Notice)
+	}
+	c.emit(SaveTask{t.id})
+	if r.State.Terminal() {
+		c.update(t, r)
+	}
+}
+
+// taskOf turns a report into a task on a node, without booking it.
+func (c *Cluster) taskOf(r TaskReport, n *node) *task {
+	c.seq++
+	shape := r.Shape
+	t := &task{
+		id: r.Task, seq: c.seq, ask: c.asks[r.Ask], index: r.Index, attempt: r.Attempt, gang: r.Gang, role: r.Role, shape: &shape,
+		node: n, grace: r.ReclaimGrace, minRun: r.MinRuntime, created: r.Created, started: r.Started, state: Running,
+		reason: r.Reason, health: r.Health, ports: r.Ports, payload: r.Payload,
+	}
+	t.need = amountsOf(r.Resources).Vector(c.kinds, "")
+	if len(shape.Spread) > 0 || shape.Exclusive {
+		t.group = r.Ask
+	}
+	if r.State == Starting || r.State == Stopping {
+		t.state = r.State
+	}
+	if len(r.Ports) > 0 {
+		n.pool.index.HoldPorts(n.id, sortedPorts(r.Ports))
+	}
+	return t
+}
+
+// amountsOf removes the pool from resource names: a lease is in its node's pool whatever that is called now.
+func amountsOf(r resource.Resources) resource.Resources {
+	out := resource.Resources{}
+	for _, name := range r.Names() {
+		_, kind := resource.SplitName(name)
+		out[kind] = out[kind].Add(r[name])
+	}
+	return out
+}
+
+// unitOf charges an adopted task: to its gang's unit when another member is there, else to a unit of its own, funded as
+// recorded if that is still legal and as deep as is legal otherwise.
+func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
+	p := t.node.pool
+	charge := lending.Charge{Leaf: c.leafOf(t.role), Amount: t.need, Hold: t.hold(), Count: 1}
+	if t.gang && t.ask != nil {
+		for _, o := range t.ask.tasks() {
+			if !o.unit.leaving && o.unit.pool == p {
+				return p.join(o.unit, t, charge)
+			}
+		}
+	}
+	charge.At = c.fundingRole(r.Funding, charge.Leaf)
+	if p.ledger.Try(charge) != nil {
+		var why *lending.Refusal
+		if charge, why = p.ledger.Fund(charge, t.shape.Pinned); why != nil {
+			charge.At = role.Root
+			p.ledger.Add(charge)
+		}
+	}
+	u := &unit{seq: t.seq, pool: p, charge: charge, pinned: t.shape.Pinned, tasks: []*task{t}}
+	p.enter(u)
+	return u
+}
+
+// join adds a gang's member to its unit.
+func (p *pool) join(u *unit, t *task, part lending.Charge) *unit {
+	part.At = u.charge.At
+	p.ledger.Add(part)
+	u.charge.Amount = u.charge.Amount.Plus(t.need)
+	u.charge.Count++
+	u.tasks = append(u.tasks, t)
+	return u
+}
+
+// fundingRole finds the role a funding names; the root when it is not on the leaf's path any more.
+func (c *Cluster) fundingRole(name string, leaf role.ID) role.ID {
+	if id, ok := c.tree.Lookup(name); ok && name != Borrowed && c.within(leaf, id) {
+		return id
+	}
+	return role.Root
+}
+
+// restoreNode makes a saved node known. It does not answer until it registers.
+func (c *Cluster) restoreNode(info NodeInfo) {
+	c.recovering = true
+	cordoned := info.Cordoned
+	n, err := c.addNode(info)
+	if err != nil {
+		return
+	}
+	n.Cordoned = cordoned
+	n.reindex()
+}
+
+// restoreAsk makes a saved ask known. It has waited since it was submitted.
+func (c *Cluster) restoreAsk(e RestoreAsk) {
+	c.recovering = true
+	a := c.queueAsk(e.Ask, e.State)
+	if a.waits {
+		a.blocked = a.Submitted
+	}
+}

@@ -1,0 +1,250 @@
+package cluster
+
+import (
+	"fmt"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/reclaim"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// admit refuses an ask that can never be served: unknown role or pool, a malformed shape, more than a limit allows, a shape
+// no node could ever hold.
+func (c *Cluster) admit(spec AskSpec) error {
+	if _, ok := c.tree.WorkRole(spec.Role); !ok {
+		return refuse("NotFound", "see the roles there are, or add it to the plan", "the plan has no role %q", spec.Role)
+	}
+	if spec.Count < 1 {
+		return refuse("InvalidArgument", "ask for at least one task", "ask %s: count is %d", spec.ID, spec.Count)
+	}
+	if spec.Shape.Pool != "" && c.pool(spec.Shape.Pool) == nil {
+		return refuse("NotFound", "see the plan's pools", "the plan has no pool %q", spec.Shape.Pool)
+	}
+	for _, name := range spec.Shape.Resources.Names() {
+		if _, ok := c.kinds.Lookup(name); !ok {
+			return refuse("Impossible", "name a resource that a node or the plan has", "no node and no role has any %q", name)
+		}
+	}
+	cl := c.classOf(&ask{AskSpec: spec})
+	shape := cl.placementShape()
+	if err := shape.Validate(); err != nil {
+		return refuse("InvalidArgument", "", "ask %s: %v", spec.ID, err)
+	}
+	c.resolve(cl)
+	defer cl.pool.index.Release(cl.compiled)
+	if cl.need.IsZero() {
+		return refuse("InvalidArgument", "ask for at least some cpu or memory", "ask %s: its tasks need no resources", spec.ID)
+	}
+	if r := c.neverAllowed(cl); r != nil {
+		return r
+	}
+	if why, bad := cl.pool.index.Impossible(cl.compiled); bad {
+		return refuse("Impossible", "make it smaller, loosen its constraints, or add a node that fits", "%s can never start: %s", spec.ID, why)
+	}
+	return nil
+}
+
+// neverAllowed checks one start of a class against the bounds of its role and all above it, whatever runs.
+func (c *Cluster) neverAllowed(cl *class) *Refusal {
+	amount := cl.amount()
+	for id := cl.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
+		q := cl.pool.ledger.Quota(id)
+		for i, need := range amount {
+			bounds := []struct {
+				code, word string
+				have       resource.Amount
+			}{
+				{"OverLimit", "limit", q.Limit.At(i)},
+				{"OverBorrow", "guarantee and what it may borrow", q.Guarantee.At(i).Add(q.Borrow.At(i))},
+			}
+			if cl.shape.Pinned {
+				bounds = append(bounds, struct {
+					code, word string
+					have       resource.Amount
+				}{"OverGuarantee", "guarantee, which a task that is not preemptible must fit,", q.Guarantee.At(i)})
+			}
+			for _, b := range bounds {
+				if need > b.have {
+					name := resource.JoinName(cl.pool.name, c.kinds.Name(resource.Kind(i)))
+					return refuse(b.code, "ask for less, or raise it in the plan", "role %s: %s needs %s=%s, its %s %s=%s", role.Display(c.tree.Roles[id].Path),
+						what(cl), name, resource.FormatValue(name, need), b.word+" is", name, resource.FormatValue(name, b.have))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func what(cl *class) string {
+	if cl.gang {
+		return fmt.Sprintf("a gang of %d", cl.count)
+	}
+	return "one task"
+}
+
+// commit claims the places a scheduler chose: each that still fits, or all or none.
+func (c *Cluster) commit(e Commit) {
+	out := Committed{Results: make([]CommitResult, len(e.Tasks))}
+	var held []*hold
+	failed := false
+	for i, t := range e.Tasks {
+		h, why := c.hold(t)
+		if why != nil {
+			out.Results[i].Conflict = why
+			failed = true
+			continue
+		}
+		h.slot = i
+		held = append(held, h)
+	}
+	if e.AllOrNothing && failed {
+		for _, h := range held {
+			h.release()
+			out.Results[h.slot].Conflict = &Reason{Code: "Conflict", Message: "another task of the same commit conflicts"}
+		}
+		held = nil
+	}
+	for _, h := range held {
+		out.Results[h.slot].Task = h.launch()
+	}
+	for i := range out.Results {
+		if e.LeaveDemand && out.Results[i].Conflict != nil && c.submit(e.Tasks[i].Ask) == nil {
+			out.Results[i].Ask = e.Tasks[i].Ask.ID
+		}
+	}
+	c.emit(out)
+}
+
+// hold is a claimed task whose place is booked but which is not launched.
+type hold struct {
+	slot   int
+	class  *class
+	spec   AskSpec
+	node   *node
+	charge lending.Charge
+}
+
+// hold checks one claimed task against the rules and its node, and books it.
+func (c *Cluster) hold(t Claim) (*hold, *Reason) {
+	if c.recovering {
+		return nil, &Reason{Code: "Recovering", Message: "the leader is still learning what runs", UnblockedBy: "try again in a moment"}
+	}
+	t.Ask.Count, t.Ask.Gang = 1, false
+	if _, dup := c.asks[t.Ask.ID]; dup {
+		return nil, &Reason{Code: "AlreadyExists", Message: "ask " + t.Ask.ID + " exists already"}
+	}
+	if err := c.admit(t.Ask); err != nil {
+		return nil, &err.(*Refusal).Reason
+	}
+	n := c.nodes[t.Node]
+	if n == nil || n.pool.name != t.Ask.Shape.Pool {
+		return nil, &Reason{Code: "Conflict", Message: fmt.Sprintf("pool %q has no node %q", t.Ask.Shape.Pool, t.Node)}
+	}
+	cl := c.classOf(&ask{AskSpec: t.Ask})
+	c.resolve(cl)
+	h := &hold{class: cl, spec: t.Ask, node: n}
+	if v := h.book(); v != nil {
+		cl.pool.index.Release(cl.compiled)
+		return nil, &Reason{Code: "Conflict", Message: v.message, UnblockedBy: v.next}
+	}
+	return h, nil
+}
+
+// book charges and occupies the place as if the task ran, so that the next one in the commit sees it.
+func (h *hold) book() *verdict {
+	cl, p := h.class, h.class.pool
+	if r := p.ledger.Room(cl.leaf, cl.need); r != nil {
+		return p.c.refused(p, cl, r)
+	}
+	if ok, why := p.index.Fits(cl.compiled, h.node.id); !ok {
+		return &verdict{string(why), fmt.Sprintf("node %s does not take it now: %s", h.node.Name, why), "choose another node from a fresh snapshot"}
+	}
+	charge, r := p.ledger.Fund(lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}, cl.shape.Pinned)
+	if r != nil {
+		return p.c.refused(p, cl, r)
+	}
+	h.charge = charge
+	p.ledger.Occupy(cl.leaf, cl.need)
+	h.node.used.Inc(cl.need)
+	h.node.refresh()
+	return nil
+}
+
+// unbook undoes what book did on ledger and node, except the charge.
+func (h *hold) unbook() {
+	h.class.pool.ledger.Vacate(h.class.leaf, h.class.need)
+	h.node.used.Dec(h.class.need)
+	h.node.refresh()
+}
+
+func (h *hold) release() {
+	h.unbook()
+	h.class.pool.ledger.Remove(h.charge)
+	h.class.pool.index.Release(h.class.compiled)
+}
+
+// launch turns the booking into a running task and returns its ID.
+func (h *hold) launch() string {
+	h.unbook()
+	p := h.class.pool
+	defer p.index.Release(h.class.compiled)
+	a := p.c.queueAsk(h.spec, AskState{})
+	p.launch(a.class, a, h.charge, []placement.NodeID{h.node.id})
+	return taskID(a.ID, 0, 0)
+}
+
+// refused turns a ledger's refusal into words.
+func (c *Cluster) refused(p *pool, cl *class, r *lending.Refusal) *verdict {
+	name := resource.JoinName(p.name, c.kinds.Name(r.Kind))
+	need, have := resource.FormatValue(name, r.Need), resource.FormatValue(name, r.Have)
+	at := role.Display(c.tree.Roles[r.Role].Path)
+	v := &verdict{code: string(r.Rule)}
+	switch r.Rule {
+	case lending.RuleLimit:
+		v.message = fmt.Sprintf("role %s is at its limit: needs %s=%s, %s is left under %s", at, name, need, have, limitText(c, p, r))
+		v.next = "a task of " + at + " ends, or its limit is raised"
+	case lending.RuleBorrow:
+		v.message = fmt.Sprintf("role %s may not borrow more: needs %s=%s, may still borrow %s", at, name, need, have)
+		v.next = "a borrowing task of " + at + " ends, or its borrow bound is raised"
+	case lending.RuleGuarantee:
+		v.message = fmt.Sprintf("role %s has no guarantee left: needs %s=%s, %s of it is free, and a task that is not preemptible may not borrow", at, name, need, have)
+		v.next = "a task paid by the guarantee of " + at + " ends, or the guarantee is raised"
+	default:
+		if at == "" {
+			at = "the cluster"
+		}
+		v.message = fmt.Sprintf("nothing left to borrow in %s for a task that may stay %s after it is asked to leave: needs %s=%s, has %s",
+			at, r.Hold, name, need, have)
+		v.next = "capacity comes free, or the task accepts a shorter notice"
+	}
+	return v
+}
+
+func limitText(c *Cluster, p *pool, r *lending.Refusal) string {
+	name := resource.JoinName(p.name, c.kinds.Name(r.Kind))
+	return name + "=" + resource.FormatValue(name, p.ledger.Quota(r.Role).Limit.At(int(r.Kind)))
+}
+
+// noPlace says why no node takes a class now.
+func (p *pool) noPlace(cl *class) *verdict {
+	e := p.index.Explain(cl.compiled)
+	v := &verdict{code: string(e.Reason), message: e.String(), next: "a task ends or a node that fits joins"}
+	if e.Fit > 0 {
+		v.code, v.message = "Gang", fmt.Sprintf("only part of the gang of %d fits now: %s", cl.count, e.String())
+	}
+	return v
+}
+
+// unclaimable says why a claim inside a guarantee is not served by asking anybody back.
+func (p *pool) unclaimable(cl *class, o reclaim.Outcome) *verdict {
+	switch o {
+	case reclaim.Fragmented:
+		return &verdict{string(o), "its guarantee covers it and there is enough in all, but not on one node: " + p.index.Explain(cl.compiled).String(),
+			"a larger piece comes free on one node, or the task gets smaller"}
+	case reclaim.NoVictim:
+		return &verdict{string(o), "its guarantee covers it, but nodes are missing and nobody can be asked back in time", "the missing nodes come back, or a task ends"}
+	}
+	return p.noPlace(cl)
+}

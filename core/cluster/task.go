@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/resource"
+)
+
+// task is a lease and what runs on it.
+type task struct {
+	id      string
+	seq     int64
+	ask     *ask // nil when its ask is not known (any more)
+	index   int
+	attempt int
+	gang    bool
+	role    string // as written
+	shape   *Shape
+	group   string // for spread and anti-affinity
+	node    *node
+	unit    *unit
+	need    resource.Vector
+	grace   time.Duration
+	minRun  time.Duration
+	created time.Time
+	started time.Time
+	state   State // Starting, Running or Stopping; see view for the rest
+	killed  bool  // somebody asked for its end
+	reason  Reason
+	health  string
+	ports   map[string]uint16
+	notice  *notice
+	payload any
+}
+
+// notice is a task's notice with what the cluster remembers about it.
+type notice struct {
+	Notice
+	kind     noticeKind
+	accepted bool      // the agent has it on disk
+	opens    time.Time // for a lead: when the window opens
+}
+
+// noticeKind is why a notice was given.
+type noticeKind int
+
+const (
+	forClaim noticeKind = iota // a claim inside a guarantee
+	forPlan                    // a rule that is broken since the plan or a window changed
+	forLead                    // a claim that will be inside a guarantee when a window opens
+	forDrain                   // an operator empties the node
+)
+
+func taskID(ask string, index, attempt int) string {
+	if attempt == 0 {
+		return fmt.Sprintf("%s.%d", ask, index)
+	}
+	return fmt.Sprintf("%s.%d.%d", ask, index, attempt)
+}
+
+func (t *task) hold() time.Duration { return t.grace + t.minRun }
+
+// viewState folds what is known about node and notice into the state.
+func (t *task) viewState() State {
+	switch {
+	case !t.node.reachable:
+		return Unreachable
+	case t.state == Running && t.notice != nil:
+		return Leaving
+	}
+	return t.state
+}
+
+// assignment is the lease for the agent, the record and readers.
+func (t *task) assignment() Assignment {
+	a := Assignment{
+		Task: t.id, Index: t.index, Attempt: t.attempt, Gang: t.gang, Role: t.role, Node: t.node.Name, Shape: *t.shape,
+		Resources: t.need.Resources(t.unit.pool.c.kinds, t.unit.pool.name), Ports: t.ports,
+		Funding: t.unit.pool.c.fundingName(t.unit.charge.At), ReclaimGrace: t.grace, MinRuntime: t.minRun,
+		Created: t.created, Payload: t.payload,
+	}
+	a.Ask = t.askID()
+	return a
+}
+
+func (t *task) askID() string {
+	if t.ask != nil {
+		return t.ask.ID
+	}
+	for i, c := range t.id {
+		if c == '.' {
+			return t.id[:i]
+		}
+	}
+	return t.id
+}
+
+// occupy books a task on its node: amounts, ports, spread counters, the role's usage.
+func (c *Cluster) occupy(t *task) {
+	n := t.node
+	n.tasks[t.id] = t
+	n.used.Inc(t.need)
+	if t.group != "" {
+		n.pool.index.AddTask(n.id, t.group)
+	}
+	t.unit.pool.ledger.Occupy(t.unit.charge.Leaf, t.need)
+	n.refresh()
+	c.tasks[t.id] = t
+	c.changed(ObjectTask, t.id)
+}
+
+// end takes a task off the books and decides whether its instance waits again.
+func (c *Cluster) end(t *task, s State, exit *int, why Reason, at time.Time) {
+	view := c.taskView(t)
+	view.State, view.ExitCode, view.Reason, view.Ended = s, exit, why, at
+	if t.notice != nil {
+		closed := *view.Notice
+		closed.State = c.closing(t, s)
+		view.Notice = &closed
+		c.closeNotice(t, closed.State)
+	}
+	c.vacate(t)
+	c.emit(DeleteTask{t.id}, TaskEnded{view}, Ack{t.node.Name, t.id})
+	c.happened("Task"+title(s), t.id, t.role, t.node.Name, "%s %s%s", t.id, s, because(why))
+	c.settle(t, s)
+	c.breakGang(t, s)
+}
+
+// closing is how a notice ends when its task ends.
+func (c *Cluster) closing(t *task, s State) NoticeState {
+	if s == Reclaimed && !c.now.Before(t.notice.Deadline) {
+		return NoticeExpired
+	}
+	return NoticeLeft
+}
+
+func title(s State) string {
+	name := s.String()
+	return string(name[0]-'a'+'A') + name[1:]
+}
+
+func because(r Reason) string {
+	if r.Message == "" {
+		return ""
+	}
+	return ": " + r.Message
+}
+
+// vacate undoes occupy and the task's part of its unit's charge.
+func (c *Cluster) vacate(t *task) {
+	n := t.node
+	delete(n.tasks, t.id)
+	delete(c.tasks, t.id)
+	n.used.Dec(t.need)
+	for _, port := range sortedPorts(t.ports) {
+		n.pool.index.ReleasePorts(n.id, []uint16{port})
+	}
+	if t.group != "" {
+		n.pool.index.RemoveTask(n.id, t.group)
+	}
+	t.unit.pool.drop(t)
+	n.refresh()
+	c.changed(ObjectRole, "")
+}
+
+// breakGang stops the rest of a gang that lost a member, so that all of it starts again together.
+func (c *Cluster) breakGang(t *task, s State) {
+	if !t.gang || s == Succeeded || t.killed {
+		return
+	}
+	for _, o := range append([]*task(nil), t.unit.tasks...) {
+		if o.state != Stopping {
+			o.reason = Reason{Code: "GangBroken", Message: "its gang lost " + t.id}
+			c.stop(o, nil, false, o.reason)
+		}
+	}
+}
+
+// stop tells the agent to end a task.
+func (c *Cluster) stop(t *task, grace *time.Duration, force bool, why Reason) {
+	t.state = Stopping
+	if u := t.unit; !u.leaving && !slices.ContainsFunc(u.tasks, func(o *task) bool { return o.state != Stopping }) {
+		u.pool.leave(u) // what it holds comes free without a notice
+	}
+	c.emit(StopTask{Node: t.node.Name, Task: t.id, Grace: grace, Force: force, Reason: why}, SaveTask{t.id})
+	c.changed(ObjectTask, t.id)
+}
+
+func (c *Cluster) kill(e Kill) error {
+	t := c.tasks[e.Task]
+	if t == nil {
+		return noTask(e.Task)
+	}
+	t.killed = true
+	c.stop(t, nil, e.Force, Reason{Code: "Killed", Message: "somebody asked for it"})
+	return nil
+}
+
+func noTask(id string) *Refusal {
+	return refuse("NotFound", "list the tasks there are, ended ones included", "no task runs under the id %q", id)
+}

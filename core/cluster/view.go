@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"fmt"
+	"time"
+
+	"polder.dev/polder/core/resource"
+)
+
+// Reason says why: a stable code, a sentence, what would change it and, where the ledger knows, when.
+type Reason struct {
+	Code        string
+	Message     string
+	UnblockedBy string
+	Expected    time.Time
+}
+
+// Refusal is the error of a Step that refuses its event. The cluster is as it was before.
+type Refusal struct{ Reason Reason }
+
+// Error returns the sentence.
+func (r *Refusal) Error() string { return r.Reason.Message }
+
+func refuse(code, next, format string, args ...any) *Refusal {
+	return &Refusal{Reason{Code: code, Message: fmt.Sprintf(format, args...), UnblockedBy: next}}
+}
+
+// Notice is a task's notice to leave.
+type Notice struct {
+	ID       string
+	Task     string
+	Role     string
+	Node     string
+	Claimant string
+	Amount   resource.Resources
+	Issued   time.Time
+	Deadline time.Time
+	State    NoticeState
+	Funding  string // who paid for the lease until now
+}
+
+// NoticeState is how far a notice is.
+type NoticeState string
+
+// Notice states.
+const (
+	NoticeOpen      NoticeState = "open"
+	NoticeDone      NoticeState = "done"      // the task said so; it is being stopped
+	NoticeWithdrawn NoticeState = "withdrawn" // no longer needed; the task stays
+	NoticeLeft      NoticeState = "left"      // the task was gone before the deadline
+	NoticeExpired   NoticeState = "expired"   // the task was stopped at the deadline
+)
+
+// TaskView is a task for readers.
+type TaskView struct {
+	TaskReport
+	Hold time.Duration
+}
+
+// AskView is an ask for readers. Reason is set while something of it waits.
+type AskView struct {
+	AskSpec
+	AskState
+	Pending int
+	Running int
+	State   string // "open", "finished", "cancelled"
+	Reason  Reason
+}
+
+// NodeView is a node for readers. Amounts carry the pool in their names.
+type NodeView struct {
+	NodeInfo
+	Pool      string
+	State     string // "ready", "cordoned", "draining", "unreachable"
+	Total     resource.Resources
+	Used      resource.Resources
+	Available resource.Resources // for anybody: neither used nor kept for a claimant
+	Earmarked resource.Resources
+	Tasks     int
+}
+
+// RoleView is a role for readers, amounts over its subtree and over all pools. ".self" leaves are folded into their parent.
+type RoleView struct {
+	Path        string
+	Usage       resource.Resources
+	Funded      resource.Resources
+	Borrowed    resource.Resources
+	Lent        resource.Resources
+	Entitlement resource.Resources
+	Demand      resource.Resources
+	Leaving     resource.Resources
+	Running     int
+	Pending     int
+}

@@ -1,0 +1,154 @@
+package reclaim
+
+import (
+	"cmp"
+	"slices"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// Unit is what can only leave together: one task, or a whole gang.
+type Unit struct {
+	ID     int64          // the caller's, unique and stable; the last tie-breaker
+	Owner  any            // the caller's, never looked at
+	Charge lending.Charge // of the whole unit; At is the role it is funded at
+	Parts  []Part         // where it runs
+
+	// What it costs to lose it. Lower goes first, field by field in this order.
+	RolePriority int
+	Over         float64 // how far its role is above its entitlement; more goes first
+	TaskPriority int
+	Work         int64 // work lost when it stops now, in the caller's unit
+	Started      int64 // later goes first
+}
+
+// Part is a unit's share of one node.
+type Part struct {
+	Node   placement.NodeID
+	Amount resource.Vector
+}
+
+// On is what the unit holds on a node, nil when nothing.
+func (u *Unit) On(n placement.NodeID) resource.Vector {
+	var sum resource.Vector
+	for _, p := range u.Parts {
+		if p.Node != n {
+			continue
+		}
+		if sum == nil {
+			sum = p.Amount
+		} else {
+			sum = sum.Plus(p.Amount)
+		}
+	}
+	return sum
+}
+
+// class orders units that differ in what the contract ranks first; units of one class are chosen by fit.
+func class(a, b *Unit) int {
+	return cmp.Or(cmp.Compare(a.RolePriority, b.RolePriority), cmp.Compare(b.Over, a.Over),
+		cmp.Compare(a.TaskPriority, b.TaskPriority))
+}
+
+// cheaper is the total order of victims, cheapest first.
+func cheaper(a, b *Unit) int {
+	return cmp.Or(class(a, b), cmp.Compare(a.Work, b.Work), cmp.Compare(b.Started, a.Started), cmp.Compare(a.ID, b.ID))
+}
+
+// Book is what a round needs to know of tasks and nodes. It must answer for the state after the plans already taken over.
+type Book interface {
+	// FundedAt lists the units funded at a role that may be asked back: charged, preemptible, under no notice.
+	FundedAt(role.ID) []*Unit
+	// Leaving lists the units under notice; only Charge is looked at.
+	Leaving() []*Unit
+	// Spare is what claimants may still count on at a node: free plus leaving, less what is earmarked.
+	Spare(placement.NodeID) resource.Vector
+	// Feasible visits, in a defined order, the nodes that satisfy everything a claim asks except available amounts,
+	// until visit returns false.
+	Feasible(c Claim, visit func(placement.NodeID) bool)
+}
+
+// Claim is one task that is inside a guarantee and found no place.
+type Claim struct {
+	Charge lending.Charge // Leaf, Amount, Hold and Count; At is for the round to find
+	Task   any            // the caller's, for Book.Feasible
+}
+
+// Victim is a unit to ask back and the level of the tree whose rule asks for it.
+type Victim struct {
+	Unit  *Unit
+	Level role.ID
+}
+
+// Plan is how to serve a claim: funded at a role, on a node, after the victims have left. Without victims the capacity is
+// idle or leaving already.
+type Plan struct {
+	Charge  lending.Charge
+	Node    placement.NodeID
+	Victims []Victim
+}
+
+// Outcome says how a search for a plan ended. The values are stable codes.
+type Outcome string
+
+// Outcomes.
+const (
+	Planned       Outcome = "Planned"
+	NotGuaranteed Outcome = "NotGuaranteed" // no role on the path has that much idle guarantee
+	NoNode        Outcome = "NoNode"        // no node satisfies the claim's constraints
+	Fragmented    Outcome = "Fragmented"    // there is enough in all, but not on one node within what may be asked back
+	NoVictim      Outcome = "NoVictim"      // what stands in the way may not be asked back in time (capacity was lost)
+)
+
+// Round plans claims one after the other. A plan that is found stays charged in the ledger, its victims leaving; the
+// caller either takes it over or calls [Round.Undo].
+type Round struct {
+	ledger *lending.Ledger
+	book   Book
+	funded map[role.ID][]*Unit // sorted cheapest first
+	taken  map[*Unit]bool
+}
+
+// NewRound starts a round on a ledger.
+func NewRound(l *lending.Ledger, b Book) *Round {
+	return &Round{ledger: l, book: b, funded: map[role.ID][]*Unit{}, taken: map[*Unit]bool{}}
+}
+
+// Undo takes a plan back: the claimant is no longer charged, its victims are not leaving.
+func (r *Round) Undo(p Plan) {
+	r.ledger.Remove(p.Charge)
+	for _, v := range p.Victims {
+		r.ledger.Return(v.Unit.Charge)
+		delete(r.taken, v.Unit)
+	}
+}
+
+// units lists what may be asked back at a role, cheapest first, as of the start of the round.
+func (r *Round) units(f role.ID) []*Unit {
+	us, ok := r.funded[f]
+	if !ok {
+		us = slices.Clone(r.book.FundedAt(f))
+		slices.SortFunc(us, cheaper)
+		r.funded[f] = us
+	}
+	return us
+}
+
+// Plan looks for the cheapest legal way to serve c funded at v, a role on its leaf's path below the root. The ledger is
+// unchanged unless the outcome is Planned.
+func (r *Round) Plan(c Claim, v role.ID) (Plan, Outcome) {
+	s := newSweep(r, c, v)
+	if !s.charge() {
+		return Plan{}, NotGuaranteed
+	}
+	best, outcome := s.search()
+	if outcome != Planned {
+		r.ledger.Remove(s.claim.Charge)
+		return Plan{}, outcome
+	}
+	s.apply(best)
+	return Plan{Charge: s.claim.Charge, Node: best.node, Victims: best.victims}, Planned
+}

@@ -1,0 +1,181 @@
+package reclaim
+
+import (
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// enough is how many target nodes are compared before the cheapest found is taken.
+const enough = 64
+
+// sweep is the search for one claim at one funding role.
+type sweep struct {
+	*Round
+	claim  Claim
+	levels []stage // ancestors of the funding role, nearest first
+}
+
+// stage is one ancestor on the way up: what is funded there and leaves within grace may be asked back for the claim.
+type stage struct {
+	role  role.ID
+	grace time.Duration     // lend grace of the child on the path
+	owed  []resource.Amount // excess before the claim, by kind: lost capacity, not the claim's doing
+}
+
+// option is one way to serve the claim.
+type option struct {
+	node    placement.NodeID
+	victims []Victim
+}
+
+func newSweep(r *Round, c Claim, v role.ID) *sweep {
+	s := &sweep{Round: r, claim: c}
+	s.claim.Charge.At = v
+	tree := r.ledger.Tree()
+	for child, f := v, tree.Roles[v].Parent; f != role.None; child, f = f, tree.Roles[f].Parent {
+		st := stage{role: f, grace: tree.Roles[child].LendGrace, owed: make([]resource.Amount, r.ledger.Kinds())}
+		for i := range st.owed {
+			st.owed[i] = r.ledger.Excess(f, i)
+		}
+		s.levels = append(s.levels, st)
+	}
+	return s
+}
+
+// charge puts the claim on the ledger; false, with nothing changed, when v has not that much idle guarantee or a role
+// between the leaf and v may not borrow it.
+func (s *sweep) charge() bool {
+	l := s.ledger
+	if l.Inflow(s.claim.Charge) != nil {
+		return false
+	}
+	l.Add(s.claim.Charge)
+	if !l.Sound(s.claim.Charge.At) {
+		l.Remove(s.claim.Charge)
+		return false
+	}
+	return true
+}
+
+// search compares target nodes: first those with room already, then those where asking back makes room.
+func (s *sweep) search() (option, Outcome) {
+	var roomy, tight []placement.NodeID
+	s.book.Feasible(s.claim, func(n placement.NodeID) bool {
+		if s.claim.Charge.Amount.Fits(s.book.Spare(n)) {
+			roomy = append(roomy, n)
+			return false
+		}
+		tight = append(tight, n)
+		return true
+	})
+	if len(roomy) > 0 {
+		o, outcome := s.try(roomy[0])
+		return o, outcome
+	}
+	if len(tight) == 0 {
+		return option{}, NoNode
+	}
+	best, found, outcome := option{}, 0, Fragmented
+	byNode := s.candidatesByNode()
+	for _, n := range tight {
+		if !s.mayFit(n, byNode[n]) {
+			continue
+		}
+		o, oc := s.try(n)
+		if oc != Planned {
+			outcome = oc
+			continue
+		}
+		if found == 0 || compareOptions(o, best) < 0 {
+			best = o
+		}
+		if found++; found == enough {
+			break
+		}
+	}
+	if found == 0 {
+		return option{}, outcome
+	}
+	return best, Planned
+}
+
+// candidatesByNode groups what may legally be asked back for this claim by node, cheapest first.
+func (s *sweep) candidatesByNode() map[placement.NodeID][]Victim {
+	out := map[placement.NodeID][]Victim{}
+	for _, st := range s.levels {
+		for _, u := range s.units(st.role) {
+			if s.taken[u] || u.Charge.Hold > st.grace {
+				continue
+			}
+			for i, p := range u.Parts {
+				if !slices.ContainsFunc(u.Parts[:i], func(q Part) bool { return q.Node == p.Node }) {
+					out[p.Node] = append(out[p.Node], Victim{u, st.role})
+				}
+			}
+		}
+	}
+	for _, vs := range out {
+		slices.SortStableFunc(vs, func(a, b Victim) int { return cheaper(a.Unit, b.Unit) })
+	}
+	return out
+}
+
+// mayFit reports whether the claim fits node n when every candidate there leaves.
+func (s *sweep) mayFit(n placement.NodeID, on []Victim) bool {
+	room := s.book.Spare(n).Clone(s.ledger.Kinds())
+	for _, v := range on {
+		room.Inc(v.Unit.On(n))
+	}
+	return s.claim.Charge.Amount.Fits(room)
+}
+
+// try finds victims for one target node and leaves the ledger as it was.
+func (s *sweep) try(n placement.NodeID) (option, Outcome) {
+	t := &trial{sweep: s, node: n}
+	ok, outcome := t.run()
+	for _, v := range t.victims {
+		s.ledger.Return(v.Unit.Charge)
+		delete(s.taken, v.Unit)
+	}
+	if !ok {
+		return option{}, outcome
+	}
+	return option{n, t.victims}, Planned
+}
+
+// apply makes the chosen victims leave on the ledger.
+func (s *sweep) apply(o option) {
+	for _, v := range o.victims {
+		s.ledger.Leave(v.Unit.Charge)
+		s.taken[v.Unit] = true
+	}
+}
+
+// compareOptions prefers the option whose most expensive victims are cheaper, then the one that takes less.
+func compareOptions(a, b option) int {
+	x, y := costliestFirst(a.victims), costliestFirst(b.victims)
+	for i := range min(len(x), len(y)) {
+		if c := class(x[i].Unit, y[i].Unit); c != 0 {
+			return c
+		}
+	}
+	if len(x) != len(y) {
+		return len(x) - len(y)
+	}
+	for i := range x {
+		if c := cheaper(x[i].Unit, y[i].Unit); c != 0 {
+			return c
+		}
+	}
+	return int(a.node) - int(b.node)
+}
+
+func costliestFirst(vs []Victim) []Victim {
+	out := slices.Clone(vs)
+	slices.SortFunc(out, func(a, b Victim) int { return cheaper(b.Unit, a.Unit) })
+	return out
+}

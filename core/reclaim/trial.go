@@ -1,0 +1,217 @@
+package reclaim
+
+import (
+	"slices"
+
+	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// trial collects victims for one claim on one target node.
+type trial struct {
+	*sweep
+	node    placement.NodeID
+	victims []Victim
+	breach  [][]resource.Amount // by stage and kind: what the claim broke there
+	settled [][]resource.Amount // by stage and kind: the excess the sweep ended with; above owed only where nodes are lost
+}
+
+// run sweeps up the tree, makes room on the node, and drops every victim that turns out not to be needed.
+func (t *trial) run() (bool, Outcome) {
+	for i := range t.levels {
+		if !t.repair(&t.levels[i]) {
+			return false, NoVictim
+		}
+	}
+	t.settle()
+	if !t.makeRoom() {
+		return false, Fragmented
+	}
+	t.prune()
+	if !t.withinBreach() {
+		return false, Fragmented
+	}
+	return true, Planned
+}
+
+// repair asks back just enough of what is funded at one stage for its rule to be no worse than before the claim.
+func (t *trial) repair(st *stage) bool {
+	broke := make([]resource.Amount, len(st.owed))
+	t.breach = append(t.breach, broke)
+	for i := range broke {
+		broke[i] = max(0, t.ledger.Excess(st.role, i)-st.owed[i])
+		for t.ledger.Excess(st.role, i) > st.owed[i] {
+			hold, excess, _ := t.ledger.Breach(st.role, i)
+			v := t.choose(st, i, excess, func(u *Unit) bool { return u.Charge.Hold >= hold })
+			if v == nil {
+				if t.capacityLost(st, i) {
+					break
+				}
+				return false
+			}
+			t.take(Victim{v, st.role})
+		}
+	}
+	return true
+}
+
+// capacityLost reports whether the stage is the root and nodes are missing for the guarantees themselves: then a claim
+// may start on what is idle though nobody can be asked to make its quantity good.
+func (t *trial) capacityLost(st *stage, i int) bool {
+	if st.role != role.Root {
+		return false
+	}
+	return st.owed[i] > 0 || t.shortOfGuarantees(i)
+}
+
+// choose picks the next victim at a stage: of the cheapest class those that also make room on the target node first,
+// then the smallest that covers the excess in kind i, or the largest when none does.
+func (t *trial) choose(st *stage, i int, excess resource.Amount, ok func(*Unit) bool) *Unit {
+	var best *Unit
+	short := t.shortage()
+	for _, u := range t.units(st.role) {
+		if t.taken[u] || u.Charge.Hold > st.grace || u.Charge.Amount.At(i) == 0 || !ok(u) {
+			continue
+		}
+		if best == nil || t.better(u, best, i, excess, short) {
+			best = u
+		}
+	}
+	return best
+}
+
+// better reports whether u is to be chosen before v for an excess in kind i. Making room where room is needed comes first: a
+// victim elsewhere would be asked back in addition.
+func (t *trial) better(u, v *Unit, i int, excess resource.Amount, short resource.Vector) bool {
+	if a, b := t.helps(u, short), t.helps(v, short); a != b {
+		return a
+	}
+	if c := class(u, v); c != 0 {
+		return c < 0
+	}
+	x, y := u.Charge.Amount.At(i), v.Charge.Amount.At(i)
+	if x != y {
+		if (x >= excess) != (y >= excess) {
+			return x >= excess
+		}
+		return (x < y) == (x >= excess)
+	}
+	return cheaper(u, v) < 0
+}
+
+// helps reports whether u's leaving makes room on the target node in a kind that is short.
+func (t *trial) helps(u *Unit, short resource.Vector) bool {
+	if short == nil {
+		return false
+	}
+	for i, a := range u.On(t.node) {
+		if a > 0 && short[i] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// shortage is what the target node still lacks for the claim, nil when it fits.
+func (t *trial) shortage() resource.Vector {
+	room := t.book.Spare(t.node).Clone(t.ledger.Kinds())
+	for _, v := range t.victims {
+		room.Inc(v.Unit.On(t.node))
+	}
+	need := t.claim.Charge.Amount
+	if need.Fits(room) {
+		return nil
+	}
+	return need.Minus(room).Max(make(resource.Vector, t.ledger.Kinds()))
+}
+
+// makeRoom asks back what the node still lacks after the rules are repaired, from any stage.
+func (t *trial) makeRoom() bool {
+	for {
+		short := t.shortage()
+		if short == nil {
+			return true
+		}
+		var best *Victim
+		for i := range t.levels {
+			st := &t.levels[i]
+			for _, u := range t.units(st.role) {
+				if t.taken[u] || u.Charge.Hold > st.grace || !t.helps(u, short) {
+					continue
+				}
+				if best == nil || cheaper(u, best.Unit) < 0 {
+					best = &Victim{u, st.role}
+				}
+			}
+		}
+		if best == nil {
+			return false
+		}
+		t.take(*best)
+	}
+}
+
+func (t *trial) take(v Victim) {
+	t.ledger.Leave(v.Unit.Charge)
+	t.taken[v.Unit] = true
+	t.victims = append(t.victims, v)
+}
+
+// prune gives back, most expensive first, every victim without which the claim is served just as well.
+func (t *trial) prune() {
+	for _, v := range costliestFirst(t.victims) {
+		all := t.victims
+		i := slices.IndexFunc(all, func(w Victim) bool { return w.Unit == v.Unit })
+		t.ledger.Return(v.Unit.Charge)
+		t.victims = slices.Delete(slices.Clone(all), i, i+1)
+		if t.repaired() && t.shortage() == nil {
+			delete(t.taken, v.Unit)
+			continue
+		}
+		t.ledger.Leave(v.Unit.Charge)
+		t.victims = all
+	}
+}
+
+// settle notes what the sweep achieved, so that pruning does not undo it.
+func (t *trial) settle() {
+	for _, st := range t.levels {
+		left := make([]resource.Amount, len(st.owed))
+		for i, owed := range st.owed {
+			left[i] = max(owed, t.ledger.Excess(st.role, i))
+		}
+		t.settled = append(t.settled, left)
+	}
+}
+
+// repaired reports whether every stage is as good as the sweep left it.
+func (t *trial) repaired() bool {
+	for s, st := range t.levels {
+		for i, most := range t.settled[s] {
+			if t.ledger.Excess(st.role, i) > most {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// withinBreach checks that no stage gives more than what the claim broke there plus one unit.
+func (t *trial) withinBreach() bool {
+	for s := range t.levels {
+		taken, largest := make(resource.Vector, t.ledger.Kinds()), make(resource.Vector, t.ledger.Kinds())
+		for _, v := range t.victims {
+			if v.Level == t.levels[s].role {
+				taken.Inc(v.Unit.Charge.Amount)
+				largest = largest.Max(v.Unit.Charge.Amount)
+			}
+		}
+		for i, broke := range t.breach[s] {
+			if taken[i] > broke+largest[i] {
+				return false
+			}
+		}
+	}
+	return true
+}
