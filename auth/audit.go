@@ -63,17 +63,17 @@ func OpenAudit(path string, opts AuditOptions) (*AuditFile, error) {
 	if opts.Keep <= 0 {
 		opts.Keep = 8
 	}
-	a := &AuditFile{path: path, opts: opts}
-	if err := a.open(); err != nil {
+	file, size, err := openLines(path)
+	if err != nil {
 		return nil, fmt.Errorf("audit file: %w", err)
 	}
-	return a, nil
+	return &AuditFile{path: path, opts: opts, file: file, size: size}, nil
 }
 
-func (a *AuditFile) open() error {
-	f, err := os.OpenFile(a.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+func openLines(path string) (*os.File, int64, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	size, err := endLastLine(f)
 	if err == nil {
@@ -81,10 +81,9 @@ func (a *AuditFile) open() error {
 	}
 	if err != nil {
 		f.Close()
-		return err
+		return nil, 0, err
 	}
-	a.file, a.size = f, size
-	return nil
+	return f, size, nil
 }
 
 // endLastLine returns the size of the file after making sure that it ends with a line.
@@ -137,21 +136,27 @@ func (a *AuditFile) append(line []byte) error {
 	return nil
 }
 
-// rotate renames path to path.1, path.1 to path.2 and so on, dropping the oldest, and starts a new file. The open file
-// stays in use until the new one is there.
+// rotate starts a new file and renames path to path.1, path.1 to path.2 and so on, dropping the oldest. The new file is
+// made first: if it cannot be, nothing is dropped, however often that is tried.
 func (a *AuditFile) rotate() error {
 	if err := a.file.Sync(); err != nil {
 		return err
 	}
-	for i := a.opts.Keep; i > 0; i-- {
-		if err := os.Rename(a.numbered(i-1), a.numbered(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	old := a.file
-	if err := a.open(); err != nil {
+	fresh, size, err := openLines(a.path + ".new")
+	if err != nil {
 		return err
 	}
+	for i := a.opts.Keep; i > 0; i-- {
+		err := os.Rename(a.numbered(i-1), a.numbered(i))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, fresh.Close())
+		}
+	}
+	if err := os.Rename(a.path+".new", a.path); err != nil {
+		return errors.Join(err, fresh.Close())
+	}
+	old := a.file
+	a.file, a.size = fresh, size
 	return old.Close()
 }
 

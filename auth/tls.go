@@ -77,7 +77,6 @@ func clientTLS(root *x509.Certificate) *tls.Config {
 		MinVersion: tls.VersionTLS13,
 		RootCAs:    poolOf(root),
 		ServerName: ServerName,
-		NextProtos: []string{"h2", "http/1.1"},
 	}
 }
 
@@ -87,7 +86,6 @@ func JoinTLS(t JoinToken) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ServerName: ServerName,
-		NextProtos: []string{"h2", "http/1.1"},
 		// The chain is verified below, against the pinned root instead of the system's.
 		InsecureSkipVerify: true,
 		VerifyConnection:   func(state tls.ConnectionState) error { _, err := t.Root(state); return err },
