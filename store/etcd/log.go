@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -21,6 +22,12 @@ func (h hook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) { h(e.Mes
 // bridge is a [zapcore.Core] that writes to slog. etcd's informational lines are for etcd's developers: dropped.
 type bridge struct{ handler slog.Handler }
 
+// harmless are warnings about what is so on purpose: there is no client port, and etcd's own users are not used.
+var harmless = []string{
+	"Running http and grpc server on single port. This is not recommended for production.",
+	"simple token is not cryptographically signed",
+}
+
 func (b *bridge) Enabled(l zapcore.Level) bool {
 	return l >= zapcore.WarnLevel && b.handler.Enabled(context.Background(), slogLevel(l))
 }
@@ -30,7 +37,7 @@ func (b *bridge) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (b *bridge) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(e.Level) {
+	if b.Enabled(e.Level) && !slices.Contains(harmless, e.Message) {
 		return c.AddCore(e, b)
 	}
 	return c
