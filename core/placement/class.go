@@ -13,11 +13,13 @@ type class struct {
 	matchers []matcher
 	bits     bitset // nodes satisfying, cordoned ones included
 
-	// top holds per block the largest available amount of each kind among schedulable members. It is an upper bound while
-	// the block was not raised after version tight.
+	// top holds per block the largest available amount of each kind among schedulable members. It is an upper bound as of
+	// version tight: only nodes raised since may have more.
 	top     []resource.Amount
 	tight   []uint64
 	domains []*domain
+
+	attributes []*attribute // of the constraints, kept interned for the next class that reads them
 }
 
 // class returns the class of a set of constraints, made on first use. The caller releases it.
@@ -64,22 +66,24 @@ func (ix *Index) fill(c *class) {
 			}
 			return true
 		})
-		ix.releaseAttribute(a)
+		c.attributes = append(c.attributes, a)
 	}
 }
 
 func (ix *Index) releaseClass(c *class) {
-	if c.refs--; c.refs == 0 {
-		ix.classes = slices.DeleteFunc(ix.classes, func(x *class) bool { return x == c })
+	if c.refs--; c.refs > 0 {
+		return
+	}
+	ix.classes = slices.DeleteFunc(ix.classes, func(x *class) bool { return x == c })
+	for _, a := range c.attributes {
+		ix.releaseAttribute(a)
 	}
 }
 
-func (c *class) admits(n *node) bool { return c.refusal(n) < 0 }
-
-// refusal is the index of the first constraint a node fails, or -1.
-func (c *class) refusal(n *node) int {
-	for i := range c.matchers {
-		if m := &c.matchers[i]; !m.match(n.value(m.Attribute)) {
+// firstMismatch is the index of the first constraint a node fails, or -1.
+func firstMismatch(ms []matcher, n *node) int {
+	for i := range ms {
+		if m := &ms[i]; !m.match(n.value(m.Attribute)) {
 			return i
 		}
 	}
@@ -97,12 +101,11 @@ func (c *class) forget(stride int) {
 	c.top = make([]resource.Amount, len(c.tight)*stride)
 }
 
-// bounded reports whether the maxima of a block are upper bounds still. Every block is raised when its first node comes,
-// so a class that never looked at it (tight 0) is not bounded there.
-func (c *class) bounded(ix *Index, block int) bool { return c.tight[block] >= ix.raised[block] }
-
-// roomy reports whether some need may fit in the block, as far as the maxima tell.
+// roomy reports whether a member of the block may have what is needed, as far as the maxima tell.
 func (c *class) roomy(ix *Index, block int, needs []need) bool {
+	if !c.bounded(ix, block) {
+		return true
+	}
 	top := c.top[block*ix.stride:]
 	for _, n := range needs {
 		if top[n.kind] < n.amount {
@@ -112,18 +115,40 @@ func (c *class) roomy(ix *Index, block int, needs []need) bool {
 	return true
 }
 
-// tighten makes the maxima of a block exact.
-func (c *class) tighten(ix *Index, block int) {
-	top := c.top[block*ix.stride:][:ix.stride]
-	for i := range top {
-		top[i] = -resource.Unlimited
+// bounded makes the maxima of a block upper bounds again when few nodes were raised since, and reports whether they are.
+func (c *class) bounded(ix *Index, block int) bool {
+	news := ix.news(block, c.tight[block])
+	if news == 0 {
+		return true
 	}
-	for w := c.bits[block] & ix.ready[block]; w != 0; w &= w - 1 {
+	if news == everyNode {
+		return false
+	}
+	c.include(ix, block, news)
+	return true
+}
+
+// include raises the maxima of a block to what the given nodes have.
+func (c *class) include(ix *Index, block int, nodes uint64) {
+	top := c.top[block*ix.stride:][:ix.stride]
+	for w := nodes & c.bits[block] & ix.ready[block]; w != 0; w &= w - 1 {
 		for i, a := range ix.row(lowest(block, w)) {
 			top[i] = max(top[i], a)
 		}
 	}
 	c.tight[block] = ix.version
+}
+
+// tighten makes the maxima of a block exact, unless they are.
+func (c *class) tighten(ix *Index, block int) {
+	if ix.changed[block] <= c.tight[block] {
+		return
+	}
+	top := c.top[block*ix.stride:][:ix.stride]
+	for i := range top {
+		top[i] = -resource.Unlimited
+	}
+	c.include(ix, block, everyNode)
 }
 
 // domain counts, for spreading, the schedulable members of a class per value of an attribute.

@@ -10,6 +10,7 @@ type Compiled struct {
 	refs  int
 
 	class       *class
+	matchers    []matcher // of the shape's constraints, in its order
 	needs       []need
 	ports       []*portWatch
 	totalPorts  int32 // fixed and dynamic
@@ -19,6 +20,12 @@ type Compiled struct {
 	preferences []preference
 
 	failedAt uint64 // version at which no node fitted, plus one
+	cursor   NodeID // where to start looking, for spreads: the next value is likely ahead
+
+	// maybe holds, by block, the nodes that may hold the task as far as amounts and the number of free ports go; the others
+	// did not at version seen, nor since unless raised.
+	maybe bitset
+	seen  []uint64
 }
 
 // need is a positive amount of one kind.
@@ -49,7 +56,11 @@ func (ix *Index) Compile(s Shape) (*Compiled, error) {
 		return nil, err
 	}
 	ix.grow(0, len(s.Need))
-	c := &Compiled{shape: s.clone(), key: key, refs: 1, totalPorts: int32(len(s.HostPorts) + s.DynamicPorts)}
+	c := &Compiled{
+		shape: s.clone(), key: key, refs: 1,
+		totalPorts: int32(len(s.HostPorts) + s.DynamicPorts),
+		maybe:      make(bitset, len(ix.ready)), seen: make([]uint64, len(ix.ready)),
+	}
 	for i, a := range s.Need {
 		if a > 0 {
 			c.needs = append(c.needs, need{i, a})
@@ -67,6 +78,13 @@ func (ix *Index) link(c *Compiled) (err error) {
 	s := &c.shape
 	if c.class, err = ix.class(s.Constraints); err != nil {
 		return err
+	}
+	for _, k := range s.Constraints {
+		m, err := k.matcher()
+		if err != nil {
+			return err
+		}
+		c.matchers = append(c.matchers, m)
 	}
 	for _, p := range s.Preferences {
 		met, err := ix.class(append(s.Constraints[:len(s.Constraints):len(s.Constraints)], p.Constraint))

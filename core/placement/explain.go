@@ -75,7 +75,7 @@ func (ix *Index) refuse(c *Compiled, id NodeID, has func(NodeID, int) resource.A
 		return refusal{ReasonCordoned, 0}
 	}
 	if !c.class.bits.has(id) {
-		return refusal{ReasonConstraint, c.class.refusal(n)}
+		return refusal{ReasonConstraint, firstMismatch(c.matchers, n)}
 	}
 	if i := portsRefusal(c, n.free); i >= 0 {
 		return refusal{ReasonPorts, i}
@@ -119,7 +119,7 @@ func refuseAmounts(c *Compiled, id NodeID, has func(NodeID, int) resource.Amount
 func (ix *Index) refuseEmpty(c *Compiled, id NodeID) refusal {
 	n := &ix.nodes[id]
 	if !c.class.bits.has(id) {
-		return refusal{ReasonConstraint, c.class.refusal(n)}
+		return refusal{ReasonConstraint, firstMismatch(c.matchers, n)}
 	}
 	if i := portsRefusal(c, n.Ports); i >= 0 {
 		return refusal{ReasonPorts, i}
@@ -129,7 +129,7 @@ func (ix *Index) refuseEmpty(c *Compiled, id NodeID) refusal {
 
 // Explain tries every node and counts what refused it. It takes time proportional to the number of nodes.
 func (ix *Index) Explain(c *Compiled) Explanation {
-	t := newCount(ix, c)
+	t := count{ix: ix, shape: c}
 	for id := range ix.nodes {
 		if ix.nodes[id].present {
 			t.add(NodeID(id), ix.refuse(c, NodeID(id), ix.available), ix.available)
@@ -144,7 +144,7 @@ func (ix *Index) Impossible(c *Compiled) (string, bool) {
 	if ix.count == 0 {
 		return "", false
 	}
-	t := newCount(ix, c)
+	t := count{ix: ix, shape: c}
 	for id := range ix.nodes {
 		if !ix.nodes[id].present {
 			continue
@@ -183,11 +183,8 @@ type count struct {
 	ix         *Index
 	shape      *Compiled
 	nodes, fit int
-	rejections map[refusal]*Rejection
-}
-
-func newCount(ix *Index, c *Compiled) *count {
-	return &count{ix: ix, shape: c, rejections: map[refusal]*Rejection{}}
+	refusals   []refusal
+	rejections []Rejection // of the refusal at the same place
 }
 
 func (t *count) add(id NodeID, r refusal, has func(NodeID, int) resource.Amount) {
@@ -196,11 +193,12 @@ func (t *count) add(id NodeID, r refusal, has func(NodeID, int) resource.Amount)
 		t.fit++
 		return
 	}
-	x := t.rejections[r]
-	if x == nil {
-		x = t.describe(r)
-		t.rejections[r] = x
+	i := slices.Index(t.refusals, r)
+	if i < 0 {
+		i = len(t.refusals)
+		t.refusals, t.rejections = append(t.refusals, r), append(t.rejections, t.describe(r))
 	}
+	x := &t.rejections[i]
 	x.Count++
 	if r.reason == ReasonResources {
 		if a := has(id, r.condition); x.Count == 1 || a > x.Most {
@@ -214,9 +212,9 @@ var filterOrder = []Reason{
 }
 
 // describe names the condition of a refusal.
-func (t *count) describe(r refusal) *Rejection {
+func (t *count) describe(r refusal) Rejection {
 	s := &t.shape.shape
-	x := &Rejection{Reason: r.reason, order: [2]int{slices.Index(filterOrder, r.reason), r.condition}}
+	x := Rejection{Reason: r.reason, order: [2]int{slices.Index(filterOrder, r.reason), r.condition}}
 	switch r.reason {
 	case ReasonConstraint:
 		x.Subject = s.Constraints[r.condition].String()
@@ -236,10 +234,7 @@ func (t *count) describe(r refusal) *Rejection {
 }
 
 func (t *count) explanation() Explanation {
-	e := Explanation{Nodes: t.nodes, Fit: t.fit}
-	for _, x := range t.rejections {
-		e.Rejections = append(e.Rejections, *x)
-	}
+	e := Explanation{Nodes: t.nodes, Fit: t.fit, Rejections: t.rejections}
 	slices.SortFunc(e.Rejections, func(a, b Rejection) int {
 		if a.Count != b.Count {
 			return b.Count - a.Count

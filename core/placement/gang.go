@@ -13,7 +13,7 @@ import (
 func (ix *Index) PlaceGang(members []*Compiled) ([]NodeID, bool) {
 	order := ix.hardestFirst(members)
 	out := make([]NodeID, len(members))
-	trial := trial{ix: ix, cursor: ix.cursor, improved: ix.improved}
+	trial := trial{ix: ix, improved: ix.improved}
 	ix.trying = true
 	defer trial.undo()
 	for _, i := range order {
@@ -76,7 +76,6 @@ func (ix *Index) size(c *Compiled) int64 {
 // trial remembers what a gang took while it is tried.
 type trial struct {
 	ix       *Index
-	cursor   NodeID
 	improved uint64
 	taken    []taken
 }
@@ -113,5 +112,5 @@ func (t *trial) undo() {
 		}
 		ix.touch(x.id, true)
 	}
-	ix.cursor, ix.improved, ix.trying = t.cursor, t.improved, false
+	ix.improved, ix.trying = t.improved, false
 }

@@ -3,6 +3,7 @@ package placement
 import (
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 
 	"polder.dev/polder/core/resource"
@@ -56,13 +57,15 @@ type Index struct {
 	recip  []uint64 // 2^64/capacity per amount; 0 where capacity is zero or beyond counting
 	free   []int32  // host ports free
 
-	// version counts changes. raised and changed hold, per block, the version of the last change that could let a task in
-	// and of the last change at all; improved is the largest of raised and of the changes to groups and ports.
-	version         uint64
-	raised, changed []uint64
-	improved        uint64
-	cursor          NodeID // where Even starts looking
-	trying          bool   // a gang is being tried: failures are not worth remembering
+	// version counts changes. A raise is a change to a node that could let a task in. changed and raised hold, per block, the
+	// version of the last change and of the last raise; recent the nodes raised after version since. improved is the version
+	// of the last raise, or change of groups, anywhere.
+	version                uint64
+	changed, raised, since []uint64
+	recent                 bitset
+	improved               uint64
+	cursor                 NodeID // where Even starts looking; a hint
+	trying                 bool   // a gang is being tried: failures are not worth remembering
 
 	attributes []*attribute
 	classes    []*class
@@ -183,13 +186,36 @@ func (ix *Index) row(id NodeID) []resource.Amount {
 func (ix *Index) touch(id NodeID, raised bool) {
 	ix.version++
 	ix.changed[id/blockSize] = ix.version
-	if raised {
-		ix.raised[id/blockSize] = ix.version
-		ix.improved = ix.version
+	if !raised {
+		return
 	}
+	b := int(id) / blockSize
+	if bits.OnesCount64(ix.recent[b]) >= maxRecent {
+		ix.recent[b], ix.since[b] = 0, ix.version-1
+	}
+	ix.recent.add(id)
+	ix.raised[b], ix.improved = ix.version, ix.version
 }
 
-// improve records a change elsewhere that may let a task in.
+// maxRecent is how many raised nodes of a block are remembered before the memory starts over.
+const maxRecent = 8
+
+// everyNode is all nodes of a block.
+const everyNode = ^uint64(0)
+
+// news is the nodes of a block that may have been raised after version seen: none, some, or everyNode when that is
+// forgotten.
+func (ix *Index) news(block int, seen uint64) uint64 {
+	switch {
+	case ix.raised[block] <= seen:
+		return 0
+	case ix.since[block] <= seen:
+		return ix.recent[block]
+	}
+	return everyNode
+}
+
+// improve records a change of groups, which may let a task in somewhere.
 func (ix *Index) improve() {
 	ix.version++
 	ix.improved = ix.version
@@ -205,7 +231,7 @@ func (ix *Index) attach(id NodeID) {
 		a.enter(id, n)
 	}
 	for _, c := range ix.classes {
-		if c.admits(n) {
+		if firstMismatch(c.matchers, n) < 0 {
 			c.bits.add(id)
 			c.countIf(id, n.Schedulable, true)
 		}
@@ -274,7 +300,8 @@ func (ix *Index) grow(blocks, kinds int) {
 	n := blocks * blockSize
 	ix.nodes, ix.free = resize(ix.nodes, n), resize(ix.free, n)
 	ix.avail, ix.recip = resize(ix.avail, n*ix.stride), resize(ix.recip, n*ix.stride)
-	ix.ready, ix.raised, ix.changed = resize(ix.ready, blocks), resize(ix.raised, blocks), resize(ix.changed, blocks)
+	ix.ready, ix.recent = resize(ix.ready, blocks), resize(ix.recent, blocks)
+	ix.changed, ix.raised, ix.since = resize(ix.changed, blocks), resize(ix.raised, blocks), resize(ix.since, blocks)
 	for _, a := range ix.attributes {
 		a.resize(n)
 	}
@@ -288,6 +315,9 @@ func (ix *Index) grow(blocks, kinds int) {
 	}
 	for _, w := range ix.watches {
 		w.free = resize(w.free, blocks)
+	}
+	for _, c := range ix.compiled {
+		c.maybe, c.seen = resize(c.maybe, blocks), resize(c.seen, blocks)
 	}
 }
 

@@ -16,38 +16,48 @@ const (
 	maxScored        = resource.Amount(1) << (63 - wholeBits) // capacities from here on are not scored
 )
 
+// manyNodes is from how many nodes of a block on its maxima are worth a look, and worth making exact after it disappointed.
+const manyNodes = 8
+
+// maxCrowded is how many nodes that break a spread are tried for the sake of preferences and soft spreads.
+const maxCrowded = 512
+
 // search is the state of one Place.
 type search struct {
 	shape *Compiled
+	from  NodeID // where to start looking
 	// within makes soft spreads count as hard.
-	within bool
-	found  int
-	last   NodeID
-	best   NodeID
-	score  int64
+	within  bool
+	found   int // nodes compared in this pass
+	crowded int // nodes that spreads may still refuse before the pass is given up
+	last    NodeID
+	best    NodeID
+	score   int64
 }
 
 // Place returns the best node for one task among the first [Options.Sample] that fit, among all of them when fewer do. It
 // finds one whenever one exists, changes nothing, and does not allocate. Equal nodes go by lower id.
 //
-// A shape with preferences or soft spreads is also looked up among the nodes that meet each of them, so a rare preferred
-// node is not missed.
+// A shape with preferences or soft spreads is looked up among the nodes that meet each of them first, so a rare preferred
+// node is not missed unless hundreds before it break a spread.
 func (ix *Index) Place(c *Compiled) (NodeID, bool) {
 	if c.failedAt == ix.improved+1 {
 		return 0, false
 	}
-	s := search{shape: c, score: math.MinInt64}
-	for i := range c.preferences {
-		ix.sample(&s, c.preferences[i].met)
+	s := search{shape: c, from: ix.cursor, score: math.MinInt64}
+	if len(c.spreads) > 0 {
+		s.from = c.cursor
 	}
-	enough := false
+	for i := range c.preferences {
+		ix.sample(&s, c.preferences[i].met, maxCrowded)
+	}
 	if c.soft {
 		s.within = true
-		ix.sample(&s, c.class)
-		s.within, enough = false, s.found >= ix.options.Sample
+		ix.sample(&s, c.class, maxCrowded)
+		s.within = false
 	}
-	if !enough {
-		ix.sample(&s, c.class)
+	if !c.soft || s.found < ix.options.Sample {
+		ix.sample(&s, c.class, math.MaxInt)
 	}
 	if s.score == math.MinInt64 {
 		if !ix.trying {
@@ -55,64 +65,75 @@ func (ix *Index) Place(c *Compiled) (NodeID, bool) {
 		}
 		return 0, false
 	}
-	if ix.options.Strategy == Even {
-		ix.cursor = s.last + 1
+	if c.cursor = s.last + 1; ix.options.Strategy == Even {
+		ix.cursor = c.cursor
 	}
 	return s.best, true
 }
 
-// sample compares the first nodes of a class that fit, from the cursor round to the cursor.
-func (ix *Index) sample(s *search, k *class) {
-	s.found = 0
+// sample compares the first nodes of a class that fit, from s.from on and round.
+func (ix *Index) sample(s *search, k *class, crowded int) {
+	s.found, s.crowded = 0, crowded
 	blocks := len(ix.ready)
 	if blocks == 0 {
 		return
 	}
-	start := int(ix.cursor) / blockSize % blocks
-	head := ^uint64(0) << (uint(ix.cursor) % blockSize) // of the first block; the rest of it comes last
+	start := int(s.from) / blockSize % blocks
+	head := uint64(everyNode) << (uint(s.from) % blockSize) // of the first block; the rest of it comes last
 	if ix.visit(s, k, start, head) {
 		return
 	}
 	for b := start + 1; b < blocks; b++ {
-		if ix.visit(s, k, b, ^uint64(0)) {
+		if ix.visit(s, k, b, everyNode) {
 			return
 		}
 	}
 	for b := range start {
-		if ix.visit(s, k, b, ^uint64(0)) {
+		if ix.visit(s, k, b, everyNode) {
 			return
 		}
 	}
-	if head != ^uint64(0) {
+	if head != everyNode {
 		ix.visit(s, k, start, ^head)
 	}
 }
 
-// visit tries the nodes of one block and reports whether the sample is full.
+// visit tries the nodes of one block and reports whether the pass is over.
 func (ix *Index) visit(s *search, k *class, block int, mask uint64) bool {
-	w := ix.candidates(s.shape, k, block) & mask
-	if w == 0 || k.bounded(ix, block) && !k.roomy(ix, block, s.shape.needs) {
+	c := s.shape
+	maybe := c.maybe[block] | ix.news(block, c.seen[block])
+	if maybe == 0 {
 		return false
 	}
-	roomy := false
-	for ; w != 0; w &= w - 1 {
-		id := lowest(block, w)
-		if !ix.holds(s.shape, id) {
-			continue
+	w := ix.candidates(c, k, block) & maybe & mask
+	tried := bits.OnesCount64(w)
+	if tried >= manyNodes && !k.roomy(ix, block, c.needs) {
+		if k == c.class {
+			c.maybe[block], c.seen[block] = 0, ix.version
 		}
-		roomy = true
-		if !ix.spreads(s.shape, id, s.within) {
-			continue
-		}
-		ix.compare(s, id)
-		if s.found++; s.found == ix.options.Sample {
-			return true
-		}
+		return false
 	}
-	if !roomy && ix.changed[block] > k.tight[block] {
+	over, held := false, false
+	for ; w != 0 && !over; w &= w - 1 {
+		id := lowest(block, w)
+		if !ix.holds(c, id) {
+			maybe &^= w & -w
+			continue
+		}
+		held = true
+		if ix.spreads(c, id, s.within) {
+			ix.compare(s, id)
+			s.found++
+		} else {
+			s.crowded--
+		}
+		over = s.found == ix.options.Sample || s.crowded == 0
+	}
+	c.maybe[block], c.seen[block] = maybe&c.class.bits[block]&ix.ready[block], ix.version
+	if tried >= manyNodes && !held {
 		k.tighten(ix, block)
 	}
-	return false
+	return over
 }
 
 // candidates is the nodes of a block that pass every filter that is a bitmap.

@@ -194,14 +194,14 @@ func TestDynamicPortsComeLast(t *testing.T) {
 func TestGangUndoesEverything(t *testing.T) {
 	ix := pool(2, Options{})
 	c := must(t, ix, Shape{Need: cpus(5), HostPorts: []uint16{80}, Group: "g", AntiAffinity: []string{"g"}})
-	before := fmt.Sprint(ix.avail, ix.free, ix.cursor)
+	before := fmt.Sprint(ix.avail, ix.free, ix.improved)
 	for size, want := range map[int]bool{2: true, 3: false} {
 		members := []*Compiled{c, c, c}[:size]
 		if got, ok := ix.PlaceGang(members); ok != want {
 			t.Errorf("gang of %d: %v %v", size, got, ok)
 		}
 	}
-	if after := fmt.Sprint(ix.avail, ix.free, ix.cursor); after != before || ix.groups["g"].total != 0 {
+	if after := fmt.Sprint(ix.avail, ix.free, ix.improved); after != before || ix.groups["g"].total != 0 {
 		t.Errorf("a gang left traces: %s, was %s", after, before)
 	}
 }

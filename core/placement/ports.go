@@ -99,7 +99,7 @@ func (ix *Index) portsChanged(id NodeID, ports []uint16, released bool) {
 		}
 	}
 	if released {
-		ix.improve()
+		ix.touch(id, true)
 	}
 }
 

@@ -263,13 +263,11 @@ func (w *world) checkShape(t *rapid.T, c *Compiled) {
 			t.Fatalf("Fits(%+v, %d) = %v %q, want %q", s, id, ok, got, want)
 		}
 	}
-	cursor := w.ix.cursor
 	got, ok := w.ix.Place(c)
 	if ok != (len(fitting) > 0) || ok && !slices.Contains(fitting, got) {
 		t.Fatalf("Place(%+v) = %d %v, these fit: %v", s, got, ok, fitting)
 	}
 	if ok && len(fitting) < w.ix.options.Sample {
-		w.ix.cursor = cursor
 		w.checkBest(t, c, got, fitting)
 	}
 	var feasible []NodeID
@@ -319,6 +317,9 @@ func (w *world) checkExplanation(t *rapid.T, c *Compiled, fit int) {
 
 // checkInside compares bitmaps, maxima and counters with what a scan finds.
 func (w *world) checkInside(t *rapid.T) {
+	for _, c := range w.shapes {
+		w.checkMaybe(t, c)
+	}
 	for _, k := range w.ix.classes {
 		for id := range w.ix.nodes {
 			n := w.oracle.nodes[NodeID(id)]
@@ -326,7 +327,7 @@ func (w *world) checkInside(t *rapid.T) {
 			if k.bits.has(NodeID(id)) != in {
 				t.Fatalf("class %q: node %d is in: %v", k.key, id, !in)
 			}
-			if b := id / blockSize; in && n.Schedulable && k.bounded(w.ix, b) {
+			if b := id / blockSize; in && n.Schedulable && w.ix.news(b, k.tight[b])>>(id%blockSize)&1 == 0 {
 				for kind, top := range k.top[b*w.ix.stride:][:w.ix.stride] {
 					if n.available.At(kind) > top {
 						t.Fatalf("class %q: node %d has %d of kind %d, the maximum says %d", k.key, id, n.available.At(kind), kind, top)
@@ -344,6 +345,18 @@ func (w *world) checkInside(t *rapid.T) {
 					t.Fatalf("skew of %s over %s on %d = %d, want %d", s.Group, sp.tally.attribute.name, id, got, want)
 				}
 			}
+		}
+	}
+}
+
+// checkMaybe holds when no node that holds the task is missing from maybe.
+func (w *world) checkMaybe(t *rapid.T, c *Compiled) {
+	for id, n := range w.oracle.nodes {
+		b := int(id) / blockSize
+		maybe := c.maybe[b] | w.ix.news(b, c.seen[b])
+		s := c.Shape()
+		if n.Schedulable && n.satisfiesAll(s.Constraints) && w.ix.holds(c, id) && maybe>>(id%blockSize)&1 == 0 {
+			t.Fatalf("node %d holds %+v and is not thought of", id, s)
 		}
 	}
 }
