@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"polder.dev/polder/agent/runtime"
+	polderv1 "polder.dev/polder/api/polder/v1"
+)
+
+// relayChunk is the most output one message carries.
+const relayChunk = 32 << 10
+
+type relayStream = Stream[polderv1.RelayUp, polderv1.RelayDown]
+
+// relay serves one log or exec stream the server asked for. A slow reader slows the task's output down and nothing else.
+// The last message up carries the exit code or the error.
+func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := link.Relay(ctx)
+	if err != nil {
+		a.c.Logger.Warn("a relay could not be opened", "relay", m.Id, "error", err)
+		return
+	}
+	defer stream.CloseResponse()
+	defer stream.CloseRequest()
+	if err := stream.Send(&polderv1.RelayUp{Id: m.Id}); err != nil {
+		return
+	}
+	last := &polderv1.RelayUp{}
+	switch {
+	case m.Logs != nil:
+		err = a.relayLogs(ctx, stream, m.Logs, cancel)
+	case m.Exec != nil:
+		var code int
+		if code, err = a.relayExec(ctx, stream, m.Exec, cancel); err == nil {
+			c := int32(code)
+			last.ExitCode = &c
+		}
+	default:
+		err = errors.New("the server asked for neither logs nor exec")
+	}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	// The server may be gone; then nobody is left to tell.
+	_ = stream.Send(last)
+}
+
+func (a *Agent) relayLogs(ctx context.Context, stream relayStream, m *polderv1.LogsRequest, cancel func()) error {
+	t, err := a.relayed(m.Task)
+	if err != nil {
+		return err
+	}
+	a.running.Go(func() { // nothing comes down but the end
+		for {
+			if _, err := stream.Receive(); err != nil {
+				cancel()
+				return
+			}
+		}
+	})
+	up := &relayWriters{stream: stream, turn: make(chan struct{}, 1)}
+	stdout, stderr := io.Writer(up.writer(false)), io.Writer(up.writer(true))
+	switch m.Stream {
+	case "":
+	case "stdout":
+		stderr = nil
+	case "stderr":
+		stdout = nil
+	default:
+		return fmt.Errorf("stream %q: use stdout, stderr or nothing for both", m.Stream)
+	}
+	return t.runtime.Logs(ctx, m.Task, runtime.LogOptions{Follow: m.Follow, Tail: int(m.Tail)}, stdout, stderr)
+}
+
+func (a *Agent) relayExec(ctx context.Context, stream relayStream, m *polderv1.ExecStart, cancel func()) (int, error) {
+	t, err := a.relayed(m.Task)
+	if err != nil {
+		return 0, err
+	}
+	if len(m.Command) == 0 {
+		return 0, errors.New("no command is given")
+	}
+	stdin, input := io.Pipe()
+	defer stdin.Close()
+	resize := make(chan runtime.Size, 1)
+	a.running.Go(func() {
+		defer cancel()
+		relayInput(ctx, stream, input, resize)
+	})
+	up := &relayWriters{stream: stream, turn: make(chan struct{}, 1)}
+	return t.runtime.Exec(ctx, m.Task, runtime.ExecOptions{
+		Command: m.Command, TTY: m.Tty, Stdin: stdin, Stdout: up.writer(false), Stderr: up.writer(true), Resize: resize,
+	})
+}
+
+// relayed finds the task of a relay.
+func (a *Agent) relayed(id string) (*task, error) {
+	t := a.task(id)
+	if t == nil || t.runtime == nil {
+		return nil, fmt.Errorf("node %s does not have task %q", a.c.Node, id)
+	}
+	return t, nil
+}
+
+// relayInput hands what comes down to the command, until the server is gone.
+func relayInput(ctx context.Context, stream relayStream, input *io.PipeWriter, resize chan runtime.Size) {
+	defer input.Close()
+	for {
+		m, err := stream.Receive()
+		if err != nil {
+			return
+		}
+		if len(m.Stdin) > 0 {
+			// A command that reads no more does not end the stream: its output may still come.
+			_, _ = input.Write(m.Stdin)
+		}
+		if m.CloseStdin {
+			_ = input.Close()
+		}
+		if r := m.Resize; r != nil {
+			select { // only the newest size matters
+			case <-resize:
+			default:
+			}
+			select {
+			case resize <- runtime.Size{Rows: uint16(r.Rows), Cols: uint16(r.Columns)}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// relayWriters send both outputs of a task on one stream, one message at a time.
+type relayWriters struct {
+	stream relayStream
+	turn   chan struct{}
+}
+
+func (w *relayWriters) writer(stderr bool) io.Writer { return relayWriter{w, stderr} }
+
+type relayWriter struct {
+	to     *relayWriters
+	stderr bool
+}
+
+func (w relayWriter) Write(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		chunk := bytes.Clone(p[n:min(len(p), n+relayChunk)])
+		w.to.turn <- struct{}{}
+		err := w.to.stream.Send(&polderv1.RelayUp{Data: chunk, Stderr: w.stderr})
+		<-w.to.turn
+		if err != nil {
+			return n, err
+		}
+		n += len(chunk)
+	}
+	return len(p), nil
+}

@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"polder.dev/polder/agent/runtime"
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/resource"
+)
+
+const defaultKillGrace = 10 * time.Second
+
+// runtimeName is the runtime an assignment wants.
+func runtimeName(s *polderv1.TaskSpec) string {
+	switch {
+	case s.GetRuntime() != "":
+		return s.GetRuntime()
+	case s.GetImage() != "":
+		return "docker"
+	}
+	return "process"
+}
+
+// specOf translates an assignment for its runtime. The error names the field that cannot work.
+func specOf(a *polderv1.Assignment, node, sandbox string) (runtime.Spec, error) {
+	s := a.GetSpec()
+	out := runtime.Spec{
+		TaskID: a.Task, Role: a.Role, Node: node, Command: s.GetCommand(), Image: s.GetImage(), Env: s.GetEnv(),
+		WorkDir: s.GetWorkDir(), User: s.GetUser(), Labels: s.GetLabels(), Sandbox: sandbox,
+		StopSignal: s.GetKill().GetSignal(), Funded: funded(a.Funding),
+	}
+	for _, m := range s.GetMounts() {
+		out.Mounts = append(out.Mounts, runtime.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	}
+	for name, text := range a.Resources {
+		amount, err := resource.ParseValue(name, text)
+		if err != nil {
+			return out, err
+		}
+		switch _, kind := resource.SplitName(name); kind {
+		case "cpu":
+			out.CPU = int64(amount)
+		case "memory":
+			out.MemoryBytes = int64(amount)
+		}
+	}
+	for _, p := range s.GetPorts() {
+		host := a.Ports[p.Name]
+		if host == 0 || host > 65535 || p.ContainerPort > 65535 {
+			return out, fmt.Errorf("port %q has host port %d and container port %d", p.Name, host, p.ContainerPort)
+		}
+		out.Ports = append(out.Ports, runtime.PortMap{
+			Name: p.Name, HostPort: uint16(host), ContainerPort: uint16(p.ContainerPort), Protocol: p.Protocol,
+		})
+	}
+	return out, out.Validate()
+}
+
+func funded(funding string) string {
+	if funding == "" || funding == runtime.Borrowed {
+		return runtime.Borrowed
+	}
+	return runtime.Guaranteed
+}
+
+// killGrace is the time between the stop signal and SIGKILL when nobody waits for the resources.
+func killGrace(a *polderv1.Assignment) time.Duration {
+	if g := a.GetSpec().GetKill().GetGrace(); g != nil {
+		return max(g.AsDuration(), 0)
+	}
+	return defaultKillGrace
+}
+
+// withPorts replaces {port:NAME} by the task's host ports.
+func withPorts(text string, a *polderv1.Assignment) string {
+	for name, port := range a.Ports {
+		text = strings.ReplaceAll(text, "{port:"+name+"}", strconv.Itoa(int(port)))
+	}
+	return text
+}
+
+// sandboxOf is a task's directory below dir. Containers reach theirs through the engine, so only root needs to; a process
+// walks there itself.
+func sandboxOf(dir string, a *polderv1.Assignment) string {
+	if a.GetSpec().GetImage() != "" {
+		return filepath.Join(dir, "containers", a.Task)
+	}
+	return filepath.Join(dir, "sandboxes", a.Task)
+}
+
+// makeSandbox creates the task's directory. A container's is open to all users, as only its image knows them; no other
+// user of the machine gets there.
+func makeSandbox(dir string, a *polderv1.Assignment) error {
+	parent, mode := os.FileMode(0o711), os.FileMode(0o755)
+	if a.GetSpec().GetImage() != "" {
+		parent, mode = 0o700, 0o777
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, mode); err != nil {
+		if os.IsExist(err) {
+			return nil // by an earlier try; its owner may have changed since
+		}
+		return err
+	}
+	return os.Chmod(dir, mode) // whatever the umask is
+}
