@@ -37,11 +37,7 @@ type Main struct {
 // Run executes the command in args (without the program's name) and returns the exit code. Errors are printed to Err.
 // When ctx ends, the command stops; a task it started goes on.
 func (m Main) Run(ctx context.Context, args []string) int {
-	a := newApp(m)
-	root := a.root()
-	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
-	return a.report(cmd, err)
+	return newApp(m).run(ctx, args)
 }
 
 // app is what the commands share.
@@ -58,6 +54,13 @@ func newApp(m Main) *app {
 		m.Getenv = func(string) string { return "" }
 	}
 	return &app{Main: m, poll: time.Second, now: time.Now}
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.report(cmd, err)
 }
 
 // terminal returns the descriptor of a stream that is a terminal.

@@ -135,7 +135,7 @@ func (a *app) preview(ctx context.Context, c *client, text string) (*polderv1.Pr
 		fmt.Fprintln(a.Out, "nobody would be asked to leave")
 		return r, nil
 	}
-	fmt.Fprintf(a.Out, "\n%d tasks would be asked to leave:\n", len(r.GetNotices()))
+	fmt.Fprintf(a.Out, "\n%s would be asked to leave:\n", taskCount(int32(len(r.GetNotices()))))
 	return r, list(a.Out, output{format: "table"}, a.noticeView(), r.GetNotices(), a.colour())
 }
 
@@ -254,7 +254,7 @@ func (a *app) diffRevisions(ctx context.Context, c *client, cmd *cobra.Command, 
 		if err != nil {
 			return err
 		}
-		texts = append(texts, r.GetYaml())
+		texts = append(texts, strings.TrimSuffix(r.GetYaml(), "\n"))
 	}
 	for _, line := range diffLines(strings.Split(texts[0], "\n"), strings.Split(texts[1], "\n")) {
 		fmt.Fprintln(a.Out, line)

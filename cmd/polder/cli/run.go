@@ -90,6 +90,9 @@ func (a *app) await(ctx context.Context, c *client, ask string, o *runOptions) e
 	}
 	w := &waiter{app: a, client: c, ask: ask, follow: o.follow, followed: map[string]bool{}}
 	err := w.run(waiting)
+	if !interrupted(err) {
+		return err
+	}
 	stop := "It goes on: \"polder why " + ask + "\" shows it, \"polder ask cancel " + ask + "\" stops it."
 	switch {
 	case ctx.Err() != nil:
@@ -100,13 +103,26 @@ func (a *app) await(ctx context.Context, c *client, ask string, o *runOptions) e
 	return err
 }
 
+// interrupted reports whether err only says that somebody stopped waiting, or that time was up.
+func interrupted(err error) bool {
+	code := connect.CodeOf(err)
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		err != nil && (code == connect.CodeCanceled || code == connect.CodeDeadlineExceeded)
+}
+
+// passing reports whether err is trouble that may be over at the next try.
+func passing(err error) bool {
+	code := connect.CodeOf(err)
+	return code == connect.CodeUnavailable || code == connect.CodeDeadlineExceeded
+}
+
 // waiter follows one ask of one task through its attempts.
 type waiter struct {
 	*app
 	client   *client
 	ask      string
 	follow   bool
-	followed map[string]bool // tasks whose output was printed, or could not be
+	followed map[string]bool // attempts whose output was printed, or could not be
 	said     string          // the last line of progress
 }
 
@@ -117,12 +133,13 @@ func (w *waiter) run(ctx context.Context) error {
 		task, open, err := w.look(ctx)
 		switch {
 		case err == nil && !open:
+			w.print(ctx, task) // it may have ended between two looks
 			return w.result(task)
 		case err == nil:
 			trouble = 0
 			w.progress(task)
 			w.print(ctx, task)
-		case connect.CodeOf(err) != connect.CodeUnavailable || trouble == reconnects:
+		case ctx.Err() != nil || !passing(err) || trouble == reconnects:
 			return err
 		default:
 			trouble++
@@ -186,13 +203,14 @@ func (w *waiter) say(line string) {
 	}
 }
 
-// print streams the task's output to its end, once for each task.
+// print streams the task's output to its end, once for each attempt.
 func (w *waiter) print(ctx context.Context, t *polderv1.Task) {
-	started := t != nil && t.GetState() >= polderv1.TaskState_TASK_STATE_RUNNING
-	if !w.follow || !started || w.followed[t.GetId()] {
+	started := t.GetState() >= polderv1.TaskState_TASK_STATE_RUNNING && t.GetNode() != ""
+	attempt := fmt.Sprintf("%s attempt %d", t.GetId(), t.GetAttempt())
+	if !w.follow || !started || w.followed[attempt] {
 		return
 	}
-	w.followed[t.GetId()] = true
+	w.followed[attempt] = true
 	err := w.copyLogs(ctx, w.client, &polderv1.LogsRequest{Task: t.GetId(), Follow: true})
 	if err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		w.say("its output broke off: " + err.Error() + "; see it with: polder logs -f " + t.GetId())
