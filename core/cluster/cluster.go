@@ -22,10 +22,11 @@ type Cluster struct {
 	tasks    map[string]*task
 	seq      int64 // orders asks and units by arrival
 
-	recovering bool      // restored state is not complete: decide nothing
-	turnsAt    time.Time // when the calendar next changes the tree; zero is never
-	leadAt     time.Time // when the next lead begins; zero is never
-	wake       time.Time // earliest time a decision may fall due; zero is never
+	recovering bool         // restored state is not complete: decide nothing
+	turnsAt    time.Time    // when the calendar next changes the tree; zero is never
+	leadAt     time.Time    // when the next lead begins; zero is never
+	raises     []role.Raise // whose lead has begun
+	wake       time.Time    // earliest time a decision may fall due; zero is never
 
 	now time.Time
 	out []Effect

@@ -130,6 +130,13 @@ type NodeInfo struct {
 	Capacity   resource.Resources // by kind, without a pool: the plan's selectors decide the pool
 	Ports      resource.PortSet
 	Cordoned   bool
+	Draining   *Draining // nil when it is not drained
+}
+
+// Draining is a drain under way. Like Cordoned it is the cluster's to set, not the agent's.
+type Draining struct {
+	By    time.Time
+	Force bool
 }
 
 // AskSpec is n tasks of one shape for one role.

@@ -189,14 +189,23 @@ func (s *scene) planOne(round *reclaim.Round, cl *class) (reclaim.Plan, bool) {
 // task under such a notice keeps its funding until the window opens: its deadline is never before.
 func (c *Cluster) lead() {
 	if !c.leadAt.IsZero() && !c.now.Before(c.leadAt) {
-		c.leadAt, _ = role.NextLead(c.plan, c.now)
+		c.readCalendar()
 	}
-	raises := role.Upcoming(c.plan, c.now)
-	for _, p := range c.pools {
-		if len(raises) > 0 {
-			p.leadUp(raises[0])
+	for _, r := range c.raises {
+		if r.At.After(c.now) {
+			for _, p := range c.pools {
+				p.leadUp(r)
+			}
+			return
 		}
 	}
+}
+
+// readCalendar looks up which leads run now and when the next begins. It walks the whole plan: call it when that may have
+// changed, not on every step.
+func (c *Cluster) readCalendar() {
+	c.raises = role.Upcoming(c.plan, c.now)
+	c.leadAt, _ = role.NextLead(c.plan, c.now)
 }
 
 // leadUp works out the notices for one raise, if anything has changed since it last did.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"time"
 
 	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
@@ -21,9 +20,6 @@ type node struct {
 	earmark   resource.Vector // kept for claimants, out of what is free or leaving
 	tasks     map[string]*task
 	reachable bool
-	draining  bool
-	force     bool          // drain without regard to the tasks' own notice
-	deadline  time.Duration // of the drain
 }
 
 // free is what no lease holds.
@@ -49,7 +45,7 @@ func (n *node) state() string {
 	switch {
 	case !n.reachable:
 		return "unreachable"
-	case n.draining:
+	case n.Draining != nil:
 		return "draining"
 	case n.Cordoned:
 		return "cordoned"
@@ -82,7 +78,7 @@ func (c *Cluster) addNode(info NodeInfo) (*node, error) {
 		n = &node{tasks: map[string]*task{}}
 		c.nodes[info.Name] = n
 	} else {
-		info.Cordoned = n.Cordoned
+		info.Cordoned, info.Draining = n.Cordoned, n.Draining
 	}
 	grown := c.growKinds()
 	pool := c.poolOrNew(c.plan.PoolOf(info.Attributes))
@@ -140,7 +136,7 @@ func (c *Cluster) unplace(n *node) {
 func (c *Cluster) register(e Register) error {
 	old, known := c.nodes[e.Node.Name]
 	if !known {
-		e.Node.Cordoned = false
+		e.Node.Cordoned, e.Node.Draining = false, nil
 	}
 	back := known && !old.reachable
 	n, err := c.addNode(e.Node)
@@ -167,7 +163,7 @@ func (c *Cluster) register(e Register) error {
 	case back:
 		c.happened("NodeBack", n.Name, "", n.Name, "node %s is back with %d tasks", n.Name, len(n.tasks))
 	}
-	if n.draining {
+	if n.Draining != nil {
 		c.drainTasks(n)
 	}
 	return nil
@@ -217,8 +213,8 @@ func (c *Cluster) cordon(e Cordon) error {
 	if n == nil {
 		return noNode(e.Node)
 	}
-	if !e.Cordoned && n.draining {
-		n.draining = false
+	if !e.Cordoned && n.Draining != nil {
+		n.Draining = nil
 		c.withdrawDrain(n)
 	}
 	c.setCordon(n, e.Cordoned)
@@ -250,7 +246,8 @@ func (c *Cluster) drain(e Drain) error {
 	if e.Deadline < 0 {
 		return refuse("InvalidArgument", "give a deadline such as 10m", "drain %s: deadline %s is negative", e.Node, e.Deadline)
 	}
-	n.draining, n.force, n.deadline = true, e.Force, e.Deadline
+	n.Draining = &Draining{By: c.now.Add(e.Deadline), Force: e.Force}
+	c.emit(SaveNode{n.Name})
 	c.setCordon(n, true)
 	c.drainTasks(n)
 	c.changed(ObjectNode, n.Name)

@@ -276,8 +276,8 @@ func (c *Cluster) drainTasks(n *node) {
 		if !t.unit.leaving {
 			t.unit.pool.leave(t.unit)
 		}
-		by := c.now.Add(n.deadline)
-		if !n.force {
+		by := later(c.now, n.Draining.By)
+		if !n.Draining.Force {
 			by = later(by, t.earliestEnd(c.now))
 		}
 		for _, o := range t.unit.tasks {

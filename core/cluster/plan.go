@@ -103,7 +103,7 @@ func (c *Cluster) retree() {
 	c.tree = role.Effective(c.plan, c.now, c.kinds)
 	c.settings = role.SettingsAt(c.plan, c.now)
 	c.turnsAt, _ = role.NextChange(c.plan, c.now)
-	c.leadAt, _ = role.NextLead(c.plan, c.now)
+	c.readCalendar()
 	for _, n := range c.nodes {
 		k := c.kinds.Len()
 		n.total = n.Capacity.Vector(c.kinds, "")

@@ -156,9 +156,7 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 		c.unwait(a)
 	}
 	c.occupy(t)
-	if r.Notice != nil && r.Notice.State == NoticeOpen {
-		c.syncNotice(t, r.Notice)
-	}
+	c.syncNotice(t, r.Notice)
 	c.emit(SaveTask{t.id})
 	if r.State.Terminal() {
 		c.update(t, r)
@@ -198,37 +196,50 @@ func amountsOf(r resource.Resources) resource.Resources {
 }
 
 // unitOf charges an adopted task: to its gang's unit when another member is there, else to a unit of its own, funded as
-// recorded if that is still legal and as deep as is legal otherwise.
+// recorded if that is still legal and as deep as is legal otherwise. What was leaving had given its funding away already.
 func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 	p := t.node.pool
+	leaving := t.state == Stopping || (r.Notice != nil && (r.Notice.State == NoticeOpen || r.Notice.State == NoticeDone))
 	charge := lending.Charge{Leaf: c.leafOf(t.role), Amount: t.need, Hold: t.hold(), Count: 1}
 	if t.gang && t.ask != nil {
 		for _, o := range t.ask.tasks() {
-			if !o.unit.leaving && o.unit.pool == p {
-				return p.join(o.unit, t, charge)
+			if o.unit.pool == p {
+				return p.join(o.unit, t, charge, leaving)
 			}
 		}
 	}
 	charge.At = c.fundingRole(r.Funding, charge.Leaf)
-	if p.ledger.Try(charge) != nil {
+	u := &unit{seq: t.seq, pool: p, charge: charge, pinned: t.shape.Pinned, tasks: []*task{t}}
+	if leaving {
+		p.ledger.Add(charge)
+		p.ledger.Leave(charge)
+		u.leaving = true
+		u.countLeaving(+1)
+	} else if p.ledger.Try(charge) != nil {
 		var why *lending.Refusal
-		if charge, why = p.ledger.Fund(charge, t.shape.Pinned); why != nil {
-			charge.At = role.Root
-			p.ledger.Add(charge)
+		if u.charge, why = p.ledger.Fund(charge, t.shape.Pinned); why != nil {
+			u.charge.At = role.Root
+			p.ledger.Add(u.charge)
 		}
 	}
-	u := &unit{seq: t.seq, pool: p, charge: charge, pinned: t.shape.Pinned, tasks: []*task{t}}
 	p.enter(u)
 	return u
 }
 
 // join adds a gang's member to its unit.
-func (p *pool) join(u *unit, t *task, part lending.Charge) *unit {
+func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
+	if leaving && !u.leaving {
+		p.leave(u)
+	}
 	part.At = u.charge.At
 	p.ledger.Add(part)
 	u.charge.Amount = u.charge.Amount.Plus(t.need)
 	u.charge.Count++
 	u.tasks = append(u.tasks, t)
+	if u.leaving {
+		p.ledger.Leave(part)
+		t.node.leaving.Inc(t.need)
+	}
 	return u
 }
 
@@ -243,13 +254,7 @@ func (c *Cluster) fundingRole(name string, leaf role.ID) role.ID {
 // restoreNode makes a saved node known. It does not answer until it registers.
 func (c *Cluster) restoreNode(info NodeInfo) {
 	c.recovering = true
-	cordoned := info.Cordoned
-	n, err := c.addNode(info)
-	if err != nil {
-		return
-	}
-	n.Cordoned = cordoned
-	n.reindex()
+	c.addNode(info) // it was accepted before
 }
 
 // restoreAsk makes a saved ask known. It has waited since it was submitted.

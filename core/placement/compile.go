@@ -34,12 +34,6 @@ type need struct {
 	amount resource.Amount
 }
 
-type spread struct {
-	*tracker
-	maxSkew int32
-	hard    bool
-}
-
 type preference struct {
 	met    *class // satisfies the constraints and this preference
 	weight int64
@@ -101,7 +95,7 @@ func (ix *Index) link(c *Compiled) (err error) {
 	}
 	for _, sp := range s.Spread {
 		t := ix.tracker(c.class, s.Group, sp.Attribute)
-		c.spreads = append(c.spreads, spread{t, int32(min(sp.MaxSkew, 1<<30)), sp.Hard})
+		c.spreads = append(c.spreads, spread{tracker: t, maxSkew: int32(min(sp.MaxSkew, 1<<30)), hard: sp.Hard})
 		c.soft = c.soft || !sp.Hard
 	}
 	return nil

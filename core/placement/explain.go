@@ -80,8 +80,8 @@ func (ix *Index) refuse(c *Compiled, id NodeID, has func(NodeID, int) resource.A
 	if i := portsRefusal(c, n.free); i >= 0 {
 		return refusal{ReasonPorts, i}
 	}
-	for i, sp := range c.spreads {
-		if skew, ok := sp.skew(id); sp.hard && (!ok || skew > sp.maxSkew) {
+	for i := range c.spreads {
+		if sp := &c.spreads[i]; sp.hard && sp.broken(id) {
 			return refusal{ReasonSpread, i}
 		}
 	}
@@ -168,7 +168,8 @@ func (ix *Index) EachFeasible(c *Compiled, f func(NodeID) bool) {
 	for b := range ix.ready {
 		for w := ix.candidates(c, c.class, b); w != 0; w &= w - 1 {
 			id := lowest(b, w)
-			if c.totalPorts > ix.free[id] || !ix.spreads(c, id, false) || refuseAmounts(c, id, ix.capacity).reason != "" {
+			crowded := slices.ContainsFunc(c.spreads, func(sp spread) bool { return sp.hard && sp.broken(id) })
+			if crowded || c.totalPorts > ix.free[id] || refuseAmounts(c, id, ix.capacity).reason != "" {
 				continue
 			}
 			if !f(id) {

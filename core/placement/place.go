@@ -45,7 +45,8 @@ func (ix *Index) Place(c *Compiled) (NodeID, bool) {
 		return 0, false
 	}
 	s := search{shape: c, from: ix.cursor, score: math.MinInt64}
-	if len(c.spreads) > 0 {
+	for i := range c.spreads {
+		c.spreads[i].refresh()
 		s.from = c.cursor
 	}
 	for i := range c.preferences {
@@ -106,34 +107,28 @@ func (ix *Index) visit(s *search, k *class, block int, mask uint64) bool {
 		return false
 	}
 	w := ix.candidates(c, k, block) & maybe & mask
-	tried := bits.OnesCount64(w)
-	if tried >= manyNodes && !k.roomy(ix, block, c.needs) {
+	if bits.OnesCount64(w) >= manyNodes && !k.roomy(ix, block, c.needs) {
 		if k == c.class {
 			c.maybe[block], c.seen[block] = 0, ix.version
 		}
 		return false
 	}
-	over, held := false, false
-	for ; w != 0 && !over; w &= w - 1 {
+	w = s.uncrowded(block, w)
+	tried, held := bits.OnesCount64(w), false
+	for ; w != 0 && s.found < ix.options.Sample; w &= w - 1 {
 		id := lowest(block, w)
 		if !ix.holds(c, id) {
 			maybe &^= w & -w
 			continue
 		}
 		held = true
-		if ix.spreads(c, id, s.within) {
-			ix.compare(s, id)
-			s.found++
-		} else {
-			s.crowded--
-		}
-		over = s.found == ix.options.Sample || s.crowded == 0
+		ix.compare(s, id)
 	}
 	c.maybe[block], c.seen[block] = maybe&c.class.bits[block]&ix.ready[block], ix.version
 	if tried >= manyNodes && !held {
 		k.tighten(ix, block)
 	}
-	return over
+	return s.found == ix.options.Sample || s.crowded <= 0
 }
 
 // candidates is the nodes of a block that pass every filter that is a bitmap.
@@ -164,23 +159,22 @@ func (ix *Index) holds(c *Compiled, id NodeID) bool {
 	return c.totalPorts <= ix.free[id]
 }
 
-// spreads reports whether a node keeps the hard spreads, and the soft ones too when asked.
-func (ix *Index) spreads(c *Compiled, id NodeID, soft bool) bool {
-	for i := range c.spreads {
-		sp := &c.spreads[i]
-		if !sp.hard && !soft {
-			continue
-		}
-		if skew, ok := sp.skew(id); !ok || skew > sp.maxSkew {
-			return false
+// uncrowded is the given nodes of a block that keep the hard spreads, and the soft ones when within.
+func (s *search) uncrowded(block int, w uint64) uint64 {
+	all := bits.OnesCount64(w)
+	for i := range s.shape.spreads {
+		if sp := &s.shape.spreads[i]; sp.hard || s.within {
+			w = sp.admit(block, w)
 		}
 	}
-	return true
+	s.crowded -= all - bits.OnesCount64(w)
+	return w
 }
 
-// compare keeps the better of the best node so far and this one.
+// compare counts a node as found and keeps the better of it and the best so far.
 func (ix *Index) compare(s *search, id NodeID) {
 	s.last = id
+	s.found++
 	if score := ix.scoreOf(s.shape, id); score > s.score || score == s.score && id < s.best {
 		s.best, s.score = id, score
 	}

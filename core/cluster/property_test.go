@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// drawPlan makes a valid random tree: depth to 4, two resources, unequal graces, lend, borrow and limit.
+func drawPlan(t *rapid.T, total int) *role.Plan {
+	p := &role.Plan{Roles: map[string]role.RoleSpec{}}
+	graces := []time.Duration{0, 5 * time.Second, 20 * time.Second, time.Minute}
+	var grow func(prefix string, depth, have int)
+	grow = func(prefix string, depth, have int) {
+		for i := range rapid.IntRange(1, 3).Draw(t, "children") {
+			path := fmt.Sprintf("%sr%d", prefix, i)
+			g := rapid.IntRange(0, have).Draw(t, "guarantee")
+			have -= g
+			s := role.RoleSpec{Guarantee: resource.Resources{"cpu": resource.Amount(g) * resource.Milli, "memory": resource.Amount(g)}}
+			lend, reclaim := role.Duration(rapid.SampledFrom(graces).Draw(t, "lendGrace")), role.Duration(rapid.SampledFrom(graces).Draw(t, "reclaimGrace"))
+			minRun := role.Duration(rapid.SampledFrom(graces[:2]).Draw(t, "minRuntime"))
+			s.LendGrace, s.ReclaimGrace, s.MinRuntime = &lend, &reclaim, &minRun
+			if extra := rapid.SampledFrom([]int{-1, -1, 0, 3, 8}).Draw(t, "limit"); extra >= 0 {
+				s.Limit = resource.Resources{"cpu": resource.Amount(g+extra) * resource.Milli, "memory": resource.Amount(g + extra)}
+			}
+			if b := rapid.SampledFrom([]int{-1, -1, 0, 4}).Draw(t, "borrow"); b >= 0 {
+				s.Borrow = &role.Share{Amounts: resource.Resources{"cpu": resource.Amount(b) * resource.Milli, "memory": resource.Amount(b)}}
+			}
+			if l := rapid.SampledFrom([]int{-1, -1, 0, 2}).Draw(t, "lend"); l >= 0 {
+				s.Lend = &role.Share{Amounts: resource.Resources{"cpu": resource.Amount(l) * resource.Milli, "memory": resource.Amount(l)}}
+			}
+			prio := rapid.IntRange(0, 2).Draw(t, "priority")
+			s.Priority = &prio
+			p.Roles[path] = s
+			if depth > 0 && rapid.Bool().Draw(t, "inner") {
+				grow(path+"/", depth-1, g)
+			}
+		}
+	}
+	grow("", 3, total)
+	return p
+}
+
+// actor draws what happens next in a world.
+type actor struct {
+	*world
+	t     *rapid.T
+	paths []string
+	n     int
+}
+
+func newActor(t *rapid.T) *actor {
+	total := rapid.IntRange(4, 24).Draw(t, "cpus")
+	plan := drawPlan(t, total)
+	if ps := role.Validate(plan); len(ps) > 0 {
+		t.Fatalf("generator made a bad plan: %v", ps)
+	}
+	a := &actor{world: newWorld(plan), t: t}
+	for _, r := range a.c.Tree().Roles[1:] {
+		if role.Display(r.Path) == r.Path {
+			a.paths = append(a.paths, r.Path)
+		}
+	}
+	for i := 0; total > 0; i++ {
+		n := min(total, rapid.IntRange(2, 8).Draw(t, "node"))
+		total -= n
+		a.join(fmt.Sprintf("n%d", i), resource.Resources{"cpu": resource.Amount(n) * resource.Milli, "memory": resource.Amount(n)}, nil)
+	}
+	return a
+}
+
+func (a *actor) submit() {
+	a.n++
+	shape := Shape{
+		Resources: resource.Resources{"cpu": resource.Amount(rapid.IntRange(0, 4).Draw(a.t, "cpu")) * resource.Milli, "memory": resource.Amount(rapid.IntRange(0, 4).Draw(a.t, "memory"))},
+		Priority:  rapid.IntRange(0, 2).Draw(a.t, "priority"), Pinned: rapid.IntRange(0, 4).Draw(a.t, "pinned") == 0, Requeue: rapid.Bool().Draw(a.t, "requeue"),
+	}
+	spec := AskSpec{ID: fmt.Sprintf("a%02d", a.n), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: rapid.IntRange(1, 4).Draw(a.t, "count"),
+		Gang: rapid.IntRange(0, 4).Draw(a.t, "gang") == 0, Submitted: a.now, Shape: shape}
+	a.step(Submit{spec})
+}
+
+func (a *actor) anyTask() (TaskView, bool) {
+	ts := a.live()
+	if len(ts) == 0 {
+		return TaskView{}, false
+	}
+	return rapid.SampledFrom(ts).Draw(a.t, "task"), true
+}
+
+func (a *actor) act() {
+	switch rapid.IntRange(0, 13).Draw(a.t, "act") {
+	case 0, 1, 2, 3:
+		a.submit()
+	case 4, 5, 6:
+		a.run(rapid.SampledFrom([]time.Duration{time.Second, 7 * time.Second, 40 * time.Second}).Draw(a.t, "pass"))
+	case 7:
+		if t, ok := a.anyTask(); ok {
+			a.ends(t.Task, rapid.SampledFrom([]State{Succeeded, Failed}).Draw(a.t, "end"))
+		}
+	case 8:
+		if t, ok := a.anyTask(); ok {
+			a.step(Kill{Task: t.Task})
+		}
+	case 9:
+		if as := a.c.Asks(); len(as) > 0 {
+			a.step(Cancel{Ask: rapid.SampledFrom(as).Draw(a.t, "ask").ID, KeepRunning: rapid.Bool().Draw(a.t, "keep")})
+		}
+	case 10:
+		a.failover()
+	case 11:
+		a.flap()
+	case 12:
+		a.answer()
+	case 13:
+		a.drainOne()
+	}
+}
+
+func (a *actor) flap() {
+	ns := a.c.Nodes()
+	name := rapid.SampledFrom(ns).Draw(a.t, "node").Name
+	m := a.nodes[name]
+	if m.up = !m.up; m.up {
+		a.register(name)
+	} else {
+		a.step(Disconnect{name})
+	}
+}
+
+func (a *actor) answer() {
+	ns := a.c.Notices()
+	if len(ns) == 0 {
+		return
+	}
+	n := rapid.SampledFrom(ns).Draw(a.t, "notice")
+	if rapid.Bool().Draw(a.t, "done") {
+		a.step(Answer{Task: n.Task, Done: true})
+	} else {
+		a.step(Answer{Task: n.Task, Released: resource.Resources{"cpu": resource.Milli}})
+	}
+}
+
+func (a *actor) drainOne() {
+	n := rapid.SampledFrom(a.c.Nodes()).Draw(a.t, "node")
+	if n.State == "ready" {
+		a.step(Drain{Node: n.Name, Deadline: 3 * time.Second})
+	} else {
+		a.step(Cordon{Node: n.Name})
+	}
+}
+
+func (a *actor) verdict() {
+	if len(a.faults) > 0 {
+		var b strings.Builder
+		for _, f := range a.faults {
+			fmt.Fprintln(&b, f)
+		}
+		a.t.Fatalf("%s\n%s", b.String(), strings.Join(a.history, "\n"))
+	}
+}
+
+// TestContract drives random clusters through random days and checks the contract after every step: I1, I2, I9, I10, I11, I18,
+// I19 and the bookkeeping itself.
+func TestContract(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := newActor(t)
+		for range rapid.IntRange(5, 40).Draw(t, "events") {
+			a.act()
+			a.verdict()
+		}
+	})
+}

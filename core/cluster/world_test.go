@@ -1,0 +1,332 @@
+package cluster
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// world is a cluster with nodes that obey it in virtual time: the machine's side of the contract, written naively. It keeps
+// what a server would have saved, so that the leader can be killed between any two messages.
+type world struct {
+	c       *Cluster
+	now     time.Time
+	plan    *role.Plan
+	nodes   map[string]*machine
+	saved   store
+	sent    map[string]Notice // every notice ever sent, by ID
+	history []string          // effects in words, for golden stories
+	faults  []error
+	started map[string]int // launches that began to run, by instance and attempt
+	lag     time.Duration  // between a command and its report
+}
+
+type store struct {
+	asks  map[string]RestoreAsk
+	tasks map[string]TaskReport
+	nodes map[string]NodeInfo
+}
+
+// machine is one node.
+type machine struct {
+	info  NodeInfo
+	up    bool
+	tasks map[string]*process
+}
+
+// process is a task on a machine.
+type process struct {
+	report  TaskReport
+	runAt   time.Time // when it begins to run
+	killAt  time.Time // when it is stopped; zero is never
+	endAs   State
+	removed bool
+}
+
+var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+
+func newWorld(plan *role.Plan) *world {
+	w := &world{
+		c: New(), now: epoch, plan: plan, nodes: map[string]*machine{}, sent: map[string]Notice{}, started: map[string]int{},
+		saved: store{map[string]RestoreAsk{}, map[string]TaskReport{}, map[string]NodeInfo{}}, lag: 100 * time.Millisecond,
+	}
+	w.step(SetPlan{plan, 1})
+	return w
+}
+
+// step applies an event and carries its effects out.
+func (w *world) step(e Event) error {
+	effects, err := w.c.Step(e, w.now)
+	for _, f := range effects {
+		w.do(f)
+	}
+	if _, tick := e.(Tick); !tick {
+		if err == nil {
+			w.step(Tick{})
+		}
+		return err
+	}
+	for _, bad := range w.c.Invariants() {
+		w.fault("after %T: %v", e, bad)
+	}
+	return err
+}
+
+func (w *world) fault(format string, args ...any) {
+	w.faults = append(w.faults, fmt.Errorf("%s: "+format, append([]any{w.clock()}, args...)...))
+}
+
+func (w *world) clock() string { return w.now.Sub(epoch).Round(time.Millisecond).String() }
+
+func (w *world) note(format string, args ...any) {
+	w.history = append(w.history, fmt.Sprintf("%-8s ", w.clock())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) do(e Effect) {
+	switch e := e.(type) {
+	case SaveAsk:
+		if spec, state, ok := w.c.AskRecord(e.ID); ok {
+			w.saved.asks[e.ID] = RestoreAsk{spec, state}
+		}
+	case DeleteAsk:
+		delete(w.saved.asks, e.ID)
+	case SaveTask:
+		if r, ok := w.c.TaskRecord(e.ID); ok {
+			w.saved.tasks[e.ID] = r
+		}
+	case DeleteTask:
+		delete(w.saved.tasks, e.ID)
+	case SaveNode:
+		w.saved.nodes[e.Name], _ = w.c.NodeRecord(e.Name)
+	case DeleteNode:
+		delete(w.saved.nodes, e.Name)
+	case Launch:
+		w.launch(e.Task)
+	case StopTask:
+		w.with(e.Node, e.Task, func(p *process) { p.kill(w.now.Add(w.lag), Killed) })
+	case SendNotice:
+		w.receive(e)
+	case WithdrawNotice:
+		w.with(e.Node, e.Task, func(p *process) {
+			if p.report.Notice != nil && p.report.Notice.ID == e.Notice {
+				p.report.Notice, p.killAt = nil, time.Time{}
+			}
+		})
+	case ResizeTask:
+		w.with(e.Node, e.Task, func(p *process) { p.report.Resources = e.Resources })
+	case SetFunding:
+		w.with(e.Node, e.Task, func(p *process) { p.report.Funding = e.Funding })
+	case Ack:
+		if m := w.nodes[e.Node]; m != nil && m.up {
+			if p := m.tasks[e.Task]; p != nil && p.report.State.Terminal() {
+				delete(m.tasks, e.Task)
+			}
+		}
+	case Happened:
+		w.note("%s", e.Message)
+	}
+}
+
+// with applies f to a live process; commands to a machine that is away are lost.
+func (w *world) with(node, task string, f func(*process)) {
+	if m := w.nodes[node]; m != nil && m.up {
+		if p := m.tasks[task]; p != nil && !p.report.State.Terminal() {
+			f(p)
+		}
+	}
+}
+
+func (p *process) kill(at time.Time, as State) {
+	if p.killAt.IsZero() || at.Before(p.killAt) {
+		p.killAt, p.endAs = at, as
+	}
+}
+
+func (w *world) launch(a Assignment) {
+	m := w.nodes[a.Node]
+	if m == nil || !m.up || m.tasks[a.Task] != nil {
+		return
+	}
+	w.started[a.Task]++
+	if w.started[a.Task] > 1 {
+		w.fault("I18: %s started twice", a.Task)
+	}
+	m.tasks[a.Task] = &process{report: TaskReport{Assignment: a, State: Starting}, runAt: w.now.Add(w.lag)}
+}
+
+// receive is a notice that reaches a machine: its deadline never moves forward in time.
+func (w *world) receive(e SendNotice) {
+	if first, again := w.sent[e.Notice.ID]; again && e.Notice.Deadline.Before(first.Deadline) {
+		w.fault("I9: notice %s was shortened", e.Notice.ID)
+	}
+	w.sent[e.Notice.ID] = e.Notice
+	w.with(e.Notice.Node, e.Notice.Task, func(p *process) {
+		deadline := later(w.now.Add(e.Grace), e.Notice.Deadline)
+		if old := p.report.Notice; old != nil && old.ID == e.Notice.ID {
+			deadline = later(deadline, old.Deadline)
+		} else if old != nil {
+			w.fault("I9: %s has two notices at once", e.Notice.Task)
+		}
+		if deadline.Sub(w.now) < p.report.ReclaimGrace {
+			w.fault("I9: %s is given %s, its notice is %s", e.Notice.Task, deadline.Sub(w.now), p.report.ReclaimGrace)
+		}
+		n := e.Notice
+		n.Deadline = deadline
+		p.report.Notice = &n
+		if p.endAs != Killed {
+			p.killAt, p.endAs = deadline, Reclaimed
+		}
+		w.c.Step(Accepted{Task: n.Task, Notice: n.ID, Deadline: deadline}, w.now)
+	})
+}
+
+// run lets time pass until d from now, delivering whatever falls due in between.
+func (w *world) run(d time.Duration) {
+	end := w.now.Add(d)
+	for {
+		next := end
+		if at, ok := w.c.NextWake(); ok && at.Before(next) && at.After(w.now) {
+			next = at
+		}
+		for _, m := range w.nodes {
+			for _, p := range m.tasks {
+				for _, at := range []time.Time{p.runAt, p.killAt} {
+					if at.After(w.now) && at.Before(next) && !p.report.State.Terminal() {
+						next = at
+					}
+				}
+			}
+		}
+		w.now = next
+		w.settle()
+		w.step(Tick{})
+		if !w.now.Before(end) {
+			return
+		}
+	}
+}
+
+// settle moves every machine's processes to where they are at this time and reports the changes.
+func (w *world) settle() {
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
+		m := w.nodes[name]
+		for _, id := range slices.Sorted(maps.Keys(m.tasks)) {
+			p := m.tasks[id]
+			if p == nil || p.report.State.Terminal() {
+				continue
+			}
+			changed := false
+			if p.report.State == Starting && !w.now.Before(p.runAt) {
+				p.report.State, p.report.Started, changed = Running, p.runAt, true
+			}
+			if !p.killAt.IsZero() && !w.now.Before(p.killAt) {
+				p.report.State, p.report.Ended, changed = p.endAs, w.now, true
+			}
+			if changed && m.up {
+				w.step(Report{name, p.report})
+			}
+		}
+	}
+}
+
+// join brings a machine up.
+func (w *world) join(name string, capacity resource.Resources, attrs map[string]string) {
+	m := w.nodes[name]
+	if m == nil {
+		m = &machine{tasks: map[string]*process{}, info: NodeInfo{Name: name, Capacity: capacity, Attributes: attrs}}
+		w.nodes[name] = m
+	}
+	m.up = true
+	w.register(name)
+}
+
+func (w *world) register(name string) {
+	m := w.nodes[name]
+	var rs []TaskReport
+	for _, id := range slices.Sorted(maps.Keys(m.tasks)) {
+		rs = append(rs, m.tasks[id].report)
+	}
+	if err := w.step(Register{m.info, rs}); err != nil {
+		w.fault("register %s: %v", name, err)
+	}
+}
+
+// failover kills the leader and starts another from what was saved; agents register again.
+func (w *world) failover() {
+	w.c = New()
+	w.step(SetPlan{w.plan, 1})
+	for _, name := range slices.Sorted(maps.Keys(w.saved.nodes)) {
+		w.c.Step(RestoreNode{w.saved.nodes[name]}, w.now)
+	}
+	asks := slices.SortedFunc(maps.Values(w.saved.asks), func(a, b RestoreAsk) int {
+		return cmp.Or(a.Ask.Submitted.Compare(b.Ask.Submitted), cmp.Compare(a.Ask.ID, b.Ask.ID))
+	})
+	for _, a := range asks {
+		w.c.Step(a, w.now)
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.saved.tasks)) {
+		w.c.Step(RestoreTask{w.saved.tasks[id]}, w.now)
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
+		if w.nodes[name].up {
+			w.register(name)
+		}
+	}
+	w.step(Recovered{})
+}
+
+// ends makes a running task end by itself.
+func (w *world) ends(id string, as State) {
+	for _, m := range w.nodes {
+		if p := m.tasks[id]; p != nil && m.up && p.report.State == Running {
+			p.report.State, p.report.Ended = as, w.now
+			w.step(Report{m.info.Name, p.report})
+			return
+		}
+	}
+}
+
+// live lists what runs, by ID.
+func (w *world) live() []TaskView { return w.c.Tasks() }
+
+func cpu(n int) resource.Resources {
+	return resource.Resources{"cpu": resource.Amount(n) * resource.Milli}
+}
+
+func dur(d time.Duration) *time.Duration { return &d }
+
+// simple is a plan with the given roles, written as "path guarantee limit lendGrace reclaimGrace"; "-" leaves a field out.
+func simplePlan(lines ...string) *role.Plan {
+	p := &role.Plan{Roles: map[string]role.RoleSpec{}}
+	for _, l := range lines {
+		f := strings.Fields(l)
+		var s role.RoleSpec
+		if f[1] != "-" {
+			s.Guarantee, _ = resource.Parse("cpu=" + f[1])
+		}
+		if f[2] != "-" {
+			s.Limit, _ = resource.Parse("cpu=" + f[2])
+		}
+		for i, into := range []**role.Duration{&s.LendGrace, &s.ReclaimGrace} {
+			if len(f) > 3+i && f[3+i] != "-" {
+				d, err := role.ParseDuration(f[3+i])
+				if err != nil {
+					panic(err)
+				}
+				*into = &d
+			}
+		}
+		p.Roles[f[0]] = s
+	}
+	return p
+}
+
+func askFor(id, path string, count, cpus int) AskSpec {
+	return AskSpec{ID: id, Role: path, Count: count, Submitted: epoch, Shape: Shape{Resources: cpu(cpus), Requeue: true}}
+}
