@@ -1,0 +1,462 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/fake"
+	polderv1 "polder.dev/polder/api/polder/v1"
+)
+
+// signals records when which signal reached a task.
+type signals []struct {
+	signal runtime.Signal
+	at     time.Time
+}
+
+func (s *signals) script(ignore ...runtime.Signal) func(runtime.Spec) fake.Script {
+	return func(runtime.Spec) fake.Script {
+		return fake.Script{Ignore: ignore, OnSignal: func(_ string, sig runtime.Signal) {
+			*s = append(*s, struct {
+				signal runtime.Signal
+				at     time.Time
+			}{sig, time.Now()})
+		}}
+	}
+}
+
+func TestDeadlineIsExact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script(15))
+		m.server.launch(assignment("t1"))
+		noticed := time.Now()
+		m.server.notice("t1", time.Minute)
+		m.want("t1", leaving, "")
+		if n := m.server.lastNotice("t1"); !n.Accepted || !n.Deadline.AsTime().Equal(noticed.Add(time.Minute)) {
+			t.Errorf("accepted %v", n)
+		}
+		pass(time.Minute - time.Nanosecond)
+		m.want("t1", leaving, "")
+		pass(time.Nanosecond)
+		m.want("t1", reclaimed, "Reclaimed")
+		if len(got) != 2 || got[0].signal != 15 || !got[0].at.Equal(noticed.Add(50*time.Second)) ||
+			got[1].signal != 9 || !got[1].at.Equal(noticed.Add(time.Minute)) {
+			t.Errorf("signals %v", got)
+		}
+		if n := m.server.last("t1").Notice; n.State != noticeExpired {
+			t.Errorf("notice %v", n)
+		}
+	})
+}
+
+func TestStopSignalLeavesHalfOfAShortNotice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script(15))
+		m.server.launch(assignment("t1"))
+		noticed := time.Now()
+		m.server.notice("t1", 4*time.Second)
+		pass(4 * time.Second)
+		if len(got) != 2 || !got[0].at.Equal(noticed.Add(2*time.Second)) {
+			t.Errorf("signals %v", got)
+		}
+	})
+}
+
+func TestTaskMayJustLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, func(runtime.Spec) fake.Script { return fake.Script{ExitAfter: 30 * time.Second} })
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		pass(30 * time.Second)
+		m.want("t1", reclaimed, "Reclaimed")
+		if r := m.server.last("t1"); r.GetExitCode() != 0 || r.Notice.State != noticeLeft {
+			t.Errorf("report %v", r)
+		}
+	})
+}
+
+func TestNoticeFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, plain)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		var d noticeDocument
+		if err := json.Unmarshal([]byte(m.read("t1", noticeFile)), &d); err != nil {
+			t.Fatal(err)
+		}
+		if d.ID != "nt1" || d.Claimant != "corp/search for ask web" || d.Amount["cpu"] != "2" || d.State != "open" ||
+			!d.Deadline.Equal(time.Now().Add(time.Minute)) {
+			t.Errorf("notice.json says %+v", d)
+		}
+		m.server.withdraw("t1")
+		if err := json.Unmarshal([]byte(m.read("t1", noticeFile)), &d); err != nil || d.State != noticeWithdrawn {
+			t.Errorf("after the withdrawal notice.json says %+v, %v", d, err)
+		}
+	})
+}
+
+func TestNoticeFileFollowsNoLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, plain)
+		victim := filepath.Join(t.TempDir(), "victim")
+		if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m.server.launch(assignment("t1"))
+		box := filepath.Join(m.dir, "sandboxes", "t1")
+		for _, name := range []string{noticeFile, "." + noticeFile + ".new", answerFile} {
+			if err := os.Symlink(victim, filepath.Join(box, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.server.notice("t1", time.Minute)
+		if err := os.Symlink(victim, filepath.Join(box, answerFile)); err != nil {
+			t.Fatal(err)
+		}
+		pass(2 * time.Second)
+		if data, _ := os.ReadFile(victim); string(data) != "precious" {
+			t.Errorf("a link led out of the sandbox: %q", data)
+		}
+		if !strings.Contains(m.read("t1", noticeFile), `"nt1"`) {
+			t.Error("the notice was not written")
+		}
+	})
+}
+
+func TestWithdrawnNoticeLetsTheTaskRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script())
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		pass(40 * time.Second)
+		m.server.withdraw("t1")
+		m.want("t1", running, "")
+		pass(time.Hour)
+		m.want("t1", running, "")
+		if len(got) != 0 {
+			t.Errorf("signals %v", got)
+		}
+	})
+}
+
+func TestWithdrawnAfterTheStopSignal(t *testing.T) {
+	for _, ignores := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t, func(runtime.Spec) fake.Script {
+				if ignores {
+					return fake.Script{Ignore: []runtime.Signal{15}}
+				}
+				return fake.Script{StopTakes: 5 * time.Second}
+			})
+			m.server.launch(assignment("t1"))
+			m.server.notice("t1", time.Minute)
+			pass(51 * time.Second)
+			m.server.withdraw("t1")
+			if !m.server.saw("WithdrawnAfterSignal") {
+				t.Error("nobody said that the signal had been sent")
+			}
+			pass(time.Hour)
+			if ignores {
+				m.want("t1", running, "")
+			} else {
+				m.want("t1", reclaimed, "Reclaimed")
+			}
+		})
+	}
+}
+
+func TestAnswerFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, plain)
+		m.server.launch(assignment("t1"))
+		m.write("t1", answerFile, `{"done":true}`) // before the notice: not an answer to it
+		m.server.notice("t1", time.Minute)
+		pass(2 * time.Second)
+		m.want("t1", leaving, "")
+		m.write("t1", answerFile, `{"released":{"cpu":"1"}}`)
+		pass(2 * time.Second)
+		m.want("t1", leaving, "")
+		if n := m.server.lastNotice("t1"); n.Released["cpu"] != "1" || n.Done {
+			t.Errorf("partial release was reported as %v", n)
+		}
+		m.write("t1", answerFile, `{"done":true}`)
+		pass(2 * time.Second)
+		m.want("t1", reclaimed, "NoticeDone")
+		if n := m.server.last("t1").Notice; n.State != noticeDone {
+			t.Errorf("notice %v", n)
+		}
+	})
+}
+
+func TestDoneIsReportedBeforeTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		m.write("t1", answerFile, `{"done":true}`)
+		pass(2 * time.Second)
+		m.want("t1", stopping, "NoticeDone")
+		if n := m.server.lastNotice("t1"); !n.Done {
+			t.Errorf("report %v", n)
+		}
+		pass(10 * time.Second) // the kill policy's grace
+		m.want("t1", reclaimed, "NoticeDone")
+	})
+}
+
+func TestBadAnswersChangeNothing(t *testing.T) {
+	for _, text := range []string{`done`, `{"finished":true}`, `{"released":{"cpu":"lots"}}`, `{"done":true}{}`, `{"released":{"gpu-pool/cpu":"1"}}`,
+		strings.Repeat(" ", maxAnswer) + `{"done":true}`} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t, plain)
+			m.server.launch(assignment("t1"))
+			m.server.notice("t1", time.Minute)
+			m.write("t1", answerFile, text)
+			pass(2 * time.Second)
+			m.want("t1", leaving, "")
+			if !m.server.saw("BadAnswer") {
+				t.Errorf("nothing was said about %.40q", text)
+			}
+		})
+	}
+}
+
+func TestCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, plain)
+		var states []string
+		tries := 0
+		m.callback = func(r *http.Request) (*http.Response, error) {
+			if r.URL.String() != "http://localhost:31000/notice" {
+				t.Errorf("called %s", r.URL)
+			}
+			if tries++; tries == 1 {
+				return nil, errors.New("connection refused")
+			}
+			var d noticeDocument
+			body, _ := io.ReadAll(r.Body)
+			if err := json.Unmarshal(body, &d); err != nil {
+				t.Error(err)
+			}
+			states = append(states, d.State)
+			if d.ID == "nt2" {
+				return answering(`{"done":true}`), nil
+			}
+			return answering(""), nil
+		}
+		way := func(s *polderv1.TaskSpec) {
+			s.Notice = &polderv1.NoticeDelivery{Http: "http://localhost:{port:http}/notice"}
+		}
+		m.server.launch(assignment("t1", way))
+		m.server.notice("t1", time.Minute)
+		pass(2 * time.Second)
+		m.server.withdraw("t1")
+		if strings.Join(states, " ") != "open withdrawn" {
+			t.Errorf("the callback saw %v", states)
+		}
+		m.server.launch(assignment("t2", way))
+		m.server.notice("t2", time.Minute)
+		m.want("t2", reclaimed, "NoticeDone")
+	})
+}
+
+func TestNoticeSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script(10))
+		m.server.launch(assignment("t1", func(s *polderv1.TaskSpec) { s.Notice = &polderv1.NoticeDelivery{Signal: "SIGUSR1"} }))
+		m.server.notice("t1", time.Minute)
+		m.restart()
+		m.server.notice("t1", time.Minute)
+		pass(time.Second)
+		if len(got) != 1 || got[0].signal != 10 {
+			t.Errorf("a notice, a restart and the same notice sent %v", got)
+		}
+		m.server.withdraw("t1")
+		if len(got) != 2 {
+			t.Errorf("the withdrawal sent %v", got)
+		}
+	})
+}
+
+func TestRepeatedNoticeMovesOnlyLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		pass(30 * time.Second)
+		m.server.notice("t1", 10*time.Second) // sooner: refused
+		if d := m.server.last("t1").Notice.Deadline.AsTime(); !d.Equal(time.Now().Add(30 * time.Second)) {
+			t.Errorf("deadline moved to %v", d)
+		}
+		m.server.notice("t1", 40*time.Second) // later: taken
+		pass(40*time.Second - time.Nanosecond)
+		m.want("t1", leaving, "")
+		pass(time.Nanosecond)
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
+func TestGraceCountsFromReceipt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.clock.jump(time.Hour) // to this machine the server's deadline is long past
+		m.server.notice("t1", time.Minute)
+		pass(time.Minute - time.Nanosecond)
+		m.want("t1", leaving, "")
+		pass(time.Nanosecond)
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
+func TestClockBehindDoesNotStretchANotice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.clock.jump(-time.Hour)
+		m.server.notice("t1", time.Minute)
+		pass(time.Minute)
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
+func TestClockJumpsDoNotMoveADeadline(t *testing.T) {
+	for _, jump := range []time.Duration{-24 * time.Hour, 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t, stubborn)
+			m.server.launch(assignment("t1"))
+			m.server.notice("t1", time.Minute)
+			pass(20 * time.Second)
+			m.clock.jump(jump)
+			m.restart()
+			pass(40*time.Second - time.Nanosecond)
+			m.want("t1", leaving, "")
+			pass(time.Nanosecond)
+			m.want("t1", reclaimed, "Reclaimed")
+		})
+	}
+}
+
+func TestDeadlineSurvivesRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		for range 5 {
+			pass(7 * time.Second)
+			m.restart()
+		}
+		m.halt()
+		pass(5 * time.Second)
+		m.server.comeBack(1)
+		m.start()
+		if h := m.server.hello(); len(h.Tasks) != 1 || h.Tasks[0].State != leaving || h.Tasks[0].Notice.GetId() != "nt1" {
+			t.Fatalf("hello after the restarts: %v", h)
+		}
+		pass(20*time.Second - time.Nanosecond)
+		m.want("t1", leaving, "")
+		pass(time.Nanosecond)
+		m.want("t1", reclaimed, "Reclaimed")
+		if n := m.runtime.Starts("t1"); n != 1 {
+			t.Errorf("started %d times", n)
+		}
+	})
+}
+
+func TestDeadlineThatPassedWhileTheAgentWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		m.halt()
+		pass(time.Hour)
+		m.start()
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
+func TestDeadlineIsKeptWithoutTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		m.server.hangUp(true)
+		pass(2 * time.Minute)
+		if s, _ := m.runtime.List(t.Context()); s[0].State != runtime.Exited {
+			t.Error("the task outlived its deadline")
+		}
+		m.server.comeBack(1)
+		pass(time.Minute)
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
+func TestRebootStartsTheNoticeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		pass(30 * time.Second)
+		m.halt()
+		m.clock = newTestClock()
+		m.clock.boot = "boot-2"
+		m.clock.jump(-10 * time.Hour)
+		m.start()
+		pass(time.Minute - time.Nanosecond)
+		m.want("t1", leaving, "")
+		pass(time.Nanosecond)
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
+func TestNoticeWhilePreparing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, func(runtime.Spec) fake.Script { return fake.Script{PrepareTakes: time.Hour} })
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", 10*time.Second)
+		m.want("t1", starting, "")
+		pass(10 * time.Second)
+		m.want("t1", reclaimed, "Reclaimed")
+		if n := m.runtime.Starts("t1"); n != 0 {
+			t.Errorf("started %d times", n)
+		}
+	})
+}
+
+func TestForcedStopDuringANotice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		m.server.stop(&polderv1.StopTask{Task: "t1", Grace: durationpb.New(30 * time.Second)})
+		m.want("t1", stopping, "Killed")
+		m.server.stop(&polderv1.StopTask{Task: "t1", Force: true})
+		m.want("t1", killed, "Killed")
+	})
+}
+
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"done":true}`))
+	f.Add([]byte(`{"released":{"cpu":"1"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, err := decodeAnswer(data)
+		if err == nil && a.Released.check() != nil {
+			t.Fatal("took an answer that cannot be reported")
+		}
+	})
+}
