@@ -73,7 +73,7 @@ type Progress struct {
 // LogOptions says which part of the output is wanted.
 type LogOptions struct {
 	Follow bool // stay until the task has ended
-	Tail   int  // only the last so many lines of each stream; 0 is all that is kept
+	Tail   int  // only the last so many lines of each stream (an engine may count both together); 0 is all that is kept
 }
 
 // ExecOptions is a command to run beside a task. Nil streams are empty input and discarded output.

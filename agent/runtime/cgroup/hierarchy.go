@@ -48,7 +48,7 @@ func newV1(root string) (hierarchy, error) {
 	h := &v1{root: root}
 	for _, e := range entries {
 		dir := filepath.Join(root, e.Name())
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && e.IsDir() && e.Name() != "unified" {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && e.IsDir() {
 			h.all = append(h.all, dir)
 		}
 	}

@@ -91,3 +91,11 @@ func (t *Tree) killAll(id string, pids []int) error {
 	}
 	return nil
 }
+
+// Has reports whether the task is weighed in.
+func (t *Tree) Has(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.tasks[id]
+	return ok
+}

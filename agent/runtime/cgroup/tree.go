@@ -238,6 +238,16 @@ func (t *Tree) prune(dir string) {
 	t.rmdir("polder")
 }
 
+// Sweep removes the directories of a role that became empty. It is for what an engine made for a task this tree never
+// knew: one launched and ended around a restart of the agent.
+func (t *Tree) Sweep(role, funded string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.h != nil {
+		t.prune(t.parent(role, funded))
+	}
+}
+
 func (t *Tree) inUse(dir string) bool {
 	for _, at := range t.dirs {
 		if strings.HasPrefix(at, dir+"/") {

@@ -1,0 +1,291 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/cgroup"
+)
+
+// SandboxPath is where a container sees its task's sandbox.
+const SandboxPath = "/polder"
+
+// Options configure a [Runtime].
+type Options struct {
+	Host    string       // the engine's socket, "unix:///var/run/docker.sock"; empty: $DOCKER_HOST, then that one
+	Agent   string       // name of the agent; several agents may share an engine and see only their own tasks
+	Tree    *cgroup.Tree // nil: containers go where the engine puts them
+	Network string       // the network tasks join; empty is the engine's default
+}
+
+// Runtime runs tasks in containers. Make one with [New].
+type Runtime struct {
+	opt    Options
+	tree   *cgroup.Tree
+	api    *client.Client
+	closed chan struct{}
+
+	mu       sync.Mutex
+	driver   string                   // the engine's cgroup driver, "" until asked
+	starting map[string]chan struct{} // tasks in Start; closed when that is over
+}
+
+// New makes a runtime. It does not talk to the engine yet: see [Runtime.Ping].
+func New(opt Options) (*Runtime, error) {
+	host := client.WithHost(opt.Host)
+	if opt.Host == "" {
+		host = client.FromEnv
+	}
+	api, err := client.New(host)
+	if err != nil {
+		return nil, fmt.Errorf("docker runtime: %w; use a host like unix:///var/run/docker.sock", err)
+	}
+	r := &Runtime{opt: opt, tree: opt.Tree, api: api, closed: make(chan struct{}), starting: map[string]chan struct{}{}}
+	if r.tree == nil {
+		r.tree = &cgroup.Tree{}
+	}
+	return r, nil
+}
+
+// Ping asks the engine whether it is there and speaks a known version.
+func (r *Runtime) Ping(ctx context.Context) error {
+	if _, err := r.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		return r.fail("ping", "", err)
+	}
+	return nil
+}
+
+// Name is "docker".
+func (r *Runtime) Name() string { return "docker" }
+
+// Notes says what this machine does not permit.
+func (r *Runtime) Notes() []string {
+	if n := r.tree.Note(); n != "" {
+		return []string{n}
+	}
+	return nil
+}
+
+// Wait blocks until the container has ended, through restarts of the engine.
+func (r *Runtime) Wait(ctx context.Context, taskID string) (runtime.Exit, error) {
+	for seen := false; ; {
+		c, err := r.inspect(ctx, "wait", taskID)
+		switch {
+		case seen && errors.Is(err, runtime.ErrNotFound):
+			return runtime.LostExit("its container was removed"), nil
+		case errors.Is(err, runtime.ErrUnavailable):
+		case err != nil:
+			return runtime.Exit{}, err
+		case ended(c.State):
+			r.unweigh(c)
+			return exitOf(c.State), nil
+		default:
+			seen = true
+			err = r.waitOnce(ctx, c)
+		}
+		if err == nil {
+			continue
+		}
+		if err := r.pause(ctx, taskID, lookAgain); err != nil {
+			return runtime.Exit{}, err
+		}
+	}
+}
+
+// waitOnce blocks until the container has ended or the engine stopped answering; the caller looks again either way.
+func (r *Runtime) waitOnce(ctx context.Context, c container.InspectResponse) error {
+	until := container.WaitConditionNotRunning
+	if c.State.Status == container.StateCreated {
+		until = container.WaitConditionNextExit
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait := r.api.ContainerWait(ctx, c.ID, client.ContainerWaitOptions{Condition: until})
+	select {
+	case <-wait.Result:
+		return nil
+	case err := <-wait.Error:
+		return err
+	case <-r.closed:
+		return errors.New("runtime closed")
+	}
+}
+
+const lookAgain = 500 * time.Millisecond
+
+// pause waits before the engine is asked again.
+func (r *Runtime) pause(ctx context.Context, taskID string, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.closed:
+		return &runtime.Error{Kind: runtime.ErrUnavailable, Op: "wait", Task: taskID, Cause: errors.New("runtime closed")}
+	}
+}
+
+// Signal sends to the container's first process.
+func (r *Runtime) Signal(ctx context.Context, taskID string, sig syscall.Signal) error {
+	c, err := r.inspect(ctx, "signal", taskID)
+	if err != nil || ended(c.State) {
+		return err
+	}
+	_, err = r.api.ContainerKill(ctx, c.ID, client.ContainerKillOptions{Signal: strconv.Itoa(int(sig))})
+	if errdefs.IsConflict(err) { // it ended a moment ago
+		return nil
+	}
+	return r.fail("signal", taskID, err)
+}
+
+// Kill ends the container and waits until the engine says so.
+func (r *Runtime) Kill(ctx context.Context, taskID string) error {
+	if err := r.Signal(ctx, taskID, syscall.SIGKILL); err != nil {
+		return err
+	}
+	_, err := r.Wait(ctx, taskID)
+	return err
+}
+
+// Remove removes an ended container with its anonymous volumes.
+func (r *Runtime) Remove(ctx context.Context, taskID string) error {
+	c, err := r.inspect(ctx, "remove", taskID)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return r.tree.Remove(taskID)
+	}
+	if err != nil {
+		return err
+	}
+	if c.State.Running {
+		return &runtime.Error{Kind: runtime.ErrInvalid, Op: "remove", Task: taskID, Cause: errors.New("it is running"), Next: "kill it first"}
+	}
+	_, err = r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{RemoveVolumes: true, Force: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return r.fail("remove", taskID, err)
+	}
+	r.unweigh(c)
+	return nil
+}
+
+// unweigh takes an ended container out of the cgroup tree. The engine removes its directory, a moment later perhaps; a
+// parent that is not free yet goes with a later task, or with Remove.
+func (r *Runtime) unweigh(c container.InspectResponse) {
+	task := taskOf(c.Config.Labels)
+	r.tree.Remove(task.ID)
+	r.tree.Sweep(task.Role, task.Funded)
+}
+
+// List returns the containers of this agent, in order of task id. Running ones are weighed in again after a restart of
+// the agent, as they were launched.
+func (r *Runtime) List(ctx context.Context) ([]runtime.Status, error) {
+	found, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true,
+		Filters: client.Filters{}.Add("label", labelAgent+"="+r.opt.Agent)})
+	if err != nil {
+		return nil, r.fail("list", "", err)
+	}
+	list := make([]runtime.Status, 0, len(found.Items))
+	for _, item := range found.Items {
+		c, err := r.inspect(ctx, "list", item.Labels[labelTask])
+		if errors.Is(err, runtime.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.State.Running {
+			err = r.adopt(ctx, c)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, statusOf(c))
+	}
+	slices.SortFunc(list, func(a, b runtime.Status) int { return strings.Compare(a.TaskID, b.TaskID) })
+	return list, nil
+}
+
+// SetFunding reweighs the container and the cgroups above it. The engine's labels stay as launched, so an agent that was
+// restarted says it again.
+func (r *Runtime) SetFunding(ctx context.Context, taskID, funded, _ string) error {
+	c, err := r.inspect(ctx, "fund", taskID)
+	if err != nil || ended(c.State) {
+		return err
+	}
+	if err := r.adopt(ctx, c); err != nil {
+		return err
+	}
+	r.tree.SetFunded(taskID, funded)
+	task := taskOf(c.Config.Labels)
+	task.Funded = funded
+	_, err = r.api.ContainerUpdate(ctx, c.ID, client.ContainerUpdateOptions{
+		Resources: &container.Resources{CPUShares: cgroup.Shares(task)}})
+	return r.fail("fund", taskID, err)
+}
+
+// adopt weighs a running container in, if it is not yet.
+func (r *Runtime) adopt(ctx context.Context, c container.InspectResponse) error {
+	systemd, err := r.systemd(ctx)
+	task := taskOf(c.Config.Labels)
+	if err != nil || systemd || r.tree.Has(task.ID) {
+		return err
+	}
+	return r.tree.Add(task)
+}
+
+// systemd reports whether the engine leaves cgroups to systemd, which then owns names and weights.
+func (r *Runtime) systemd(ctx context.Context) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.driver == "" {
+		info, err := r.api.Info(ctx, client.InfoOptions{})
+		if err != nil {
+			return false, r.fail("ask the engine", "", err)
+		}
+		r.driver = info.Info.CgroupDriver
+	}
+	return r.driver == "systemd", nil
+}
+
+// Close lets go of the engine.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.closed:
+		return nil
+	default:
+		close(r.closed)
+		return r.api.Close()
+	}
+}
+
+// inspect reads the task's container; one by that name without the labels is somebody else's.
+func (r *Runtime) inspect(ctx context.Context, op, taskID string) (container.InspectResponse, error) {
+	if !runtime.ValidTaskID(taskID) {
+		return container.InspectResponse{}, &runtime.Error{Kind: runtime.ErrNotFound, Op: op, Task: taskID}
+	}
+	res, err := r.api.ContainerInspect(ctx, containerName(taskID), client.ContainerInspectOptions{})
+	c := res.Container
+	if err != nil {
+		return c, r.fail(op, taskID, err)
+	}
+	if c.State == nil || c.Config == nil || c.Config.Labels[labelTask] != taskID || c.Config.Labels[labelAgent] != r.opt.Agent {
+		return c, &runtime.Error{Kind: runtime.ErrNotFound, Op: op, Task: taskID,
+			Cause: fmt.Errorf("container %s is not a task of agent %q", containerName(taskID), r.opt.Agent)}
+	}
+	return c, nil
+}

@@ -1,0 +1,86 @@
+package docker
+
+import (
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/cgroup"
+)
+
+// Labels of a container that is a task. Others may read them; only this package writes them.
+const (
+	labelPrefix = "polder."
+	labelTask   = "polder.task"
+	labelAgent  = "polder.agent"
+	labelRole   = "polder.role"
+	labelNode   = "polder.node"
+	labelFunded = "polder.funded" // as launched
+	labelCPU    = "polder.cpu"    // thousandths of a core
+)
+
+func containerName(taskID string) string { return "polder-" + taskID }
+
+// labels are the spec's own, then Polder's: those cannot be forged by a spec.
+func (r *Runtime) labels(spec runtime.Spec) map[string]string {
+	l := map[string]string{}
+	maps.Copy(l, spec.Labels)
+	l[labelTask], l[labelAgent], l[labelRole], l[labelNode] = spec.TaskID, r.opt.Agent, spec.Role, spec.Node
+	l[labelFunded], l[labelCPU] = spec.FundedOrBorrowed(), strconv.FormatInt(spec.CPU, 10)
+	return l
+}
+
+// taskOf is what the cgroup tree needs to know, read back from the labels.
+func taskOf(labels map[string]string) cgroup.Task {
+	cpu, _ := strconv.ParseInt(labels[labelCPU], 10, 64)
+	return cgroup.Task{ID: labels[labelTask], Role: labels[labelRole], Funded: labels[labelFunded], CPU: cpu, Engine: true}
+}
+
+// statusOf reads a task out of its container.
+func statusOf(c container.InspectResponse) runtime.Status {
+	l := c.Config.Labels
+	st := runtime.Status{TaskID: l[labelTask], Role: l[labelRole], Node: l[labelNode], Funded: l[labelFunded],
+		Labels: map[string]string{}, State: runtime.Running, Isolation: "container", StartedAt: instant(c.State.StartedAt)}
+	for k, v := range l {
+		if !strings.HasPrefix(k, labelPrefix) {
+			st.Labels[k] = v
+		}
+	}
+	switch {
+	case ended(c.State):
+		e := exitOf(c.State)
+		st.State, st.Exit = runtime.Exited, &e
+	case c.State.Status == container.StateCreated:
+		st.State = runtime.Starting
+	default:
+		st.PID = c.State.Pid
+	}
+	return st
+}
+
+// ended reports whether a container has run and is over.
+func ended(s *container.State) bool {
+	return s.Status == container.StateExited || s.Status == container.StateDead || s.Status == container.StateRemoving
+}
+
+func exitOf(s *container.State) runtime.Exit {
+	e := runtime.ExitOf(s.ExitCode, instant(s.FinishedAt))
+	e.OOM, e.Reason = s.OOMKilled, s.Error
+	if e.OOM {
+		e.Reason = strings.TrimSpace("over its memory limit " + s.Error)
+	}
+	return e
+}
+
+// instant reads the engine's time; what it does not know yet is the zero time.
+func instant(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || t.Year() <= 1 {
+		return time.Time{}
+	}
+	return t
+}
