@@ -195,7 +195,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 		for _, v := range m.Victims {
 			u := v.Unit.Owner.(*unit)
 			k.victims += len(u.tasks)
-			k.by = later(k.by, p.evict(u, forClaim, p.c.claimant(k)))
+			k.by = later(k.by, p.evict(u, ForClaim, p.c.claimant(k)))
 		}
 	}
 	p.reserve(k)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
@@ -129,19 +130,14 @@ func (p *pool) checkRules(bad complain) {
 	}
 }
 
-// repairing reports whether notices run in a role because of a plan that changed: until they end it may be above its bounds.
+// repairing reports whether a role may be above its bounds for now: a plan changed, and what has to leave has notice, or its
+// node does not answer.
 func (p *pool) repairing(id role.ID) bool {
-	for _, u := range p.units {
-		if !u.leaving || !p.c.within(u.charge.Leaf, id) {
-			continue
-		}
-		for _, t := range u.tasks {
-			if t.notice == nil || t.notice.kind == forPlan || t.state == Stopping {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.units, func(u *unit) bool {
+		return p.c.within(u.charge.Leaf, id) && slices.ContainsFunc(u.tasks, func(t *task) bool {
+			return !t.node.reachable || u.leaving && (t.notice == nil || t.notice.Kind == ForPlan)
+		})
+	})
 }
 
 // lacksNodes reports whether nodes are missing for the guarantees themselves.

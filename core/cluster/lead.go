@@ -69,7 +69,7 @@ func leafIn(tree *role.Tree, path string) role.ID {
 func (s *scene) bookUnit(u *unit) {
 	c := u.charge
 	c.Leaf = leafIn(s.tree, u.tasks[0].role)
-	lead := slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil && t.notice.kind == forLead })
+	lead := slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil && t.notice.Kind == ForWindow })
 	if u.leaving || lead {
 		c.At = role.Root
 		s.book.Add(c)
@@ -218,7 +218,7 @@ func (p *pool) leadUp(r role.Raise) {
 	s := newScene(p, role.Effective(p.c.plan, r.At, p.c.kinds))
 	noticed := slices.DeleteFunc(slices.Clone(p.units), func(u *unit) bool { return u.leaving || !s.gone[u] })
 	for _, l := range s.plan("window " + r.Windows[0]) {
-		p.c.notify(l.unit, forLead, l.claimant, r.At)
+		p.c.notify(l.unit, ForWindow, l.claimant, r.At)
 	}
 	for _, u := range noticed {
 		if s.mayStay(u) {

@@ -84,19 +84,19 @@ func (p *pool) over(leaf role.ID) float64 {
 }
 
 // evict gives notice to a unit whose funding the ledger has given away already, and returns its last deadline.
-func (p *pool) evict(u *unit, kind noticeKind, claimant string) time.Time {
+func (p *pool) evict(u *unit, kind NoticeKind, claimant string) time.Time {
 	p.unlist(u)
 	p.setLeaving(u, true)
 	return p.c.notify(u, kind, claimant, time.Time{})
 }
 
 // notify gives every task of a unit its notice; no deadline is before notBefore.
-func (c *Cluster) notify(u *unit, kind noticeKind, claimant string, notBefore time.Time) time.Time {
+func (c *Cluster) notify(u *unit, kind NoticeKind, claimant string, notBefore time.Time) time.Time {
 	var last time.Time
 	for _, t := range u.tasks {
 		if t.notice == nil && t.state != Stopping {
 			c.sendNotice(t, kind, claimant, later(t.earliestEnd(c.now), notBefore))
-			t.notice.opens = notBefore
+			t.notice.Opens = notBefore
 		}
 		if t.notice != nil {
 			last = later(last, t.notice.Deadline)
@@ -114,8 +114,8 @@ func (t *task) earliestEnd(now time.Time) time.Time {
 	return later(now, started.Add(t.minRun)).Add(t.grace)
 }
 
-func (c *Cluster) sendNotice(t *task, kind noticeKind, claimant string, deadline time.Time) {
-	t.notice = &notice{kind: kind, Notice: Notice{
+func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline time.Time) {
+	t.notice = &notice{Notice: Notice{Kind: kind,
 		ID: fmt.Sprintf("%s@%d", t.id, c.now.UnixMilli()), Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
 		Amount: t.need.Resources(c.kinds, t.unit.pool.name), Issued: c.now, Deadline: deadline, State: NoticeOpen,
 		Funding: c.fundingName(t.unit.charge.At),
@@ -166,7 +166,7 @@ func (p *pool) withdraw() {
 // mayStay reports whether all notices of a unit are still open and were given for claims.
 func (u *unit) mayStay() bool {
 	return !slices.ContainsFunc(u.tasks, func(t *task) bool {
-		return t.notice == nil || t.notice.kind == forDrain || t.notice.State != NoticeOpen || t.state == Stopping || !t.node.reachable
+		return t.notice == nil || t.notice.Kind == ForDrain || t.notice.State != NoticeOpen || t.state == Stopping || !t.node.reachable
 	})
 }
 
@@ -267,7 +267,7 @@ func (c *Cluster) shrink(t *task, less resource.Vector) {
 func (c *Cluster) drainTasks(n *node) {
 	for _, t := range n.sortedTasks() {
 		if t.notice != nil {
-			t.notice.kind = forDrain // it leaves in any case now
+			t.notice.Kind = ForDrain // it leaves in any case now
 			continue
 		}
 		if t.state == Stopping {
@@ -282,7 +282,7 @@ func (c *Cluster) drainTasks(n *node) {
 		}
 		for _, o := range t.unit.tasks {
 			if o.notice == nil && o.state != Stopping {
-				c.sendNotice(o, forDrain, "drain of node "+n.Name, by)
+				c.sendNotice(o, ForDrain, "drain of node "+n.Name, by)
 			}
 		}
 	}
@@ -291,12 +291,12 @@ func (c *Cluster) drainTasks(n *node) {
 // withdrawDrain lets the tasks of a node stay that is not drained any more, as far as the rules still allow it.
 func (c *Cluster) withdrawDrain(n *node) {
 	for _, t := range n.sortedTasks() {
-		if t.notice == nil || t.notice.kind != forDrain || !t.unit.leaving {
+		if t.notice == nil || t.notice.Kind != ForDrain || !t.unit.leaving {
 			continue
 		}
 		for _, o := range t.unit.tasks {
 			if o.notice != nil {
-				o.notice.kind = forClaim
+				o.notice.Kind = ForClaim
 			}
 		}
 		if t.unit.mayStay() && t.unit.pool.stay(t.unit) {

@@ -125,7 +125,7 @@ func (p *pool) rebook() {
 	for _, u := range us {
 		p.rebookUnit(u)
 	}
-	p.weigh()
+	p.entitled = nil // ids may have changed
 	p.repair()
 	clear(p.paid)
 	for id := range p.c.tree.Roles {
@@ -184,8 +184,8 @@ func (p *pool) rebookUnit(u *unit) {
 func (u *unit) leadIsOver(now time.Time) bool {
 	over := false
 	for _, t := range u.tasks {
-		if t.notice != nil && t.notice.kind == forLead && !now.Before(t.notice.opens) {
-			t.notice.kind = forClaim
+		if t.notice != nil && t.notice.Kind == ForWindow && !now.Before(t.notice.Opens) {
+			t.notice.Kind = ForClaim
 			over = true
 		}
 	}
@@ -197,16 +197,19 @@ func (p *pool) repair() {
 	if p.c.recovering {
 		return
 	}
+	if p.entitled == nil {
+		p.weigh()
+	}
 	claimant := "plan revision " + strconv.FormatInt(p.c.revision, 10)
 	for _, u := range slices.Clone(p.units) {
 		if u.pinned && !u.leaving && u.charge.At != u.charge.Leaf {
 			p.ledger.Leave(u.charge)
-			p.evict(u, forPlan, claimant)
+			p.evict(u, ForPlan, claimant)
 		}
 	}
 	round := reclaim.NewRound(p.ledger, p.book())
 	for _, v := range round.Repair() {
-		p.evict(v.Unit.Owner.(*unit), forPlan, claimant)
+		p.evict(v.Unit.Owner.(*unit), ForPlan, claimant)
 	}
 }
 

@@ -95,7 +95,7 @@ func (a *actor) anyTask() (TaskView, bool) {
 }
 
 func (a *actor) act() {
-	switch rapid.IntRange(0, 13).Draw(a.t, "act") {
+	switch rapid.IntRange(0, 16).Draw(a.t, "act") {
 	case 0, 1, 2, 3:
 		a.submit()
 	case 4, 5, 6:
@@ -120,6 +120,91 @@ func (a *actor) act() {
 		a.answer()
 	case 13:
 		a.drainOne()
+	case 14:
+		a.calm()
+	case 15:
+		a.replan()
+	case 16:
+		a.commit()
+	}
+}
+
+// replan changes numbers of the plan; the roles stay.
+func (a *actor) replan() {
+	next := &role.Plan{Roles: map[string]role.RoleSpec{}}
+	for path, s := range a.plan.Roles {
+		if rapid.Bool().Draw(a.t, "cut") {
+			half := resource.Resources{}
+			for name, x := range s.Guarantee {
+				half[name] = x.MulDiv(1, 2)
+			}
+			s.Guarantee = half
+		}
+		next.Roles[path] = s
+	}
+	if len(role.Validate(next)) == 0 {
+		a.plan = next
+		a.step(SetPlan{next, 1})
+	}
+}
+
+func (a *actor) commit() {
+	a.n++
+	n := rapid.SampledFrom(a.c.Nodes()).Draw(a.t, "node")
+	shape := Shape{Resources: cpu(rapid.IntRange(1, 3).Draw(a.t, "cpu")), Requeue: true}
+	var cs []Claim
+	for i := range rapid.IntRange(1, 3).Draw(a.t, "claims") {
+		spec := AskSpec{ID: fmt.Sprintf("c%02d-%d", a.n, i), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: 1, Submitted: a.now, Shape: shape}
+		cs = append(cs, Claim{spec, n.Name})
+	}
+	a.step(Commit{Tasks: cs, AllOrNothing: rapid.Bool().Draw(a.t, "all"), LeaveDemand: rapid.Bool().Draw(a.t, "leave")})
+}
+
+// calm lets the longest bound pass without events. After it every claim has been served, and I3 holds for every leaf.
+func (a *actor) calm() {
+	for name, m := range a.nodes {
+		if !m.up {
+			m.up = true
+			a.register(name)
+		}
+	}
+	a.run(3 * time.Minute)
+	a.served()
+	before := len(a.sent)
+	a.run(10 * time.Minute)
+	if n := len(a.sent) - before; n > 0 {
+		a.fault("I8: %d notices after nothing changed for minutes", n)
+	}
+	a.served()
+}
+
+// served is I3 for leaves: what waits and fits the idle guarantee of its own role is excused only by fragmentation, by
+// constraints, or by nodes that are missing.
+func (a *actor) served() {
+	for _, p := range a.c.pools {
+		for _, k := range p.claims {
+			a.fault("I3: the claim of %s still waits, promised by %s", k.ask.ID, k.by.Sub(epoch))
+		}
+		for _, cl := range p.queue {
+			for _, x := range cl.asks {
+				if x.readyCount(a.now) >= cl.count && cl.amount().Fits(p.ledger.Idle(cl.leaf)) && p.ledger.Room(cl.leaf, cl.amount()) == nil {
+					a.excused(p, cl, x)
+				}
+			}
+		}
+	}
+}
+
+func (a *actor) excused(p *pool, cl *class, x *ask) {
+	if p.lacksNodes() {
+		return
+	}
+	for _, n := range p.nodes {
+		if ok, _ := p.index.Fits(cl.compiled, n.id); cl.count == 1 && (ok || cl.need.Fits(n.spare()) && n.schedulable()) {
+			r, _ := a.c.explainAsk(x)
+			a.fault("I3: %s waits in %s with %s of its guarantee idle and room on %s: %s %s", x.ID, cl.path,
+				p.ledger.Idle(cl.leaf).Text(a.c.kinds, ""), n.Name, r.Code, r.Message)
+		}
 	}
 }
 
@@ -162,7 +247,7 @@ func (a *actor) verdict() {
 		for _, f := range a.faults {
 			fmt.Fprintln(&b, f)
 		}
-		a.t.Fatalf("%s\n%s", b.String(), strings.Join(a.history, "\n"))
+		a.t.Fatalf("%s\n%s\n%s", b.String(), a.dump(), strings.Join(a.history, "\n"))
 	}
 }
 

@@ -38,20 +38,8 @@ type task struct {
 // notice is a task's notice with what the cluster remembers about it.
 type notice struct {
 	Notice
-	kind     noticeKind
-	accepted bool      // the agent has it on disk
-	opens    time.Time // for a lead: when the window opens
+	accepted bool // the agent has it on disk
 }
-
-// noticeKind is why a notice was given.
-type noticeKind int
-
-const (
-	forClaim noticeKind = iota // a claim inside a guarantee
-	forPlan                    // a rule that is broken since the plan or a window changed
-	forLead                    // a claim that will be inside a guarantee when a window opens
-	forDrain                   // an operator empties the node
-)
 
 func taskID(ask string, index, attempt int) string {
 	if attempt == 0 {

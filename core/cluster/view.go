@@ -37,7 +37,20 @@ type Notice struct {
 	Deadline time.Time
 	State    NoticeState
 	Funding  string // who paid for the lease until now
+	Kind     NoticeKind
+	Opens    time.Time // for a window: when it opens
 }
+
+// NoticeKind is why a notice was given.
+type NoticeKind string
+
+// Notice kinds.
+const (
+	ForClaim  NoticeKind = "claim"  // a claim inside a guarantee
+	ForPlan   NoticeKind = "plan"   // a rule that is broken since the plan or a window changed
+	ForWindow NoticeKind = "window" // a claim that will be inside a guarantee when a window opens
+	ForDrain  NoticeKind = "drain"  // an operator empties the node
+)
 
 // NoticeState is how far a notice is.
 type NoticeState string

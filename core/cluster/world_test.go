@@ -166,6 +166,13 @@ func (w *world) receive(e SendNotice) {
 		w.fault("I9: notice %s was shortened", e.Notice.ID)
 	}
 	w.sent[e.Notice.ID] = e.Notice
+	// I4: who pays for the victim is at or above the claimant's own branch, never a stranger to it and never the claimant's
+	// funding role or deeper.
+	if claimant, _, isClaim := strings.Cut(e.Notice.Claimant, " ("); isClaim && e.Notice.Funding != Borrowed {
+		if !strings.HasPrefix(claimant, e.Notice.Funding+"/") {
+			w.fault("I4: %s, paid by %s, is asked back for %s", e.Notice.Task, e.Notice.Funding, claimant)
+		}
+	}
 	w.with(e.Notice.Node, e.Notice.Task, func(p *process) {
 		deadline := later(w.now.Add(e.Grace), e.Notice.Deadline)
 		if old := p.report.Notice; old != nil && old.ID == e.Notice.ID {
@@ -329,4 +336,22 @@ func simplePlan(lines ...string) *role.Plan {
 
 func askFor(id, path string, count, cpus int) AskSpec {
 	return AskSpec{ID: id, Role: path, Count: count, Submitted: epoch, Shape: Shape{Resources: cpu(cpus), Requeue: true}}
+}
+
+// dump describes units and claims, for a failing property.
+func (w *world) dump() string {
+	var b strings.Builder
+	for _, p := range w.c.pools {
+		for _, u := range p.units {
+			fmt.Fprintf(&b, "unit %s leaf %s at %s %v leaving=%v state=%v notice=%v\n", u.tasks[0].id, w.c.tree.Roles[u.charge.Leaf].Path, w.c.fundingName(u.charge.At), u.charge.Amount[:2], u.leaving, u.tasks[0].viewState(), u.tasks[0].notice != nil)
+		}
+		for _, k := range p.claims {
+			fmt.Fprintf(&b, "claim %s at %s %v by %s\n", k.ask.ID, w.c.fundingName(k.charge.At), k.charge.Amount[:2], k.by.Sub(epoch))
+		}
+		for id, r := range w.c.tree.Roles {
+			q := p.ledger.Quota(role.ID(id))
+			fmt.Fprintf(&b, "role %q g=%v lim=%v borrow=%v lend=%v funded=%v inflow=%v used=%v lendGrace=%s\n", r.Path, q.Guarantee[:2], q.Limit[:2], q.Borrow[:2], q.Lend[:2], p.ledger.Funded(role.ID(id))[:2], p.ledger.Borrowed(role.ID(id))[:2], p.ledger.Used(role.ID(id))[:2], r.LendGrace)
+		}
+	}
+	return b.String()
 }

@@ -10,7 +10,7 @@ type tracker struct {
 	tally  *tally
 	domain *domain
 	least  int32
-	atLow  int // values with the least count
+	atLow  int // values with the least count, or unknown
 	stale  bool
 	refs   int
 }
@@ -38,21 +38,29 @@ func (ix *Index) releaseTracker(c *class, k *tracker) {
 	ix.releaseDomain(c, k.domain)
 }
 
-// moved follows one count; the least is searched anew only when its last value left it.
+// unknown says of atLow that it is at least one.
+const unknown = -1
+
+// moved follows one count. The least is searched anew only when a value leaves it and others may or may not be there.
 func (k *tracker) moved(v, before, after int32) {
 	if k.stale || int(v) >= len(k.domain.members) || k.domain.members[v] == 0 {
 		return
-	}
-	if before == k.least {
-		k.atLow--
 	}
 	switch {
 	case after < k.least:
 		k.least, k.atLow = after, 1
 	case after == k.least:
-		k.atLow++
+		if k.atLow != unknown {
+			k.atLow++
+		}
+	case before > k.least:
+	case k.atLow > 1:
+		k.atLow--
+	case k.atLow == 1 && after == before+1:
+		k.least, k.atLow = after, unknown // nobody is lower than the one that just left the least
+	default:
+		k.stale = true
 	}
-	k.stale = k.atLow == 0
 }
 
 // skew is how many more tasks than the least value the node's value has once one more task runs there. It is not ok when

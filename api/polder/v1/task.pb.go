@@ -1131,7 +1131,11 @@ type Notice struct {
 	// "open", "done" (the task said so), "withdrawn", "left" (the task ended before the deadline), "expired" (stopped at it).
 	State string `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
 	// The guarantee that paid for the lease until now: a role's path, or "borrowed".
-	Funding       string `protobuf:"bytes,10,opt,name=funding,proto3" json:"funding,omitempty"`
+	Funding string `protobuf:"bytes,10,opt,name=funding,proto3" json:"funding,omitempty"`
+	// Why: "claim", "plan", "window" or "drain".
+	Kind string `protobuf:"bytes,11,opt,name=kind,proto3" json:"kind,omitempty"`
+	// For a window: when it opens.
+	Opens         *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=opens,proto3" json:"opens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1234,6 +1238,20 @@ func (x *Notice) GetFunding() string {
 		return x.Funding
 	}
 	return ""
+}
+
+func (x *Notice) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Notice) GetOpens() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Opens
+	}
+	return nil
 }
 
 var File_polder_v1_task_proto protoreflect.FileDescriptor
@@ -1354,7 +1372,7 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12!\n" +
 	"\funblocked_by\x18\x03 \x01(\tR\vunblockedBy\x126\n" +
-	"\bexpected\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bexpected\"\xfe\x02\n" +
+	"\bexpected\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bexpected\"\xc4\x03\n" +
 	"\x06Notice\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\tR\x04task\x12\x12\n" +
@@ -1366,7 +1384,9 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\bdeadline\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x14\n" +
 	"\x05state\x18\t \x01(\tR\x05state\x12\x18\n" +
 	"\afunding\x18\n" +
-	" \x01(\tR\afunding\x1a9\n" +
+	" \x01(\tR\afunding\x12\x12\n" +
+	"\x04kind\x18\v \x01(\tR\x04kind\x120\n" +
+	"\x05opens\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x05opens\x1a9\n" +
 	"\vAmountEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb4\x02\n" +
@@ -1456,11 +1476,12 @@ var file_polder_v1_task_proto_depIdxs = []int32{
 	18, // 30: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
 	20, // 31: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
 	20, // 32: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	20, // 33: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_task_proto_init() }
