@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -197,6 +199,7 @@ func TestExit(t *testing.T) {
 		{"agent --server h:1 --attr zone", exitUsage, "--attr \"zone\": write key=value", nil},
 		{"agent --server h:1 --ports 9-1", exitUsage, "--ports: ports \"9-1\"", nil},
 		{"exec -t count-1.0 -- sh", exitUsage, "not a terminal", nil},
+		{"exec count-1.0 --", exitUsage, "no command after --", nil},
 		{"completion tcsh", exitUsage, "invalid argument \"tcsh\"", nil},
 		{"ps", exitDenied, "unknown token\n  next: Set POLDER_TOKEN", map[string]string{"POLDER_TOKEN": "wrong"}},
 		{"ps", exitError, "nothing listens at 127.0.0.1:1\n  next: Is the server running?", map[string]string{"POLDER_ADDR": "127.0.0.1:1"}},
@@ -246,6 +249,16 @@ func TestRequestTimeout(t *testing.T) {
 	r := f.run("ps", "--request-timeout", "20ms")
 	if r.code != exitTimeout {
 		t.Errorf("exit %d, want %d: %s", r.code, exitTimeout, r.err)
+	}
+}
+
+// TestPlainServer: something that is not TLS at the other end is named as such.
+func TestPlainServer(t *testing.T) {
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	r := command{env: map[string]string{"POLDER_ADDR": strings.TrimPrefix(srv.URL, "http://")}}.run("ps")
+	if r.code != exitError || !strings.Contains(r.err, "does not speak TLS") {
+		t.Errorf("exit %d: %s", r.code, r.err)
 	}
 }
 

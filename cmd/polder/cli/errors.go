@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -109,6 +110,7 @@ func (a *app) explainNetwork(err error) *failure {
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
 		dns       *net.DNSError
+		network   net.Error
 	)
 	at := a.conn.resolved
 	switch {
@@ -118,10 +120,12 @@ func (a *app) explainNetwork(err error) *failure {
 		return &failure{"the certificate of " + at + " is not from the cluster's CA", "Give the right CA with --ca or POLDER_CA; a cluster that was set up anew has a new one.", exitError}
 	case errors.As(err, &host), errors.As(err, &invalid):
 		return &failure{"the certificate of " + at + " is not good: " + err.Error(), "Use an address the server advertises, and check both clocks.", exitError}
-	case errors.As(err, &record), strings.Contains(err.Error(), "does not look like a TLS handshake"):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return &failure{at + " does not speak TLS", "That is another program; check the port and POLDER_ADDR.", exitError}
 	case errors.As(err, &dns):
 		return &failure{"no address for " + dns.Name, "Check the name in --server or POLDER_ADDR.", exitError}
+	case at != "" && errors.As(err, &network) && network.Timeout():
+		return &failure{"no answer from " + at + " in time", "Check the address; try again, or allow more with --request-timeout.", exitTimeout}
 	}
 	return nil
 }

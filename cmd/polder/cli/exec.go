@@ -30,13 +30,18 @@ func (a *app) execCmd() *cobra.Command {
 	}
 	o.register(cmd)
 	cmd.Flags().SetInterspersed(false) // flags after the task belong to the command
-	cmd.RunE = a.call(func(ctx context.Context, c *client, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		command := args[1:]
 		if command[0] == "--" {
 			command = command[1:]
 		}
-		return a.exec(ctx, c, args[0], command, o)
-	})
+		if len(command) == 0 {
+			return usageError(cmd, errors.New("no command after --; \"polder attach\" connects to the task itself"))
+		}
+		return a.call(func(ctx context.Context, c *client, args []string) error {
+			return a.exec(ctx, c, args[0], command, o)
+		})(cmd, args)
+	}
 	return cmd
 }
 

@@ -149,3 +149,21 @@ func TestRedraw(t *testing.T) {
 		}
 	}
 }
+
+// TestConfirm: a change that cannot be taken back asks, and only yes goes on.
+func TestConfirm(t *testing.T) {
+	for answer, want := range map[string]int{"y\n": 0, "YES\n": 0, "n\n": exitError, "\n": exitError, "\x04": exitError} {
+		f := newFake(t)
+		master, slave := pty(t)
+		if _, err := master.Write([]byte(answer)); err != nil {
+			t.Fatal(err)
+		}
+		var errOut bytes.Buffer
+		env := f.env()
+		m := Main{Streams: Streams{In: slave, Out: io.Discard, Err: &errOut}, Getenv: func(k string) string { return env[k] }}
+		code := m.Run(context.Background(), []string{"node", "remove", "node-3"})
+		if code != want || (len(f.nodes) == 2) != (want == 0) || !strings.Contains(errOut.String(), "Forget it? [y/N] ") {
+			t.Errorf("%q: exit %d, %d nodes: %s", answer, code, len(f.nodes), &errOut)
+		}
+	}
+}

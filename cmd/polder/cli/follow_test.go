@@ -164,6 +164,24 @@ func TestWatchChanges(t *testing.T) {
 	}
 }
 
+// TestWatchSurvivesTrouble: a server that is away for a moment does not end a watch; a lasting error does.
+func TestWatchSurvivesTrouble(t *testing.T) {
+	f := newFake(t)
+	f.onCall = func(_ string, n int) error {
+		switch {
+		case n == 3 || n == 4:
+			return connect.NewError(connect.CodeUnavailable, errors.New("no leader"))
+		case n >= 7:
+			return connect.NewError(connect.CodePermissionDenied, errors.New("not any more"))
+		}
+		return nil
+	}
+	r := f.run("node", "list", "--watch", "--interval", "1ms", "-o", "json")
+	if r.code != exitDenied || f.calls["NodeService/List"] != 7 || strings.Count(r.out, "\n") != 3 {
+		t.Errorf("exit %d after %d calls\n%s%s", r.code, f.calls["NodeService/List"], r.out, r.err)
+	}
+}
+
 // TestStreamResumes: a broken stream goes on after the last revision; another error ends it.
 func TestStreamResumes(t *testing.T) {
 	f := newFake(t)

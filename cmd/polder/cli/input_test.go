@@ -120,7 +120,7 @@ func TestAliasBomb(t *testing.T) {
 }
 
 func FuzzDecodeAsks(f *testing.F) {
-	for _, s := range []string{fullAsk, "role: r\n", "asks: [{role: r}]", `{"role":"r"}`, "a: &a [*a]", "role: r\n---\n", "? x", "<<: {role: r}"} {
+	for _, s := range []string{"role: r\ntask: {env: {a: 1}}", "role: r\n", "asks: [{role: r}]", `{"role":"r"}`, "a: &a [*a]", "role: r\n---\n", "? x", "<<: {role: r}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

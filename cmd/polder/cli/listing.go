@@ -3,13 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"google.golang.org/protobuf/proto"
@@ -61,7 +59,7 @@ type listing struct {
 func (l *listing) register(cmd *cobra.Command) {
 	l.output.register(cmd)
 	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "keep showing changes until interrupted")
-	cmd.Flags().DurationVar(&l.interval, "interval", time.Second, "time between two looks with --watch")
+	cmd.Flags().DurationVar(&l.interval, "interval", time.Second, "time between two looks with --watch; 0 looks once")
 }
 
 // showList prints what get returns once, or again and again with --watch. On a terminal the table is redrawn in place;
@@ -71,7 +69,7 @@ func showList[T proto.Message](ctx context.Context, a *app, l listing, v view[T]
 	if err != nil {
 		return err
 	}
-	if !l.watch {
+	if !l.watch || l.interval <= 0 {
 		return list(a.Out, l.output, v, items, a.colour())
 	}
 	if _, tty := terminal(a.Out); tty && (l.format == "table" || l.format == "wide") {
@@ -80,18 +78,23 @@ func showList[T proto.Message](ctx context.Context, a *app, l listing, v view[T]
 	return printChanges(ctx, a, l, v, items, get)
 }
 
-// every calls f with a fresh list after each interval until ctx ends, which is the normal end of watching.
+// every calls f with a fresh list after each interval until ctx ends, which is the normal end of watching. Short trouble
+// with the server is waited out.
 func every[T proto.Message](ctx context.Context, l listing, get func(context.Context) ([]T, error), f func([]T) error) error {
-	for {
-		if pause(ctx, l.interval) != nil {
+	for trouble := 0; ; {
+		if pause(ctx, l.interval<<trouble) != nil {
 			return nil
 		}
 		items, err := get(ctx)
-		if errors.Is(err, context.Canceled) || connect.CodeOf(err) == connect.CodeCanceled {
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if err == nil {
+		case err == nil:
+			trouble = 0
 			err = f(items)
+		case passing(err) && trouble < reconnects:
+			trouble++
+			continue
 		}
 		if err != nil {
 			return err

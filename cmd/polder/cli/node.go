@@ -163,7 +163,7 @@ func (a *app) nodeRemoveCmd() *cobra.Command {
 			return err
 		}
 		question := fmt.Sprintf("%s is %s with %s, which will count as lost. Forget it?", n.GetName(), n.GetState(), taskCount(n.GetTasks()))
-		if err := a.confirm(sure, question); err != nil {
+		if err := a.confirm(ctx, sure, question); err != nil {
 			return err
 		}
 		if _, err := do(ctx, c.node.Remove, &polderv1.NodeServiceRemoveRequest{Name: n.GetName()}); err != nil {

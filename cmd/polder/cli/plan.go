@@ -198,7 +198,7 @@ func (a *app) apply(ctx context.Context, c *client, o applyOptions, text string)
 	if o.base < 0 {
 		o.base = p.GetBaseRevision()
 	}
-	if err := a.confirm(o.sure, fmt.Sprintf("Apply this on top of revision %d?", o.base)); err != nil {
+	if err := a.confirm(ctx, o.sure, fmt.Sprintf("Apply this on top of revision %d?", o.base)); err != nil {
 		return err
 	}
 	r, err := do(ctx, c.plan.Apply, &polderv1.ApplyRequest{Plan: text, BaseRevision: o.base, Comment: o.comment})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,10 +48,7 @@ func (a *app) roleTreeCmd() *cobra.Command {
 	cmd.Flags().StringSliceVar(&kinds, "resource", nil, "only these `resources`, as in cpu,memory")
 	l.register(cmd)
 	cmd.RunE = a.call(func(ctx context.Context, c *client, args []string) error {
-		under := ""
-		if len(args) == 1 && args[0] != "/" {
-			under = args[0]
-		}
+		under := strings.TrimPrefix(strings.Join(args, ""), "/")
 		if l.format != "table" && l.format != "wide" {
 			return showList(ctx, a, l, roleView(), func(ctx context.Context) ([]*polderv1.RoleStatus, error) { return c.roles(ctx, under) })
 		}
@@ -73,7 +71,7 @@ func (a *app) roleGetCmd() *cobra.Command {
 	}
 	o.register(cmd)
 	cmd.RunE = a.call(func(ctx context.Context, c *client, args []string) error {
-		r, err := do(ctx, c.role.Get, &polderv1.RoleServiceGetRequest{Path: args[0]})
+		r, err := do(ctx, c.role.Get, &polderv1.RoleServiceGetRequest{Path: strings.TrimPrefix(args[0], "/")})
 		if err != nil {
 			return err
 		}
