@@ -94,7 +94,7 @@ func (l *Ledger) check(c Charge) *Refusal {
 			if n == 0 {
 				continue
 			}
-			if _, over, bad := m.breach(i); bad {
+			if over := m.excess(i); over > 0 {
 				rule := RuleHold
 				if id == c.Leaf {
 					rule = RuleGuarantee
