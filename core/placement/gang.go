@@ -105,7 +105,9 @@ func (t *trial) undo() {
 	ix := t.ix
 	for _, x := range slices.Backward(t.taken) {
 		ix.RemoveTask(x.id, x.shape.shape.Group)
-		ix.ReleasePorts(x.id, x.ports)
+		if len(x.ports) > 0 {
+			ix.ReleasePorts(x.id, x.ports)
+		}
 		row := ix.row(x.id)
 		for _, n := range x.shape.needs {
 			row[n.kind] = row[n.kind].Add(n.amount)

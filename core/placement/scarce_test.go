@@ -157,8 +157,8 @@ func TestFullPreferredNodesHideNoOthers(t *testing.T) {
 			ix.SetAvailable(id, nil)
 		}
 	}
-	c := must(t, ix, Shape{Need: cpus(1), Preferences: []Preference{{constraint(t, "zone==a"), 100}}})
-	for range 2 {
+	for need := range 3 { // the first shape makes the maxima exact, the others trust them
+		c := must(t, ix, Shape{Need: cpus(need + 1), Preferences: []Preference{{constraint(t, "zone==a"), 100}}})
 		if id, ok := ix.Place(c); !ok || id%3 == 0 {
 			t.Errorf("placed on %d, %v", id, ok)
 		}
