@@ -21,10 +21,11 @@ need() {
     [ "${#dir}" -le 70 ] || fail "$dir is too long for the sockets in it: use a shorter directory"
 }
 
-# alive FILE PROGRAM: the process recorded in FILE runs and still is that program.
+# alive FILE PROGRAM: the process recorded in FILE runs and still is that program, started for this directory.
 alive() {
     [ -s "$1" ] || return 1
-    [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]
+    process=/proc/$(cat "$1")
+    [ "$(cat "$process/comm" 2>/dev/null)" = "$2" ] && tr '\0' '\n' <"$process/cmdline" | grep -qF "$dir/"
 }
 
 containerd_config() {

@@ -55,6 +55,21 @@ func script(verb string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
+func TestScriptNamesWhatIsMissing(t *testing.T) {
+	bin := t.TempDir()
+	for _, name := range []string{"mkdir", "id"} {
+		path, err := exec.LookPath(name)
+		must(t, err)
+		must(t, os.Symlink(path, filepath.Join(bin, name)))
+	}
+	cmd := exec.Command("/bin/sh", "../../../e2e/engine.sh", "start", t.TempDir())
+	cmd.Env = []string{"PATH=" + bin}
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "missing: dockerd containerd runc docker") || !strings.Contains(string(out), "apt-get install docker.io") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func open(t *testing.T, agent string) *Runtime {
 	t.Helper()
 	tree := cgroup.Open(cgroup.Root, agent)
@@ -124,7 +139,7 @@ func TestLimitsCgroupAndSandbox(t *testing.T) {
 	s := spec(t, "limits", `echo from inside >"$POLDER_SANDBOX/note"; grep NoNewPrivs /proc/self/status; sleep 1000`)
 	s.User = "65534:65534"
 	st := start(t, r, s)
-	group := fmt.Sprintf("/polder/test-limits/corp/search/guaranteed/")
+	group := "/polder/test-limits/corp/search/guaranteed/"
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", st.PID))
 	must(t, err)
 	if !strings.Contains(string(data), ":memory:"+group) && !strings.Contains(string(data), "0::"+group) {

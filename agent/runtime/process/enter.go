@@ -14,7 +14,8 @@ import (
 )
 
 // enterMain is the first stage of an exec: it enters the task's namespaces, which for pids means that its child is in
-// them, and ends as that child does. It is in no limit of the task itself.
+// them, and ends as that child does. It is in no limit of the task itself. SIGTERM means that the caller gave up: it
+// ends the child and reaps it, so that no zombie keeps the task's cgroup busy.
 func enterMain() {
 	code, err := enterTask()
 	if err != nil {
@@ -47,6 +48,8 @@ func enterTask() (int, error) {
 		}
 	}
 	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP) // the terminal's keys are for the child
+	giveUp := make(chan os.Signal, 1)
+	signal.Notify(giveUp, unix.SIGTERM)
 	child, err := os.StartProcess(exe, []string{exe, initArg, "exec"}, &os.ProcAttr{
 		Env:   os.Environ(),
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, told},
@@ -59,6 +62,10 @@ func enterTask() (int, error) {
 	if err = errors.Join(err, tell.Close()); err != nil {
 		return 0, err
 	}
+	go func() {
+		<-giveUp
+		child.Kill()
+	}()
 	return wait(child)
 }
 
@@ -114,7 +121,7 @@ func wait(child *os.Process) (int, error) {
 }
 
 // execMain is the second stage: in the namespaces already, it joins the cgroups, drops the user and becomes the
-// command. It goes when the first stage goes, which is when the caller gives up.
+// command. It goes when the first stage goes, even if that one is killed.
 func execMain() {
 	err := execCommand()
 	fmt.Fprintln(os.Stderr, "exec:", err)

@@ -53,10 +53,13 @@ func (r *Runtime) Exec(ctx context.Context, taskID string, opt runtime.ExecOptio
 		return fail(runtime.ErrInvalid, err)
 	}
 	code, err := r.enter(ctx, e, opt)
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case err != nil:
 		return fail(runtime.ErrStart, err)
 	}
-	return code, errors.Join(err, ctx.Err())
+	return code, nil
 }
 
 // entry completes the options with the task's own settings.
@@ -102,6 +105,7 @@ func (r *Runtime) enter(ctx context.Context, e *entry, opt runtime.ExecOptions) 
 	cmd.Env = []string{defaultPath}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{told}
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Second // background children may hold the streams open for ever
 	serve, err := attach(cmd, opt)
 	if err == nil {

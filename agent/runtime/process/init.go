@@ -31,6 +31,7 @@ func MaybeInit() {
 		return
 	}
 	goruntime.LockOSThread()
+	stopIgnoring()
 	switch os.Args[2] {
 	case "probe":
 		probeMain()
@@ -66,6 +67,16 @@ code=$?
 echo $code 1<>"$dir/exit.new" && mv -f "$dir/exit.new" "$dir/exit"
 exit $code`
 
+// stopIgnoring undoes the two ignored signals a Go program may inherit (from nohup, say) and would hand on: what is
+// caught resets with exec. The others have their defaults after exec anyway.
+func stopIgnoring() {
+	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+}
+
 // probeMain answers whether a task's namespaces can be set up on this machine.
 func probeMain() {
 	if mounts(nil) != nil {
@@ -94,13 +105,11 @@ func failureCode(err error) int {
 	return exitNotFound
 }
 
-// begin sets this process up as the record says and becomes the command; it returns only with an error.
+// begin sets this process up as the record says and becomes the command; it returns only with an error. It joins the
+// cgroups late, so that hardly anything of this program counts against the task's limits.
 func begin(dir string, ready func()) error {
 	rec, err := readRecord(dir)
 	if err != nil {
-		return err
-	}
-	if err := join(rec.Joins); err != nil {
 		return err
 	}
 	if err := recordProcesses(dir); err != nil {
@@ -110,6 +119,9 @@ func begin(dir string, ready func()) error {
 		if err := mounts(rec.Spec.Mounts); err != nil {
 			return err
 		}
+	}
+	if err := join(rec.Joins); err != nil {
+		return err
 	}
 	if err := rec.Cred.become(); err != nil {
 		return err
@@ -169,8 +181,7 @@ func mounts(list []runtime.Mount) error {
 	return nil
 }
 
-// become replaces this process by the command. Signals are back to their defaults there: those the shell or this
-// program caught reset with exec, and catching all of them first undoes what was inherited as ignored.
+// become replaces this process by the command.
 func become(command, env []string, workDir string, ready func()) error {
 	if err := os.Chdir(workDir); err != nil {
 		return err
@@ -179,7 +190,6 @@ func become(command, env []string, workDir string, ready func()) error {
 	if err != nil {
 		return err
 	}
-	signal.Notify(make(chan os.Signal, 1))
 	ready()
 	return fmt.Errorf("exec %s: %w", path, syscall.Exec(path, command, env))
 }

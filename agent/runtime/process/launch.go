@@ -272,5 +272,5 @@ func (r *Runtime) undo(t *task) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
 	defer cancel()
-	return errors.Join(r.tree.Kill(ctx, t.id), r.forget(t))
+	return errors.Join(r.tree.Kill(ctx, t.id), r.removeCgroup(t.id), r.drop(t))
 }

@@ -102,6 +102,15 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
+func TestTinyLimitsAreForTheCommandAlone(t *testing.T) {
+	r := fresh(t)
+	spec := sleeper(t, "t", "exec true")
+	spec.Pids, spec.MemoryBytes = 1, 4<<20
+	if e, out := output(t, r, spec); e.Code != 0 {
+		t.Errorf("exit %+v, output %q", e, out)
+	}
+}
+
 func TestBadInterpreterIsReported(t *testing.T) {
 	r := fresh(t)
 	script := filepath.Join(t.TempDir(), "script")

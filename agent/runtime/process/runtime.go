@@ -71,6 +71,7 @@ func newRuntime(opt Options, tryNamespaces bool) (*Runtime, error) {
 		r.opt.LogBytes = 16 << 20
 	}
 	if err := r.open(tryNamespaces); err != nil {
+		r.Close()
 		return nil, fmt.Errorf("process runtime: %w", err)
 	}
 	r.owned.Go(r.trimLogs)
@@ -192,8 +193,7 @@ func (r *Runtime) killRest(ctx context.Context, t *task) error {
 	return killSession(t.procs.supervisor.pid)
 }
 
-// Remove forgets an ended task. The directory first gets a name that no task can have, so a crash in between leaves
-// nothing half known.
+// Remove forgets an ended task.
 func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 	t, err := r.lookup(ctx, "remove", taskID)
 	if errors.Is(err, runtime.ErrNotFound) {
@@ -206,13 +206,23 @@ func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 		return &runtime.Error{Kind: runtime.ErrInvalid, Op: "remove", Task: taskID, Cause: errors.New("it is running"), Next: "kill it first"}
 	}
 	if err := r.forget(t); err != nil {
-		return &runtime.Error{Kind: runtime.ErrUnavailable, Op: "remove", Task: taskID, Cause: err}
+		return &runtime.Error{Kind: runtime.ErrUnavailable, Op: "remove", Task: taskID, Cause: err, Next: "try again"}
 	}
 	return nil
 }
 
-// forget drops what disk, cgroups and memory hold of a task, in that order.
+// forget drops what cgroups, disk and memory hold of a task, in that order: while the kernel still keeps a process of it
+// the task stays known, and Remove can be tried again.
 func (r *Runtime) forget(t *task) error {
+	if err := r.removeCgroup(t.id); err != nil {
+		return err
+	}
+	return r.drop(t)
+}
+
+// drop takes a task off disk and out of memory. The directory first gets a name that no task can have, so that a crash
+// in between leaves nothing half known.
+func (r *Runtime) drop(t *task) error {
 	gone := filepath.Join(r.opt.StateDir, ".gone-"+t.id)
 	if err := os.Rename(t.dir, gone); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -220,12 +230,13 @@ func (r *Runtime) forget(t *task) error {
 	r.mu.Lock()
 	delete(r.tasks, t.id)
 	r.mu.Unlock()
-	return errors.Join(os.RemoveAll(gone), r.removeCgroup(t.id))
+	return os.RemoveAll(gone)
 }
 
-// removeCgroup tries for a moment: the kernel refuses while the last process is still on its way out.
+// removeCgroup tries for two seconds: the kernel refuses while the last process is on its way out, or waits for an init
+// that reaps slowly.
 func (r *Runtime) removeCgroup(id string) (err error) {
-	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
+	for wait := time.Millisecond; wait <= time.Second; wait *= 2 {
 		if err = r.tree.Remove(id); !errors.Is(err, unix.EBUSY) {
 			return err
 		}

@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"polder.dev/polder/agent/runtime"
 	"polder.dev/polder/agent/runtime/cgroup"
@@ -169,6 +172,47 @@ func TestRebootLosesWhatHadNotEnded(t *testing.T) {
 	if e, _ := r.Wait(t.Context(), "running"); !e.Lost || !strings.Contains(e.Reason, "restarted") {
 		t.Errorf("running: %+v", e)
 	}
+}
+
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(dir+"/state", 0o700))
+	must(t, unix.Mount("tmpfs", dir+"/state", "tmpfs", 0, "size=256k"))
+	defer unix.Unmount(dir+"/state", unix.MNT_DETACH)
+	r := setting{"", true, true}.open(t, dir, "test-full")
+	defer closeAndRemove(t, r)
+	gate := dir + "/gate"
+	_, err := r.Start(t.Context(), sleeper(t, "before", "until [ -e "+gate+" ]; do sleep 0.02; done; exit 12"))
+	must(t, err)
+	if err := os.WriteFile(dir+"/state/filler", make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("fill the disk: %v", err)
+	}
+	_, err = r.Start(t.Context(), sleeper(t, "refused", "exit 0"))
+	if !errors.Is(err, runtime.ErrStart) || !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("start on a full disk: %v", err)
+	}
+	must(t, os.WriteFile(gate, nil, 0o644))
+	e, err := r.Wait(t.Context(), "before")
+	if must(t, err); e.Code != 12 || e.Lost {
+		t.Errorf("exit on a full disk: %+v", e)
+	}
+	must(t, os.Remove(dir+"/state/filler"))
+	_, err = r.Start(t.Context(), sleeper(t, "refused", "exit 0"))
+	must(t, err)
+}
+
+func TestCorruptRecordIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.MkdirAll(dir+"/state/t1", 0o700))
+	must(t, os.WriteFile(recordFile(dir+"/state/t1"), []byte(`{"spec":{"taskID":"t1"`), 0o600))
+	_, err := New(Options{StateDir: dir + "/state"})
+	if err == nil || !strings.Contains(err.Error(), dir+"/state/t1") {
+		t.Errorf("corrupt record: %v", err)
+	}
+	must(t, os.Rename(dir+"/state/t1", dir+"/aside"))
+	r, err := New(Options{StateDir: dir + "/state"})
+	must(t, err)
+	must(t, r.Close())
 }
 
 func closeAndRemove(t *testing.T, r *Runtime) {

@@ -58,7 +58,7 @@ func (r *Runtime) finish(t *task, e runtime.Exit) {
 	if e.Code == 137 && r.tree.OOMKilled(t.id) {
 		e.OOM, e.Reason = true, fmt.Sprintf("over its memory limit of %d bytes", t.rec.Spec.MemoryBytes)
 	}
-	r.removeCgroup(t.id)
+	r.tree.Remove(t.id)
 	r.mu.Lock()
 	t.status.State, t.status.Exit, t.status.PID = runtime.Exited, &e, 0
 	r.mu.Unlock()
