@@ -1,0 +1,233 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"connectrpc.com/connect"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/role"
+	"polder.dev/polder/store"
+)
+
+// asks serves AskService.
+type asks struct{ *leader }
+
+// draft is an ask on its way in: what to queue, or why not.
+type draft struct {
+	spec    cluster.AskSpec
+	name    string
+	at      string // path in the request
+	refused error
+}
+
+func newDraft(a *polderv1.AskSpec, at string) draft {
+	d := draft{name: a.GetName(), at: at}
+	count := max(1, a.GetCount())
+	switch {
+	case a.GetName() != "" && !askName.MatchString(a.GetName()):
+		d.refused = invalid(at+".name", "%q: use up to 40 lower-case letters, digits and '-', with a letter or digit at both ends", clip(a.GetName(), 80))
+	case count > maxAskCount:
+		d.refused = invalid(at+".count", "%d tasks, at most %d in one ask", count, maxAskCount)
+	}
+	shape, err := shapeOf(a.GetTask(), at+".task")
+	if d.refused == nil {
+		d.refused = err
+	}
+	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Shape: shape, Payload: a.GetTask()}
+	return d
+}
+
+// Submit queues asks and answers when they are durable.
+func (s asks) Submit(ctx context.Context, req *connect.Request[polderv1.SubmitRequest]) (*connect.Response[polderv1.SubmitResponse], error) {
+	who := callerOf(ctx).id.String()
+	key, hash := "", ""
+	if k := req.Msg.IdempotencyKey; k != "" && !req.Msg.DryRun {
+		if len(k) > 256 {
+			return nil, invalid("idempotency_key", "%d bytes, at most 256", len(k))
+		}
+		var err error
+		if key = answerKey(who, k); err == nil {
+			hash, err = digestOf(req.Msg)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	var drafts []draft
+	for i, a := range req.Msg.Asks {
+		drafts = append(drafts, newDraft(a, role.JoinIndex("asks", i)))
+	}
+	var out *polderv1.SubmitResponse
+	run := s.change
+	if req.Msg.DryRun {
+		run = s.consult
+	}
+	err := run(ctx, func(t *turn) error {
+		var err error
+		if out, err = t.answered(key, hash); out != nil || err != nil {
+			return err
+		}
+		out = &polderv1.SubmitResponse{}
+		for _, d := range drafts {
+			out.Results = append(out.Results, t.submit(d, who, req.Msg.DryRun))
+		}
+		return t.answer(key, hash, out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(out), nil
+}
+
+// submit queues one ask; a dry run leaves no trace.
+func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
+	err := d.refused
+	if err == nil {
+		err = checkTreatment(t.cluster.Tree(), d.spec.Role, d.spec.Shape, d.at+".task")
+	}
+	d.spec.Submitted = t.now
+	if err == nil && dry {
+		err = t.tryOut(d.spec)
+	} else if err == nil {
+		t.asks[d.spec.ID] = askExtra{d.name, who}
+		_, err = t.step(cluster.Submit{Ask: d.spec})
+	}
+	if err != nil {
+		delete(t.asks, d.spec.ID)
+		return &polderv1.SubmitResult{Refused: reasonOf(err)}
+	}
+	view := cluster.AskView{AskSpec: d.spec, Pending: d.spec.Count, State: "open"}
+	return &polderv1.SubmitResult{Ask: askProto(askRow{view, askExtra{d.name, who}})}
+}
+
+// tryOut submits and withdraws an ask without letting the cluster decide in between; nobody learns of it.
+func (t *turn) tryOut(spec cluster.AskSpec) error {
+	if _, err := t.cluster.Step(cluster.Submit{Ask: spec}, t.now); err != nil {
+		return err
+	}
+	_, err := t.cluster.Step(cluster.Cancel{Ask: spec.ID}, t.now)
+	return err
+}
+
+// reasonOf is why something was refused.
+func reasonOf(err error) *polderv1.Reason {
+	var r *cluster.Refusal
+	if errors.As(err, &r) {
+		return reasonProto(r.Reason)
+	}
+	return &polderv1.Reason{Code: "Internal", Message: err.Error()}
+}
+
+// answered returns what a request with the same key was told before. The same key with another request is an error.
+func (t *turn) answered(key, hash string) (*polderv1.SubmitResponse, error) {
+	r, ok := t.answers.byKey[key]
+	if key == "" || !ok {
+		return nil, nil
+	}
+	if r.Request != hash {
+		return nil, invalid("idempotency_key", "it was used for another request before; choose a new one for each")
+	}
+	out := &polderv1.SubmitResponse{}
+	return out, unmarshalJSON(r.Response, out)
+}
+
+// answer writes down what a request with a key is told.
+func (t *turn) answer(key, hash string, out *polderv1.SubmitResponse) error {
+	if key == "" {
+		return nil
+	}
+	text, err := messageJSON(out)
+	if err != nil {
+		return err
+	}
+	r := answerRecord{hash, text, t.now}
+	value, err := encodeRecord(r)
+	if err != nil {
+		return err
+	}
+	t.batch.add(store.Put(key, value))
+	if old, ok := t.answers.load(key, r); ok {
+		t.batch.add(store.Delete(old))
+	}
+	return nil
+}
+
+// Cancel withdraws asks. Of one that is over there is nothing to withdraw.
+func (s asks) Cancel(ctx context.Context, req *connect.Request[polderv1.CancelRequest]) (*connect.Response[polderv1.CancelResponse], error) {
+	out := &polderv1.CancelResponse{}
+	err := s.change(ctx, func(t *turn) error {
+		for _, id := range req.Msg.Ids {
+			v, ok := t.cluster.Ask(id)
+			if !ok {
+				continue // it ended since it was authorised, or before
+			}
+			if _, err := t.step(cluster.Cancel{Ask: id, KeepRunning: req.Msg.KeepRunning}); err != nil {
+				return err
+			}
+			out.Withdrawn += uint32(v.Pending)
+			if !req.Msg.KeepRunning {
+				out.Stopping += uint32(v.Running)
+			}
+		}
+		return nil
+	})
+	return connect.NewResponse(out), err
+}
+
+func (s asks) List(ctx context.Context, req *connect.Request[polderv1.AskServiceListRequest]) (*connect.Response[polderv1.AskServiceListResponse], error) {
+	m := req.Msg
+	if !slices.Contains([]string{"", "open", "finished", "cancelled"}, m.State) {
+		return nil, invalid("state", "%q is none of open, finished, cancelled", clip(m.State, 40))
+	}
+	p, v := s.board.look(), s.viewer(callerOf(ctx))
+	out, next, err := pageOf(m, p.asks.After, func(a askRow) bool {
+		return (m.State == "" || a.State == m.State) && under(a.Role, m.Role) && v.mayView(a.Role)
+	}, askProto)
+	return connect.NewResponse(&polderv1.AskServiceListResponse{Asks: out, NextPageToken: next, Revision: p.revision}), err
+}
+
+func (s asks) Get(_ context.Context, req *connect.Request[polderv1.AskServiceGetRequest]) (*connect.Response[polderv1.Ask], error) {
+	row, ok := s.board.look().asks.Get(req.Msg.Id)
+	if !ok {
+		return nil, noAsk(req.Msg.Id)
+	}
+	return connect.NewResponse(askProto(row)), nil
+}
+
+// Explain says why an ask or a task is where it is; of one that is over, how it ended.
+func (s asks) Explain(ctx context.Context, req *connect.Request[polderv1.ExplainRequest]) (*connect.Response[polderv1.ExplainResponse], error) {
+	out := &polderv1.ExplainResponse{}
+	err := s.consult(ctx, func(t *turn) error {
+		if reason, details, ok := t.cluster.Explain(req.Msg.Id); ok {
+			out.Reason, out.Details = reasonProto(reason), slices.Clone(details)
+			return nil
+		}
+		if row, ok := t.working.tasks.Get(req.Msg.Id); ok {
+			out.Reason = &polderv1.Reason{Code: "Ended", Message: row.Task + " is over: " + row.State.String()}
+			if row.Reason.Message != "" {
+				out.Reason.Message += ", " + row.Reason.Message
+			}
+			return nil
+		}
+		row, ok := t.working.asks.Get(req.Msg.Id)
+		if !ok {
+			return noAsk(req.Msg.Id)
+		}
+		out.Reason = &polderv1.Reason{Code: "Ended", Message: row.ID + " is " + row.State}
+		return nil
+	})
+	return connect.NewResponse(out), err
+}
+
+func askProto(a askRow) *polderv1.Ask {
+	return &polderv1.Ask{
+		Id:        a.ID,
+		Spec:      &polderv1.AskSpec{Name: a.Name, Role: a.Role, Count: uint32(a.Count), Gang: a.Gang, Task: specOf(a.Payload)},
+		Submitted: timeProto(a.Submitted), SubmittedBy: a.By, Pending: uint32(a.Pending), Running: uint32(a.Running),
+		Succeeded: uint32(a.Succeeded), Failed: uint32(a.Failed), Reason: reasonProto(a.AskView.Reason), State: a.State,
+	}
+}

@@ -1,0 +1,286 @@
+package server
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/store"
+)
+
+// dirty collects what a turn touched, so that each object is written and published once, as it is at the turn's end.
+type dirty struct {
+	saved   []cluster.Effect // one Save effect an object, in the order they were first touched
+	savedAt map[cluster.Effect]bool
+	changed []cluster.Changed
+	seen    map[cluster.Changed]bool
+}
+
+func (d *dirty) save(e cluster.Effect) {
+	if !d.savedAt[e] {
+		d.savedAt[e] = true
+		d.saved = append(d.saved, e)
+	}
+}
+
+func (d *dirty) change(c cluster.Changed) {
+	if !d.seen[c] {
+		d.seen[c] = true
+		d.changed = append(d.changed, c)
+	}
+}
+
+// carryOut sends commands to agents, collects what must be durable, and publishes the new picture.
+func (t *turn) carryOut() error {
+	d := &dirty{savedAt: map[cluster.Effect]bool{}, seen: map[cluster.Changed]bool{}}
+	for _, e := range t.effects {
+		if !t.command(e) && !t.remember(e, d) {
+			t.note(e, d)
+		}
+	}
+	if err := t.saveAll(d.saved); err != nil {
+		return err
+	}
+	for _, c := range d.changed {
+		t.refresh(c)
+	}
+	return t.publish()
+}
+
+// command sends an effect that is for an agent; it returns false for all others.
+func (t *turn) command(e cluster.Effect) bool {
+	switch e := e.(type) {
+	case cluster.Launch:
+		t.send(e.Task.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Launch{Launch: assignmentProto(e.Task)}})
+	case cluster.StopTask:
+		stop := &polderv1.StopTask{Task: e.Task, Force: e.Force, Reason: reasonProto(e.Reason)}
+		if e.Grace != nil {
+			stop.Grace = durationpb.New(*e.Grace)
+		}
+		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Stop{Stop: stop}})
+	case cluster.SendNotice:
+		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Notice{Notice: &polderv1.NoticeTask{
+			Notice: noticeProto(&e.Notice), Grace: durationpb.New(e.Grace),
+		}}})
+	case cluster.WithdrawNotice:
+		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Withdraw{Withdraw: &polderv1.WithdrawNotice{
+			Notice: e.Notice, Task: e.Task,
+		}}})
+	case cluster.SetFunding:
+		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Funding{Funding: &polderv1.SetFunding{
+			Task: e.Task, Funding: e.Funding,
+		}}})
+	case cluster.ResizeTask:
+		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Resize{Resize: &polderv1.ResizeTask{
+			Task: e.Task, Resources: amountsProto(e.Resources),
+		}}})
+	case cluster.Ack:
+		t.acknowledge(e)
+	default:
+		return false
+	}
+	return true
+}
+
+// send queues a message for a node's agent. One that is away gets what it lacks when it registers again.
+func (t *turn) send(node string, m *polderv1.ServerMessage) {
+	if s := t.sessions[node]; s != nil {
+		s.send(m)
+	}
+}
+
+// acknowledge lets an agent forget a task once that is durable here.
+func (t *turn) acknowledge(e cluster.Ack) {
+	s := t.sessions[e.Node]
+	if s == nil {
+		return
+	}
+	m := &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Ack{Ack: &polderv1.AckTask{Task: e.Task}}}
+	t.batch.then(func() { s.send(m) })
+}
+
+// remember notes what must be written; it returns false for other effects.
+func (t *turn) remember(e cluster.Effect, d *dirty) bool {
+	switch e := e.(type) {
+	case cluster.SaveAsk, cluster.SaveTask, cluster.SaveNode:
+		d.save(e)
+	case cluster.DeleteAsk:
+		d.save(cluster.SaveAsk(e))
+	case cluster.DeleteTask:
+		d.save(cluster.SaveTask(e))
+	case cluster.DeleteNode:
+		d.save(cluster.SaveNode(e))
+	default:
+		return false
+	}
+	return true
+}
+
+// saveAll writes the record of each object as it is now, or deletes it when the object is gone.
+func (t *turn) saveAll(saved []cluster.Effect) error {
+	for _, e := range saved {
+		key, value, err := t.record(e)
+		if err != nil {
+			return err
+		}
+		if value == nil {
+			t.batch.add(store.Delete(key))
+		} else {
+			t.batch.add(store.Put(key, value))
+		}
+	}
+	return nil
+}
+
+// record returns where an object is kept and its record, nil when it is gone.
+func (t *turn) record(e cluster.Effect) (key string, value []byte, err error) {
+	switch e := e.(type) {
+	case cluster.SaveAsk:
+		if spec, state, ok := t.cluster.AskRecord(e.ID); ok {
+			value, err = encodeAsk(spec, state, t.asks[e.ID])
+		}
+		return askPrefix + e.ID, value, err
+	case cluster.SaveTask:
+		if report, ok := t.cluster.TaskRecord(e.ID); ok {
+			value, err = encodeTask(report)
+		}
+		return taskPrefix + e.ID, value, err
+	}
+	name := e.(cluster.SaveNode).Name
+	if info, ok := t.cluster.NodeRecord(name); ok {
+		value, err = encodeNode(info, t.extras[name])
+	}
+	return nodePrefix + name, value, err
+}
+
+// note takes effects that are for readers.
+func (t *turn) note(e cluster.Effect, d *dirty) {
+	switch e := e.(type) {
+	case cluster.Changed:
+		d.change(e)
+	case cluster.TaskEnded:
+		t.showTask(e.Task)
+		if old, ok := t.endedTasks.add(e.Task.Task); ok && t.isOver(old) {
+			t.working.tasks.Delete(old)
+		}
+	case cluster.AskEnded:
+		t.showAsk(e.Ask)
+		if old, ok := t.endedAsks.add(e.Ask.ID); ok {
+			t.working.asks.Delete(old)
+		}
+		delete(t.asks, e.Ask.ID)
+	case cluster.NoticeClosed:
+		t.showNotice(e.Notice)
+		if old, ok := t.closedNotices.add(e.Notice.ID); ok {
+			t.working.notices.Delete(old)
+		}
+	case cluster.Happened:
+		t.happened(e)
+	}
+}
+
+func (t *turn) isOver(task string) bool {
+	row, ok := t.working.tasks.Get(task)
+	return ok && row.State.Terminal()
+}
+
+// refresh takes over how an object looks now. What is gone from the cluster was shown for the last time when it ended.
+func (t *turn) refresh(c cluster.Changed) {
+	switch c.Object {
+	case cluster.ObjectTask:
+		if v, ok := t.cluster.Task(c.ID); ok {
+			t.showTask(v)
+		}
+	case cluster.ObjectAsk:
+		if v, ok := t.cluster.Ask(c.ID); ok {
+			t.showAsk(v)
+		}
+	case cluster.ObjectNode:
+		t.refreshNode(c.ID)
+	case cluster.ObjectRole:
+		t.rolesDirty = true
+	}
+}
+
+func (t *turn) refreshNode(name string) {
+	v, ok := t.cluster.Node(name)
+	if !ok {
+		if t.working.nodes.Delete(name) {
+			t.watchable(nodeChange{name: name, removed: true})
+		}
+		delete(t.extras, name)
+		return
+	}
+	row := nodeRow{v, t.extras[name], t.lastSeen(name)}
+	t.working.nodes.Set(name, row)
+	t.watchable(nodeChange{name: name, row: row})
+}
+
+func (t *turn) showTask(v cluster.TaskView) {
+	t.working.revision++
+	t.working.tasks.Set(v.Task, v)
+	if v.Notice != nil && v.Notice.State == cluster.NoticeOpen {
+		if old, ok := t.working.notices.Get(v.Notice.ID); !ok || !old.Deadline.Equal(v.Notice.Deadline) || old.State != v.Notice.State {
+			t.showNotice(*v.Notice)
+		}
+	}
+}
+
+func (t *turn) showAsk(v cluster.AskView) {
+	t.working.revision++
+	v.Returned = nil // the cluster goes on writing to it
+	t.working.asks.Set(v.ID, askRow{v, t.asks[v.ID]})
+}
+
+func (t *turn) showNotice(n cluster.Notice) {
+	t.working.notices.Set(n.ID, n)
+	t.watchable(n)
+}
+
+// watchable adds a change for watchers.
+func (t *turn) watchable(value any) {
+	t.working.revision++
+	t.pending = append(t.pending, change{t.working.revision, value})
+}
+
+func (t *turn) happened(h cluster.Happened) {
+	t.working.revision++
+	e := &polderv1.Event{
+		Revision: t.working.revision, Time: timeProto(t.now), Kind: h.Kind, Subject: h.Subject, Role: h.Role, Node: h.Node, Message: h.Message,
+	}
+	t.working.events.Set(e.Revision, e)
+	if t.working.events.Len() > keepEvents {
+		for oldest := range t.working.events.All() {
+			t.working.events.Delete(oldest)
+			break
+		}
+	}
+	t.pending = append(t.pending, change{e.Revision, e})
+}
+
+// rolesEvery is how often the roles' numbers are summed up at most: that touches everything that runs.
+const rolesEvery = 100 * time.Millisecond
+
+// publish puts up the picture. Revisions are reserved in blocks, so that they go on growing after a restart.
+func (t *turn) publish() error {
+	if t.rolesDirty && !t.now.Before(t.rolesAt.Add(rolesEvery)) {
+		t.working.roles = slices.Clone(t.cluster.Roles())
+		slices.SortFunc(t.working.roles, func(a, b cluster.RoleView) int { return strings.Compare(a.Path, b.Path) })
+		t.rolesDirty, t.rolesAt = false, t.now
+	}
+	if t.working.revision+revisionBlock/2 > t.reserved {
+		t.reserved += revisionBlock
+		value, err := encodeRecord(revisionRecord{t.reserved})
+		if err != nil {
+			return err
+		}
+		t.batch.add(store.Put(revisionKey, value))
+	}
+	t.board.publish(t.working.snapshot(), t.pending)
+	t.pending = nil
+	return nil
+}

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/role"
+)
+
+// snapshotPart is how many nodes go into one message of a snapshot.
+const snapshotPart = 500
+
+// claims serves ClaimService.
+type claims struct{ *leader }
+
+// Watch sends every node, then every change after that.
+func (s claims) Watch(ctx context.Context, req *connect.Request[polderv1.ClaimServiceWatchRequest], stream *connect.ServerStream[polderv1.ClaimServiceWatchResponse]) error {
+	var w *watcher
+	var err error
+	if req.Msg.FromRevision > 0 {
+		w, err = s.board.watchFrom(req.Msg.FromRevision)
+	} else {
+		var p *picture
+		p, w = s.board.viewAndWatch()
+		err = sendNodes(p, req.Msg.Pool, stream)
+	}
+	for err == nil {
+		var changes []change
+		if changes, err = w.wait(ctx); err == nil {
+			err = sendChanges(changes, req.Msg.Pool, stream)
+		}
+	}
+	return err
+}
+
+func sendNodes(p *picture, pool string, stream *connect.ServerStream[polderv1.ClaimServiceWatchResponse]) error {
+	part := &polderv1.ClaimServiceWatchResponse{Revision: p.revision}
+	for _, n := range p.nodes.All() {
+		if pool != "" && n.Pool != pool {
+			continue
+		}
+		if part.Nodes = append(part.Nodes, nodeProto(n)); len(part.Nodes) == snapshotPart {
+			if err := stream.Send(part); err != nil {
+				return err
+			}
+			part = &polderv1.ClaimServiceWatchResponse{Revision: p.revision}
+		}
+	}
+	part.SnapshotComplete = true
+	return stream.Send(part)
+}
+
+// sendChanges sends the nodes among the changes, each as it was last. A node that is in another pool now is as good as gone.
+func sendChanges(changes []change, pool string, stream *connect.ServerStream[polderv1.ClaimServiceWatchResponse]) error {
+	last := map[string]nodeChange{}
+	var revision int64
+	for _, c := range changes {
+		if n, ok := c.value.(nodeChange); ok {
+			last[n.name], revision = n, c.revision
+		}
+	}
+	if len(last) == 0 {
+		return nil
+	}
+	out := &polderv1.ClaimServiceWatchResponse{Revision: revision}
+	for _, name := range sortedKeys(last) {
+		n := last[name]
+		if n.removed || pool != "" && n.row.Pool != pool {
+			out.Removed = append(out.Removed, name)
+		} else {
+			out.Nodes = append(out.Nodes, nodeProto(n.row))
+		}
+	}
+	return stream.Send(out)
+}
+
+// Commit claims places that the caller chose itself.
+func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.CommitRequest]) (*connect.Response[polderv1.CommitResponse], error) {
+	who := callerOf(ctx).id.String()
+	event := cluster.Commit{AllOrNothing: req.Msg.AllOrNothing, LeaveDemand: req.Msg.LeaveDemand}
+	var drafts []draft
+	for i, c := range req.Msg.Tasks {
+		d := newDraft(&polderv1.AskSpec{Name: c.GetName(), Role: c.GetRole(), Task: c.GetTask()}, role.JoinIndex("tasks", i))
+		if d.refused != nil {
+			return nil, d.refused
+		}
+		drafts = append(drafts, d)
+	}
+	out := &polderv1.CommitResponse{}
+	err := s.change(ctx, func(t *turn) error {
+		for i, d := range drafts {
+			if err := checkTreatment(t.cluster.Tree(), d.spec.Role, d.spec.Shape, d.at+".task"); err != nil {
+				return err
+			}
+			d.spec.Submitted = t.now
+			t.asks[d.spec.ID] = askExtra{d.name, who}
+			event.Tasks = append(event.Tasks, cluster.Claim{Ask: d.spec, Node: req.Msg.Tasks[i].GetNode()})
+		}
+		effects, err := t.step(event)
+		if err != nil {
+			return err
+		}
+		out.Results, out.Revision = committed(effects), t.working.revision
+		for _, d := range drafts {
+			if _, ok := t.cluster.Ask(d.spec.ID); !ok {
+				delete(t.asks, d.spec.ID)
+			}
+		}
+		return nil
+	})
+	return connect.NewResponse(out), err
+}
+
+func committed(effects []cluster.Effect) []*polderv1.CommitResult {
+	var out []*polderv1.CommitResult
+	for _, e := range effects {
+		c, ok := e.(cluster.Committed)
+		if !ok {
+			continue
+		}
+		for _, r := range c.Results {
+			result := &polderv1.CommitResult{Task: r.Task, Ask: r.Ask}
+			if r.Conflict != nil {
+				result.Conflict = reasonProto(*r.Conflict)
+			}
+			out = append(out, result)
+		}
+	}
+	return out
+}

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"context"
+	"iter"
+	"strconv"
+
+	"connectrpc.com/connect"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+)
+
+// events serves EventService.
+type events struct{ *leader }
+
+func (s events) List(ctx context.Context, req *connect.Request[polderv1.EventServiceListRequest]) (*connect.Response[polderv1.EventServiceListResponse], error) {
+	m, p, v := req.Msg, s.board.look(), s.viewer(callerOf(ctx))
+	rows := func(after string) iter.Seq2[string, *polderv1.Event] {
+		from, _ := strconv.ParseInt(after, 10, 64) // a token of ours, or none
+		return func(yield func(string, *polderv1.Event) bool) {
+			for revision, e := range p.events.After(from) {
+				if !yield(strconv.FormatInt(revision, 10), e) {
+					return
+				}
+			}
+		}
+	}
+	out, next, err := pageOf(m, rows, func(e *polderv1.Event) bool {
+		return (m.Subject == "" || e.Subject == m.Subject) && under(e.Role, m.Role) && v.mayView(e.Role)
+	}, func(e *polderv1.Event) *polderv1.Event { return e })
+	return connect.NewResponse(&polderv1.EventServiceListResponse{Events: out, NextPageToken: next, Revision: p.revision}), err
+}
+
+// Watch sends events as they happen, first those after a revision when one is given.
+func (s events) Watch(ctx context.Context, req *connect.Request[polderv1.EventServiceWatchRequest], stream *connect.ServerStream[polderv1.Event]) error {
+	_, w := s.board.viewAndWatch()
+	if req.Msg.FromRevision > 0 {
+		var err error
+		if w, err = s.board.watchFrom(req.Msg.FromRevision); err != nil {
+			return err
+		}
+	}
+	return s.follow(ctx, w, func(c change, v *viewer) error {
+		e, ok := c.value.(*polderv1.Event)
+		if !ok || !under(e.Role, req.Msg.Role) || !v.mayView(e.Role) {
+			return nil
+		}
+		return stream.Send(e)
+	})
+}

@@ -1,0 +1,192 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"polder.dev/polder/auth"
+)
+
+// requestHeader carries the id of a request in its answer; the audit trail has it too.
+const requestHeader = "Polder-Request"
+
+// admit is the outermost handler of the API: it finds the route, says who calls, and refuses strangers before anything
+// they sent is decoded.
+func (l *leader) admit(next http.Handler) http.Handler {
+	refuse := connect.NewErrorWriter(codecs()...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rt, ok := routes[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		c := &caller{remote: r.RemoteAddr, request: randomName(12), http: r, control: http.NewResponseController(w)}
+		w.Header().Set(requestHeader, c.request)
+		var err error
+		if c.id, err = l.authenticator().Authenticate(r); err != nil && !rt.anonymous {
+			l.deny(r.Context(), c, rt, "", "", err)
+			if refuse.IsSupported(r) {
+				_ = refuse.Write(w, r, apiError(err)) // the caller is gone if this fails
+			} else {
+				http.Error(w, err.Error(), http.StatusUnauthorized)
+			}
+			return
+		}
+		c.readWithin(unaryTimeout)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
+	})
+}
+
+func (l *leader) authenticator() *auth.Authenticator {
+	return &auth.Authenticator{Book: l.book, Root: l.cfg.CA.Root()}
+}
+
+// guard authorises every decoded request, audits, bounds its time, and turns errors and panics into answers.
+type guard struct{ *leader }
+
+// WrapUnary implements [connect.Interceptor].
+func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
+		defer g.recovered(req.Spec().Procedure, &err)
+		ctx, cancel := context.WithTimeout(ctx, unaryTimeout)
+		defer cancel()
+		c := callerOf(ctx)
+		entry, err := g.authorise(ctx, c, req.Spec().Procedure, req.Any().(proto.Message))
+		if err != nil {
+			return nil, apiError(err)
+		}
+		res, err = next(ctx, req)
+		g.failed(ctx, entry, err)
+		return res, apiError(err)
+	}
+}
+
+// WrapStreamingClient implements [connect.Interceptor].
+func (g guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler implements [connect.Interceptor]. A stream is authorised on its first message; it ends when the
+// credentials it was opened with are no longer good.
+func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
+		procedure := conn.Spec().Procedure
+		defer g.recovered(procedure, &err)
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(g.ctx, func() { cancel(errStopped) })()
+		c := callerOf(ctx)
+		defer g.recheck(ctx, c, cancel)()
+		s := &guardedStream{StreamingHandlerConn: conn, guard: g, ctx: ctx, caller: c}
+		err = next(ctx, s)
+		c.writeForever() // the connection may serve other requests
+		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+		g.failed(ctx, s.entry, err)
+		return apiError(err)
+	}
+}
+
+// guardedStream authorises the first message that comes in.
+type guardedStream struct {
+	connect.StreamingHandlerConn
+	guard  guard
+	ctx    context.Context // of the stream this belongs to
+	caller *caller
+	begun  bool
+	entry  *auth.Entry
+}
+
+// Receive implements [connect.StreamingHandlerConn].
+func (s *guardedStream) Receive(m any) error {
+	if err := s.StreamingHandlerConn.Receive(m); err != nil || s.begun {
+		return err
+	}
+	s.begun = true
+	s.caller.readForever()
+	var err error
+	s.entry, err = s.guard.authorise(s.ctx, s.caller, s.Spec().Procedure, m.(proto.Message))
+	return apiError(err)
+}
+
+// Send implements [connect.StreamingHandlerConn]. A client that takes nothing for too long is hung up on.
+func (s *guardedStream) Send(m any) error {
+	s.caller.writeWithin(streamTimeout)
+	return s.StreamingHandlerConn.Send(m)
+}
+
+// authorise returns nil if the caller may do what the message says, after writing that down when it changes something.
+func (g guard) authorise(ctx context.Context, c *caller, procedure string, m proto.Message) (*auth.Entry, error) {
+	rt, ok := routes[procedure]
+	if !ok {
+		return nil, fmt.Errorf("%w: procedure %s has no permission", auth.ErrDenied, procedure)
+	}
+	object := ""
+	if rt.object != nil {
+		object = rt.object(m)
+	}
+	roles, err := rt.permits(g.leader, c, m)
+	if errors.Is(err, auth.ErrDenied) || errors.Is(err, auth.ErrUnauthenticated) {
+		g.deny(ctx, c, rt, object, strings.Join(roles, ","), err)
+	}
+	if err != nil || !rt.change {
+		return nil, err
+	}
+	entry := g.entry(c, rt, object, strings.Join(roles, ","), auth.Allowed, nil)
+	if err := g.cfg.Audit.Record(ctx, *entry); err != nil {
+		g.log.Error("audit trail cannot be written; changes are refused", "error", err)
+		return nil, connect.NewError(connect.CodeUnavailable, err)
+	}
+	return entry, nil
+}
+
+func (l *leader) entry(c *caller, rt route, object, roles string, outcome auth.Outcome, why error) *auth.Entry {
+	e := &auth.Entry{
+		Time: l.cfg.Now(), Who: c.id.String(), Verb: rt.verb, Object: object, Role: clip(roles, 1000), Outcome: outcome,
+		Request: c.request, Remote: c.remote,
+	}
+	if why != nil {
+		e.Reason = clip(why.Error(), 500)
+	}
+	return e
+}
+
+// deny writes a refusal down. It is a refusal even when that fails.
+func (l *leader) deny(ctx context.Context, c *caller, rt route, object, roles string, why error) {
+	if err := l.cfg.Audit.Record(ctx, *l.entry(c, rt, object, roles, auth.Denied, why)); err != nil {
+		l.log.Error("audit trail cannot be written", "error", err)
+	}
+}
+
+// failed adds to the audit trail that an allowed change did not happen.
+func (g guard) failed(ctx context.Context, entry *auth.Entry, why error) {
+	if entry == nil || why == nil {
+		return
+	}
+	e := *entry
+	e.Time, e.Outcome, e.Reason = g.cfg.Now(), auth.Failed, clip(why.Error(), 500)
+	if err := g.cfg.Audit.Record(context.WithoutCancel(ctx), e); err != nil {
+		g.log.Error("audit trail cannot be written", "error", err)
+	}
+}
+
+// recovered turns a panic of a handler into an Internal error.
+func (g guard) recovered(procedure string, err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	g.log.Error("handler panicked", "procedure", procedure, "panic", p, "stack", string(debug.Stack()))
+	*err = connect.NewError(connect.CodeInternal, errors.New("a bug in the server; its log says more"))
+}

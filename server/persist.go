@@ -1,0 +1,132 @@
+package server
+
+import (
+	"context"
+	"sync"
+
+	"polder.dev/polder/store"
+)
+
+// batch is what one turn, or several merged, wants durable, and what may happen once it is.
+type batch struct {
+	ops   []store.Op
+	index map[string]int // by key
+	bytes int
+	after []func()
+}
+
+func newBatch() *batch { return &batch{index: map[string]int{}} }
+
+// add writes a key; the last write of a key counts.
+func (b *batch) add(op store.Op) {
+	size := len(op.Key) + len(op.Value)
+	if i, ok := b.index[op.Key]; ok {
+		b.bytes += size - len(b.ops[i].Key) - len(b.ops[i].Value)
+		b.ops[i] = op
+		return
+	}
+	b.index[op.Key] = len(b.ops)
+	b.ops = append(b.ops, op)
+	b.bytes += size
+}
+
+// then calls f, in order, once everything added before is durable. f must not block.
+func (b *batch) then(f func()) { b.after = append(b.after, f) }
+
+// fits reports whether both batches make one transaction.
+func (b *batch) fits(o *batch) bool {
+	return len(b.ops)+len(o.ops) <= store.MaxOps && b.bytes+o.bytes <= store.MaxBytes
+}
+
+func (b *batch) merge(o *batch) {
+	for _, op := range o.ops {
+		b.add(op)
+	}
+	b.after = append(b.after, o.after...)
+}
+
+// chunks cuts the operations into transactions, in order.
+func (b *batch) chunks() [][]store.Op {
+	var out [][]store.Op
+	from, bytes := 0, 0
+	for i, op := range b.ops {
+		size := len(op.Key) + len(op.Value)
+		if i > from && (i-from == store.MaxOps || bytes+size > store.MaxBytes) {
+			out = append(out, b.ops[from:i])
+			from, bytes = i, 0
+		}
+		bytes += size
+	}
+	if from < len(b.ops) {
+		out = append(out, b.ops[from:])
+	}
+	return out
+}
+
+// persister writes batches in order, one at a time. What comes while a write is under way is merged into the next.
+type persister struct {
+	lead store.Leadership
+	mu   sync.Mutex // guards queue
+	// queue holds batches; each but the last is full. Callers of durable changes wait, so it is bounded by them and by the
+	// number of objects agents report on.
+	queue []*batch
+	wake  chan struct{}
+}
+
+func newPersister(lead store.Leadership) *persister {
+	return &persister{lead: lead, wake: make(chan struct{}, 1)}
+}
+
+// add queues a batch. An empty one keeps its place in the order too.
+func (p *persister) add(b *batch) {
+	p.mu.Lock()
+	if last := len(p.queue) - 1; last >= 0 && p.queue[last].fits(b) {
+		p.queue[last].merge(b)
+	} else {
+		p.queue = append(p.queue, b)
+	}
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *persister) next() *batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 {
+		return nil
+	}
+	b := p.queue[0]
+	p.queue = p.queue[1:]
+	return b
+}
+
+// run writes until ctx ends or a write fails; after that nothing is acknowledged.
+func (p *persister) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.wake:
+		}
+		for b := p.next(); b != nil; b = p.next() {
+			if err := p.write(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (p *persister) write(ctx context.Context, b *batch) error {
+	for _, ops := range b.chunks() {
+		if _, err := p.lead.Update(ctx, store.Txn{Ops: ops}); err != nil {
+			return err
+		}
+	}
+	for _, f := range b.after {
+		f()
+	}
+	return nil
+}

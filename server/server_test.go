@@ -1,0 +1,48 @@
+package server
+
+import (
+	"testing"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+)
+
+func TestSubmitLaunchStatusList(t *testing.T) {
+	w := newWorld(t, nil)
+	a := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	link := w.connect(a)
+	c := w.as(w.admin)
+	ask := w.submit(c, process("default", 3, "1"))
+	a.until("three tasks", func() bool { return len(a.tasks) == 3 })
+	w.until("three running tasks", func(p *picture) bool {
+		row, _ := p.asks.Get(ask.Id)
+		running := 0
+		for _, v := range p.tasks.All() {
+			if taskProto(v).State == polderv1.TaskState_TASK_STATE_RUNNING {
+				running++
+			}
+		}
+		return row.Running == 3 && running == 3
+	})
+	list := call(t, c.task.List, &polderv1.TaskServiceListRequest{Ask: ask.Id})
+	if len(list.Tasks) != 3 || list.Tasks[0].Node != "n1" || list.Tasks[0].Runtime != "process" {
+		t.Fatalf("tasks are %v", list.Tasks)
+	}
+	node := call(t, c.node.Get, &polderv1.NodeServiceGetRequest{Name: "n1"})
+	if node.State != "ready" || node.Tasks != 3 || node.Used["cpu"] != "3" || len(node.Attributes) != 0 {
+		t.Errorf("node is %v", node)
+	}
+	leases := call(t, c.lease.List, &polderv1.LeaseServiceListRequest{Borrowed: true})
+	if len(leases.Leases) != 3 {
+		t.Errorf("leases are %v", leases.Leases)
+	}
+	link.finish(list.Tasks[0].Id, polderv1.TaskState_TASK_STATE_SUCCEEDED)
+	a.until("an acknowledgement", func() bool { return a.acks[list.Tasks[0].Id] })
+	call(t, c.task.Kill, &polderv1.KillRequest{Ids: []string{list.Tasks[1].Id}})
+	a.until("a kill", func() bool { return a.acks[list.Tasks[1].Id] })
+	call(t, c.ask.Cancel, &polderv1.CancelRequest{Ids: []string{ask.Id}})
+	w.until("the ask to end", func(p *picture) bool { row, _ := p.asks.Get(ask.Id); return row.State == "cancelled" })
+	got := call(t, c.ask.Get, &polderv1.AskServiceGetRequest{Id: ask.Id})
+	if got.Succeeded != 1 || got.SubmittedBy != "user:admin" || got.Spec.Name != "job" {
+		t.Errorf("ask is %v", got)
+	}
+}

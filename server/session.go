@@ -1,0 +1,314 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/auth"
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/role"
+)
+
+// session is the connection of one node's agent.
+type session struct {
+	node   string
+	out    chan *polderv1.ServerMessage
+	ended  chan struct{}
+	once   sync.Once // closes ended and sets cause
+	cause  error
+	unread func() // makes a pending read return
+}
+
+func newSession(node string, unread func()) *session {
+	return &session{node: node, out: make(chan *polderv1.ServerMessage, sessionQueue), ended: make(chan struct{}), unread: unread}
+}
+
+// send queues a message. A session whose agent does not keep up ends: the agent connects again and gets everything it lacks.
+func (s *session) send(m *polderv1.ServerMessage) {
+	select {
+	case s.out <- m:
+	case <-s.ended:
+	default:
+		s.end(connect.NewError(connect.CodeResourceExhausted,
+			fmt.Errorf("node %s: %d messages wait for the agent; connect again", s.node, sessionQueue)))
+	}
+}
+
+// end ends the session; the first cause counts.
+func (s *session) end(cause error) {
+	s.once.Do(func() {
+		s.cause = cause
+		close(s.ended)
+		s.unread()
+	})
+}
+
+// agents serves the agents' API.
+type agents struct{ *leader }
+
+// Session serves one agent for as long as both live.
+func (a agents) Session(ctx context.Context, stream *connect.BidiStream[polderv1.AgentMessage, polderv1.ServerMessage]) error {
+	c := callerOf(ctx)
+	c.readWithin(missedBeats * a.cfg.Heartbeat)
+	first, err := stream.Receive()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	info, tasks, err := a.hello(c, hello)
+	if err != nil {
+		return apiError(err)
+	}
+	s := newSession(hello.Node, c.unread)
+	s.send(&polderv1.ServerMessage{Body: &polderv1.ServerMessage_Welcome{Welcome: &polderv1.Welcome{
+		Epoch: a.lead.Term(), Heartbeat: durationpb.New(a.cfg.Heartbeat), ServerVersion: a.cfg.Version,
+	}}})
+	if err := a.register(ctx, s, info, tasks, hello); err != nil {
+		return apiError(err)
+	}
+	var sending sync.WaitGroup
+	sending.Go(func() { a.transmit(ctx, c, s, stream) })
+	s.end(a.receive(ctx, c, s, stream))
+	sending.Wait()
+	a.gone(s)
+	return apiError(s.cause)
+}
+
+// hello checks the first message.
+func (a agents) hello(c *caller, h *polderv1.Hello) (cluster.NodeInfo, []cluster.TaskReport, error) {
+	if h == nil {
+		return cluster.NodeInfo{}, nil, invalid("hello", "the first message must be a hello")
+	}
+	if err := auth.CheckNode(c.id, h.Node); err != nil {
+		return cluster.NodeInfo{}, nil, err
+	}
+	if h.Epoch > a.lead.Term() {
+		return cluster.NodeInfo{}, nil, refused("StaleLeader", "connect again", "node %s has obeyed leader epoch %d, this is epoch %d",
+			h.Node, h.Epoch, a.lead.Term())
+	}
+	info, err := helloCore(h)
+	if err != nil {
+		return info, nil, err
+	}
+	tasks := make([]cluster.TaskReport, 0, len(h.Tasks))
+	for i, r := range h.Tasks {
+		t, err := reportCore(h.Node, r, a.interned)
+		if err != nil {
+			return info, nil, fmt.Errorf("%s: %w", role.JoinIndex("hello.tasks", i), err)
+		}
+		tasks = append(tasks, t)
+	}
+	return info, tasks, nil
+}
+
+// interned looks an ask up in the newest picture.
+func (a agents) interned(ask string) (cluster.Shape, *polderv1.TaskSpec, bool) {
+	row, ok := a.board.look().asks.Get(ask)
+	spec := specOf(row.Payload)
+	return row.Shape, spec, ok && spec != nil
+}
+
+// register makes the session the node's one and tells the cluster what is on the node.
+func (a agents) register(ctx context.Context, s *session, info cluster.NodeInfo, tasks []cluster.TaskReport, h *polderv1.Hello) error {
+	refusal := make(chan error, 1)
+	err := a.feed(ctx, func(t *turn) error {
+		if old := t.sessions[s.node]; old != nil {
+			old.end(connect.NewError(connect.CodeAborted, fmt.Errorf("node %s has connected again elsewhere", s.node)))
+		}
+		extra := t.extras[s.node]
+		extra.Runtimes, extra.Version, extra.Warnings = h.Runtimes, h.Version, h.Warnings
+		if extra.Registered.IsZero() {
+			extra.Registered = t.now
+		}
+		t.extras[s.node], t.sessions[s.node] = extra, s
+		t.lastSeen(s.node).Store(t.now.UnixNano())
+		_, err := t.step(cluster.Register{Node: info, Tasks: tasks})
+		if err != nil {
+			delete(t.sessions, s.node)
+		} else {
+			delete(t.awaited, s.node)
+			delete(t.lostAt, s.node)
+		}
+		refusal <- err
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-refusal:
+		return err
+	case <-a.ctx.Done():
+		return errStopped
+	}
+}
+
+// lastSeen is when a node's agent last said something. Sessions write it, readers read it.
+func (l *leader) lastSeen(node string) *atomic.Int64 {
+	at := l.seen[node]
+	if at == nil {
+		at = new(atomic.Int64)
+		l.seen[node] = at
+	}
+	return at
+}
+
+// gone tells the cluster that a session is over, unless another has replaced it.
+func (a agents) gone(s *session) {
+	a.feed(a.ctx, func(t *turn) error { // fails only when the leader stops
+		if t.sessions[s.node] != s {
+			return nil
+		}
+		delete(t.sessions, s.node)
+		t.away(s.node)
+		_, err := t.step(cluster.Disconnect{Node: s.node})
+		return err
+	})
+}
+
+// transmit sends what is queued until the session ends.
+func (a agents) transmit(ctx context.Context, c *caller, s *session, stream *connect.BidiStream[polderv1.AgentMessage, polderv1.ServerMessage]) {
+	for {
+		select {
+		case <-s.ended:
+			return
+		case <-a.ctx.Done():
+			s.end(errStopped)
+		case <-ctx.Done():
+			s.end(context.Cause(ctx))
+		case m := <-s.out:
+			c.writeWithin(streamTimeout)
+			if err := stream.Send(m); err != nil {
+				s.end(err)
+			}
+		}
+	}
+}
+
+// receive feeds what the agent says to the writer until the agent is silent for three heartbeats.
+func (a agents) receive(ctx context.Context, c *caller, s *session, stream *connect.BidiStream[polderv1.AgentMessage, polderv1.ServerMessage]) error {
+	seen := make(chan *atomic.Int64, 1)
+	if err := a.feed(ctx, func(t *turn) error { seen <- t.lastSeen(s.node); return nil }); err != nil {
+		return err
+	}
+	var at *atomic.Int64
+	select {
+	case at = <-seen:
+	case <-a.ctx.Done():
+		return errStopped
+	}
+	for {
+		c.readWithin(missedBeats * a.cfg.Heartbeat)
+		m, err := stream.Receive()
+		if err != nil {
+			return a.silence(s, err)
+		}
+		at.Store(a.cfg.Now().UnixNano())
+		if err := a.take(ctx, s, m); err != nil {
+			return err
+		}
+	}
+}
+
+// silence says why nothing more can be read.
+func (a agents) silence(s *session, err error) error {
+	select {
+	case <-s.ended:
+		return s.cause
+	default:
+	}
+	if errors.Is(err, errReadTimeout) {
+		return connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("node %s was silent for %v", s.node, missedBeats*a.cfg.Heartbeat))
+	}
+	return err
+}
+
+// take feeds one message to the writer.
+func (a agents) take(ctx context.Context, s *session, m *polderv1.AgentMessage) error {
+	var event cluster.Event
+	switch body := m.Body.(type) {
+	case *polderv1.AgentMessage_Heartbeat:
+		return nil
+	case *polderv1.AgentMessage_Report:
+		report, err := reportCore(s.node, body.Report, a.interned)
+		if err != nil {
+			return err
+		}
+		event = cluster.Report{Node: s.node, Task: report}
+	case *polderv1.AgentMessage_Notice:
+		return a.noticed(ctx, s, body.Notice)
+	case *polderv1.AgentMessage_Event:
+		return a.feedFrom(ctx, s, func(t *turn) error { t.agentEvent(s.node, body.Event); return nil })
+	default:
+		return invalid("", "want a report, a notice, a heartbeat or an event, not %T", m.Body)
+	}
+	return a.feedFrom(ctx, s, func(t *turn) error { _, err := t.step(event); return err })
+}
+
+// feedFrom is feed for a session: what it says no longer counts once another session has replaced it. What the cluster
+// refuses is noted; the agent has nothing to do about it.
+func (a agents) feedFrom(ctx context.Context, s *session, f func(*turn) error) error {
+	return a.feed(ctx, func(t *turn) error {
+		if t.sessions[s.node] != s {
+			return nil
+		}
+		if err := f(t); err != nil {
+			t.log.Warn("report refused", "node", s.node, "error", err)
+		}
+		return nil
+	})
+}
+
+// noticed takes news about a notice: the agent has it, the task answered.
+func (a agents) noticed(ctx context.Context, s *session, n *polderv1.NoticeReport) error {
+	deadline, err := timeCore(n.Deadline, "notice.deadline")
+	if err != nil {
+		return err
+	}
+	released, err := kindAmounts(n.Released, "notice.released")
+	if err != nil {
+		return err
+	}
+	return a.feedFrom(ctx, s, func(t *turn) error {
+		if v, ok := t.cluster.Task(n.Task); !ok || v.Node != s.node {
+			return nil // it is over, or was never this node's
+		}
+		if n.Accepted {
+			if _, err := t.step(cluster.Accepted{Task: n.Task, Notice: n.Notice, Deadline: deadline}); err != nil {
+				return err
+			}
+		}
+		if !n.Done && len(released) == 0 {
+			return nil
+		}
+		_, err := t.step(cluster.Answer{Task: n.Task, Done: n.Done, Released: released})
+		return err
+	})
+}
+
+// agentEvent puts what an agent tells into the event stream.
+func (t *turn) agentEvent(node string, e *polderv1.AgentEvent) {
+	h := cluster.Happened{Kind: clip(e.GetKind(), 64), Subject: node, Node: node, Message: clip(e.GetMessage(), 1024)}
+	if v, ok := t.working.tasks.Get(e.GetTask()); ok && v.Node == node {
+		h.Subject, h.Role = v.Task, v.Role
+	}
+	t.happened(h)
+}
+
+// clip cuts text to n bytes, at a character.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,127 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/cluster"
+)
+
+// tasks serves TaskService.
+type tasks struct{ *leader }
+
+func (s tasks) List(ctx context.Context, req *connect.Request[polderv1.TaskServiceListRequest]) (*connect.Response[polderv1.TaskServiceListResponse], error) {
+	m, p, v := req.Msg, s.board.look(), s.viewer(callerOf(ctx))
+	out, next, err := pageOf(m, p.tasks.After, func(t cluster.TaskView) bool {
+		state := polderv1.TaskState(t.State)
+		switch {
+		case len(m.States) > 0 && !slices.Contains(m.States, state):
+			return false
+		case len(m.States) == 0 && !m.All && t.State.Terminal():
+			return false
+		}
+		return (m.Ask == "" || t.Ask == m.Ask) && (m.Node == "" || t.Node == m.Node) && under(t.Role, m.Role) && v.mayView(t.Role)
+	}, taskProto)
+	return connect.NewResponse(&polderv1.TaskServiceListResponse{Tasks: out, NextPageToken: next, Revision: p.revision}), err
+}
+
+func (s tasks) Get(_ context.Context, req *connect.Request[polderv1.TaskServiceGetRequest]) (*connect.Response[polderv1.TaskServiceGetResponse], error) {
+	row, ok := s.board.look().tasks.Get(req.Msg.Id)
+	if !ok {
+		return nil, noTask(req.Msg.Id)
+	}
+	return connect.NewResponse(&polderv1.TaskServiceGetResponse{Task: taskProto(row), Spec: specOf(row.Payload)}), nil
+}
+
+// Kill stops tasks for good. One that is over is shown as it ended.
+func (s tasks) Kill(ctx context.Context, req *connect.Request[polderv1.KillRequest]) (*connect.Response[polderv1.KillResponse], error) {
+	err := s.change(ctx, func(t *turn) error {
+		for _, id := range req.Msg.Ids {
+			if _, ok := t.cluster.Task(id); !ok {
+				continue
+			}
+			if _, err := t.step(cluster.Kill{Task: id, Force: req.Msg.Force}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out, p := &polderv1.KillResponse{}, s.board.look()
+	for _, id := range req.Msg.Ids {
+		if row, ok := p.tasks.Get(id); ok {
+			out.Tasks = append(out.Tasks, taskProto(row))
+		}
+	}
+	return connect.NewResponse(out), nil
+}
+
+// Logs streams what a task wrote, from the agent that has it.
+func (s tasks) Logs(ctx context.Context, req *connect.Request[polderv1.LogsRequest], stream *connect.ServerStream[polderv1.LogsResponse]) error {
+	if !slices.Contains([]string{"", "stdout", "stderr"}, req.Msg.Stream) {
+		return invalid("stream", "%q is neither stdout nor stderr", clip(req.Msg.Stream, 40))
+	}
+	row, ok := s.board.look().tasks.Get(req.Msg.Task)
+	if !ok {
+		return noTask(req.Msg.Task)
+	}
+	return s.join(ctx, row.Node, &polderv1.OpenRelay{Logs: req.Msg}, func(x *relay) error {
+		return x.output(ctx, s.leader, func(m *polderv1.RelayUp) error {
+			if len(m.Data) == 0 {
+				return nil
+			}
+			return stream.Send(&polderv1.LogsResponse{Data: m.Data, Stderr: m.Stderr})
+		})
+	})
+}
+
+// Exec runs a command inside a task.
+func (s tasks) Exec(ctx context.Context, stream *connect.BidiStream[polderv1.ExecRequest, polderv1.ExecResponse]) error {
+	first, err := stream.Receive()
+	if err != nil {
+		return err
+	}
+	row, ok := s.board.look().tasks.Get(first.Start.GetTask())
+	if !ok {
+		return noTask(first.Start.GetTask())
+	}
+	if row.State.Terminal() {
+		return refused("Ended", "", "task %s is over: %s", row.Task, row.State)
+	}
+	return s.join(ctx, row.Node, &polderv1.OpenRelay{Exec: first.Start}, func(x *relay) error {
+		return s.exec(ctx, x, stream)
+	})
+}
+
+func (s tasks) exec(ctx context.Context, x *relay, stream *connect.BidiStream[polderv1.ExecRequest, polderv1.ExecResponse]) error {
+	var input sync.WaitGroup
+	over := make(chan struct{})
+	defer input.Wait()
+	defer callerOf(ctx).unread()
+	defer close(over)
+	input.Go(func() {
+		x.input(over, func() (*polderv1.RelayDown, error) {
+			m, err := stream.Receive()
+			if err != nil {
+				return nil, err
+			}
+			return &polderv1.RelayDown{Stdin: m.Stdin, CloseStdin: m.CloseStdin, Resize: m.Resize}, nil
+		})
+	})
+	exited := false
+	err := x.output(ctx, s.leader, func(m *polderv1.RelayUp) error {
+		exited = exited || m.ExitCode != nil
+		return stream.Send(&polderv1.ExecResponse{Data: m.Data, Stderr: m.Stderr, ExitCode: m.ExitCode})
+	})
+	if err == nil && !exited {
+		err = connect.NewError(connect.CodeUnavailable, fmt.Errorf("node %s ended the stream before the command had ended", x.node))
+	}
+	return err
+}

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+var runtimeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+func isRuntimeAttribute(name string) bool { return strings.HasPrefix(name, runtimeAttribute) }
+
+// withRuntimes adds the attributes that tasks select a node's runtimes by.
+func withRuntimes(attributes map[string]string, runtimes []string) map[string]string {
+	out := maps.Clone(attributes)
+	if out == nil {
+		out = map[string]string{}
+	}
+	for _, r := range runtimes {
+		out[runtimeAttribute+r] = "true"
+	}
+	return out
+}
+
+// helloCore reads what a node says about itself.
+func helloCore(h *polderv1.Hello) (cluster.NodeInfo, error) {
+	for _, name := range sortedKeys(h.Attributes) {
+		if !resource.ValidName(name) || isRuntimeAttribute(name) {
+			return cluster.NodeInfo{}, invalid(role.JoinKey("hello.attributes", name),
+				"use lower-case letters, digits, '-', '_' and '.', and do not start with %q", runtimeAttribute)
+		}
+	}
+	for i, r := range h.Runtimes {
+		if !runtimeName.MatchString(r) {
+			return cluster.NodeInfo{}, invalid(role.JoinIndex("hello.runtimes", i), "%q is not the name of a runtime", r)
+		}
+	}
+	capacity, err := kindAmounts(h.Capacity, "hello.capacity")
+	if err != nil {
+		return cluster.NodeInfo{}, err
+	}
+	ports, err := resource.ParsePorts(h.Ports)
+	if err != nil {
+		return cluster.NodeInfo{}, invalid("hello.ports", "%v", err)
+	}
+	return cluster.NodeInfo{Name: h.Node, Attributes: withRuntimes(h.Attributes, h.Runtimes), Capacity: capacity, Ports: ports}, nil
+}
+
+func nodeProto(r nodeRow) *polderv1.Node {
+	out := &polderv1.Node{
+		Name: r.Name, Pool: r.Pool, State: r.State, Attributes: map[string]string{}, Capacity: amountsProto(r.Total),
+		Used: amountsProto(r.Used), Available: amountsProto(r.Available), Earmarked: amountsProto(r.Earmarked),
+		Tasks: int32(r.Tasks), Runtimes: slices.Clone(r.Runtimes), Ports: r.Ports.String(),
+		Registered: timeProto(r.Registered), Version: r.Version, Warnings: slices.Clone(r.Warnings),
+	}
+	for name, value := range r.Attributes {
+		if !isRuntimeAttribute(name) {
+			out.Attributes[name] = value
+		}
+	}
+	if r.seen != nil {
+		if at := r.seen.Load(); at > 0 {
+			out.LastSeen = timeProto(time.Unix(0, at))
+		}
+	}
+	return out
+}
