@@ -49,16 +49,18 @@ func (l *Ledger) Entitle(demand []resource.Vector) []resource.Vector {
 	return out
 }
 
-// entitleChildren divides out[id] among the children of id.
+// entitleChildren divides out[id] among the children of id. What they keep to themselves comes first out of the guarantee
+// that id is not entitled to because it does not ask for it.
 func (l *Ledger) entitleChildren(id role.ID, out, demand []resource.Vector) {
 	tiers := l.tiers(id)
 	left := out[id].Clone(0)
+	unasked := l.accts[id].quota.Guarantee.Minus(out[id]).Max(make(resource.Vector, l.kinds))
 	for _, tier := range tiers {
 		l.giveGuarantees(tier, left, out, demand)
 	}
 	for _, tier := range tiers {
 		for _, c := range tier {
-			l.holdBack(c, left, demand[c])
+			l.holdBack(c, unasked, left, demand[c])
 		}
 	}
 	for _, tier := range tiers {
@@ -100,13 +102,16 @@ func (l *Ledger) giveGuarantees(tier []role.ID, left resource.Vector, out, deman
 	}
 }
 
-// holdBack takes from the surplus what c neither uses of its guarantee nor lends.
-func (l *Ledger) holdBack(c role.ID, left, demand resource.Vector) {
+// holdBack takes from what nobody asked for, then from the surplus, what c neither uses of its guarantee nor lends.
+func (l *Ledger) holdBack(c role.ID, unasked, left, demand resource.Vector) {
 	q := l.accts[c].quota
 	for i := range left {
 		idle := max(0, q.Guarantee[i]-demand[i])
 		lendable := max(0, min(q.Lend.At(i), idle-q.Warm.At(i)))
-		left[i] = max(0, left[i]-(idle-lendable))
+		kept := idle - lendable
+		free := min(kept, unasked[i])
+		unasked[i] -= free
+		left[i] = max(0, left[i]-(kept-free))
 	}
 }
 
