@@ -137,6 +137,7 @@ func (c *Cluster) submit(spec AskSpec) error {
 func (c *Cluster) queueAsk(spec AskSpec, state AskState) *ask {
 	c.seq++
 	a := &ask{AskSpec: spec, AskState: state, seq: c.seq, live: map[int]*task{}}
+	a.Returned = slices.Clone(state.Returned)
 	c.asks[a.ID] = a
 	a.class = c.classOf(a)
 	c.wait(a)
@@ -273,7 +274,7 @@ func (c *Cluster) cancel(e Cancel) error {
 	if !e.KeepRunning {
 		for _, t := range a.tasks() {
 			t.killed = true
-			c.stop(t, nil, false, Reason{Code: "Cancelled", Message: "its ask was cancelled"})
+			c.stop(t, nil, false, Reason{Code: codeCancelled, Message: "its ask was cancelled"})
 		}
 	}
 	a.class.pool.opened()

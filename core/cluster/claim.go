@@ -81,6 +81,7 @@ func (p *pool) unmark(id placement.NodeID, need resource.Vector) {
 func (p *pool) unreserve(cl *claim) {
 	p.claims = slices.DeleteFunc(p.claims, func(x *claim) bool { return x == cl })
 	cl.ask.claims--
+	p.epoch++
 	for _, id := range cl.nodes {
 		p.unmark(id, cl.class.need)
 	}

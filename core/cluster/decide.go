@@ -27,15 +27,25 @@ func (c *Cluster) tick() {
 	c.lead()
 }
 
+// passes bounds how often one decision looks again at what it has itself set free.
+const passes = 16
+
 // decide runs one round in a pool: funding deepens, claimants and then everybody else start, claims of age reclaim, and
-// notices that nobody needs are withdrawn.
+// notices that nobody needs are withdrawn; again as long as that sets something free.
 func (p *pool) decide() {
-	p.deepen()
-	p.weigh()
-	p.serveClaims()
-	p.startAll()
-	p.reclaim()
-	p.withdraw()
+	for range passes {
+		before := p.epoch
+		p.deepen()
+		p.weigh()
+		p.serveClaims()
+		p.startAll()
+		p.reclaim()
+		p.withdraw()
+		if p.epoch == before {
+			return
+		}
+	}
+	p.c.wakeAt(p.c.now.Add(time.Second))
 }
 
 // weigh computes demand and entitlement.

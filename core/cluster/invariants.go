@@ -130,12 +130,11 @@ func (p *pool) checkRules(bad complain) {
 	}
 }
 
-// repairing reports whether a role may be above its bounds for now: a plan changed, and what has to leave has notice, or its
-// node does not answer.
+// repairing reports whether a role may be above its bounds for now: a plan changed, and what has to leave has notice.
 func (p *pool) repairing(id role.ID) bool {
 	return slices.ContainsFunc(p.units, func(u *unit) bool {
 		return p.c.within(u.charge.Leaf, id) && slices.ContainsFunc(u.tasks, func(t *task) bool {
-			return !t.node.reachable || u.leaving && (t.notice == nil || t.notice.Kind == ForPlan)
+			return u.leaving && (t.notice == nil || t.notice.Kind == ForPlan || t.notice.Kind == ForDrain)
 		})
 	})
 }

@@ -97,7 +97,7 @@ func (s *scene) free(u *unit) {
 func (s *scene) FundedAt(f role.ID) []*reclaim.Unit {
 	var out []*reclaim.Unit
 	for _, u := range s.funded[f] {
-		if u.reclaimable() {
+		if u.reclaimable() && u.reachable() {
 			v := s.pool.unit(u)
 			v.Charge = s.charge[u]
 			out = append(out, v)

@@ -166,7 +166,6 @@ func (c *Cluster) register(e Register) error {
 	if n.Draining != nil {
 		c.drainTasks(n)
 	}
-	n.pool.repair() // the plan may have changed while it was away
 	return nil
 }
 

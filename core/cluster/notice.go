@@ -12,16 +12,19 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// book shows a pool to a reclaim round.
-type book struct{ *pool }
+// book shows a pool to a reclaim round. For a claim only units on nodes that answer count: others cannot leave in time.
+type book struct {
+	*pool
+	away bool // units on nodes that do not answer may be asked back too; they get their notice when they are back
+}
 
-func (p *pool) book() book { return book{p} }
+func (p *pool) book() book { return book{pool: p} }
 
 // FundedAt implements [reclaim.Book].
 func (b book) FundedAt(f role.ID) []*reclaim.Unit {
 	var out []*reclaim.Unit
 	for _, u := range b.funded[f] {
-		if u.reclaimable() {
+		if u.reclaimable() && (b.away || u.reachable()) {
 			out = append(out, b.unit(u))
 		}
 	}
@@ -47,11 +50,14 @@ func (b book) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
 	b.index.EachFeasible(c.Task.(*class).compiled, visit)
 }
 
-// reclaimable reports whether a unit may be asked back for a claim.
+// reclaimable reports whether a unit may be asked back at all.
 func (u *unit) reclaimable() bool {
-	return !u.pinned && !u.leaving && !slices.ContainsFunc(u.tasks, func(t *task) bool {
-		return t.notice != nil || !t.node.reachable
-	})
+	return !u.pinned && !u.leaving && !slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil })
+}
+
+// reachable reports whether every task of a unit is on a node that answers.
+func (u *unit) reachable() bool {
+	return !slices.ContainsFunc(u.tasks, func(t *task) bool { return !t.node.reachable })
 }
 
 // unit describes a unit to the planner, with what it costs to lose it.
@@ -166,7 +172,7 @@ func (p *pool) withdraw() {
 // mayStay reports whether all notices of a unit are still open and were given for claims.
 func (u *unit) mayStay() bool {
 	return !slices.ContainsFunc(u.tasks, func(t *task) bool {
-		return t.notice == nil || t.notice.Kind == ForDrain || t.notice.State != NoticeOpen || t.state == Stopping || !t.node.reachable
+		return t.notice == nil || t.notice.Kind == ForDrain || t.notice.State != NoticeOpen || t.state == Stopping || !t.node.reachable || t.node.Draining != nil
 	})
 }
 
@@ -266,12 +272,8 @@ func (c *Cluster) shrink(t *task, less resource.Vector) {
 // drainTasks gives notice to every task on a draining node that has none.
 func (c *Cluster) drainTasks(n *node) {
 	for _, t := range n.sortedTasks() {
-		if t.notice != nil {
-			t.notice.Kind = ForDrain // it leaves in any case now
-			continue
-		}
-		if t.state == Stopping {
-			continue
+		if t.notice != nil || t.state == Stopping {
+			continue // it leaves in any case: notices on a draining node are not withdrawn
 		}
 		if !t.unit.leaving {
 			t.unit.pool.leave(t.unit)

@@ -162,7 +162,7 @@ func (p *pool) rebookUnit(u *unit) {
 		p.ledger.Occupy(u.charge.Leaf, t.need)
 	}
 	if u.leaving {
-		u.charge.At = role.Root
+		u.charge.At = c.fundingRole(u.paidBy, u.charge.Leaf)
 		p.ledger.Add(u.charge)
 		p.ledger.Leave(u.charge)
 		return
@@ -207,7 +207,7 @@ func (p *pool) repair() {
 			p.evict(u, ForPlan, claimant)
 		}
 	}
-	round := reclaim.NewRound(p.ledger, p.book())
+	round := reclaim.NewRound(p.ledger, book{pool: p, away: true})
 	for _, v := range round.Repair() {
 		p.evict(v.Unit.Owner.(*unit), ForPlan, claimant)
 	}

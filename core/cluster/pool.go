@@ -106,6 +106,7 @@ func (p *pool) leave(u *unit) {
 
 func (p *pool) setLeaving(u *unit, on bool) {
 	u.leaving = on
+	p.epoch++
 	if on {
 		u.countLeaving(+1)
 	} else {

@@ -260,5 +260,7 @@ func TestContract(t *testing.T) {
 			a.act()
 			a.verdict()
 		}
+		a.replay()
+		a.verdict()
 	})
 }

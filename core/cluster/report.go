@@ -72,7 +72,10 @@ func (c *Cluster) update(t *task, r TaskReport) {
 	if t.state == Starting && r.State >= Running {
 		t.state = Running
 	}
-	t.health, t.reason = r.Health, r.Reason
+	t.health = r.Health
+	if t.state != Stopping {
+		t.reason = r.Reason
+	}
 	c.syncNotice(t, r.Notice)
 	if t.state == Stopping {
 		c.emit(StopTask{Node: t.node.Name, Task: t.id, Reason: t.reason})
@@ -107,7 +110,7 @@ func orNow(t, now time.Time) time.Time {
 // and is withdrawn if nobody needs it. One that only the cluster has is sent again.
 func (c *Cluster) syncNotice(t *task, theirs *Notice) {
 	switch {
-	case t.notice == nil && theirs != nil && theirs.State == NoticeOpen:
+	case t.notice == nil && theirs != nil && (theirs.State == NoticeOpen || theirs.State == NoticeDone):
 		t.notice = &notice{Notice: *theirs, accepted: true}
 		if !t.unit.leaving {
 			t.unit.pool.leave(t.unit)
@@ -120,8 +123,17 @@ func (c *Cluster) syncNotice(t *task, theirs *Notice) {
 			t.notice.State = NoticeDone
 		}
 	case t.notice != nil && !t.notice.accepted:
-		c.emit(SendNotice{t.node.Name, t.notice.Notice, max(0, t.notice.Deadline.Sub(c.now))})
+		c.resend(t)
 	}
+}
+
+// resend delivers a notice that did not arrive. The task has its full grace from now on, unless an operator forced it.
+func (c *Cluster) resend(t *task) {
+	if d := t.node.Draining; d == nil || !d.Force {
+		t.notice.Deadline = later(t.notice.Deadline, t.earliestEnd(c.now))
+	}
+	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, max(0, t.notice.Deadline.Sub(c.now))})
+	c.changed(ObjectTask, t.id)
 }
 
 // missing deals with a task the cluster has on a node that does not report it: its launch never arrived, or it was lost.
@@ -129,7 +141,7 @@ func (c *Cluster) missing(t *task) {
 	if t.state == Starting && t.started.IsZero() {
 		c.emit(Launch{t.assignment()})
 		if t.notice != nil {
-			c.emit(SendNotice{t.node.Name, t.notice.Notice, max(0, t.notice.Deadline.Sub(c.now))})
+			c.resend(t)
 		}
 		return
 	}
@@ -179,6 +191,7 @@ func (c *Cluster) taskOf(r TaskReport, n *node) *task {
 	if r.State == Starting || r.State == Stopping {
 		t.state = r.State
 	}
+	t.killed = r.State == Stopping && (r.Reason.Code == codeKilled || r.Reason.Code == codeCancelled)
 	if len(r.Ports) > 0 {
 		n.pool.index.HoldPorts(n.id, sortedPorts(r.Ports))
 	}
@@ -226,19 +239,22 @@ func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 	return u
 }
 
-// join adds a gang's member to its unit.
+// join adds a gang's member to its unit. A gang is leaving when all of it is: one member that is not brings the others' funding
+// back, which is legal because it was before the failover.
 func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
-	if leaving && !u.leaving {
-		p.leave(u)
-	}
 	part.At = u.charge.At
 	p.ledger.Add(part)
-	u.charge.Amount = u.charge.Amount.Plus(t.need)
-	u.charge.Count++
-	u.tasks = append(u.tasks, t)
 	if u.leaving {
 		p.ledger.Leave(part)
 		t.node.leaving.Inc(t.need)
+	}
+	u.charge.Amount = u.charge.Amount.Plus(t.need)
+	u.charge.Count++
+	u.tasks = append(u.tasks, t)
+	if u.leaving && !leaving {
+		p.ledger.Return(u.charge)
+		p.setLeaving(u, false)
+		p.list(u)
 	}
 	return u
 }

@@ -160,15 +160,14 @@ func (c *Cluster) breakGang(t *task, s State) {
 	}
 	for _, o := range append([]*task(nil), t.unit.tasks...) {
 		if o.state != Stopping {
-			o.reason = Reason{Code: "GangBroken", Message: "its gang lost " + t.id}
-			c.stop(o, nil, false, o.reason)
+			c.stop(o, nil, false, Reason{Code: "GangBroken", Message: "its gang lost " + t.id})
 		}
 	}
 }
 
 // stop tells the agent to end a task.
 func (c *Cluster) stop(t *task, grace *time.Duration, force bool, why Reason) {
-	t.state = Stopping
+	t.state, t.reason = Stopping, why
 	if u := t.unit; !u.leaving && !slices.ContainsFunc(u.tasks, func(o *task) bool { return o.state != Stopping }) {
 		u.pool.leave(u) // what it holds comes free without a notice
 	}
@@ -176,13 +175,19 @@ func (c *Cluster) stop(t *task, grace *time.Duration, force bool, why Reason) {
 	c.changed(ObjectTask, t.id)
 }
 
+// Codes of a stop after which the instance does not start again.
+const (
+	codeKilled    = "Killed"
+	codeCancelled = "Cancelled"
+)
+
 func (c *Cluster) kill(e Kill) error {
 	t := c.tasks[e.Task]
 	if t == nil {
 		return noTask(e.Task)
 	}
 	t.killed = true
-	c.stop(t, nil, e.Force, Reason{Code: "Killed", Message: "somebody asked for it"})
+	c.stop(t, nil, e.Force, Reason{Code: codeKilled, Message: "somebody asked for it"})
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,14 @@ type world struct {
 	faults  []error
 	started map[string]int // launches that began to run, by instance and attempt
 	lag     time.Duration  // between a command and its report
+	tape    []recorded     // every step of this leader, for I17
+}
+
+// recorded is one step and what came of it.
+type recorded struct {
+	event   Event
+	at      time.Time
+	effects []Effect
 }
 
 type store struct {
@@ -62,7 +71,7 @@ func newWorld(plan *role.Plan) *world {
 
 // step applies an event and carries its effects out.
 func (w *world) step(e Event) error {
-	effects, err := w.c.Step(e, w.now)
+	effects, err := w.feed(e)
 	for _, f := range effects {
 		w.do(f)
 	}
@@ -76,6 +85,25 @@ func (w *world) step(e Event) error {
 		w.fault("after %T: %v", e, bad)
 	}
 	return err
+}
+
+// feed steps the cluster and keeps the tape.
+func (w *world) feed(e Event) ([]Effect, error) {
+	effects, err := w.c.Step(e, w.now)
+	w.tape = append(w.tape, recorded{e, w.now, effects})
+	return effects, err
+}
+
+// replay feeds the tape to another cluster: I17, same events, same effects.
+func (w *world) replay() {
+	again := New()
+	for i, r := range w.tape {
+		effects, _ := again.Step(r.event, r.at)
+		if !reflect.DeepEqual(effects, r.effects) {
+			w.fault("I17: step %d, %T, had other effects the second time:\n%+v\n%+v", i, r.event, r.effects, effects)
+			return
+		}
+	}
 }
 
 func (w *world) fault(format string, args ...any) {
@@ -189,7 +217,7 @@ func (w *world) receive(e SendNotice) {
 		if p.endAs != Killed {
 			p.killAt, p.endAs = deadline, Reclaimed
 		}
-		w.c.Step(Accepted{Task: n.Task, Notice: n.ID, Deadline: deadline}, w.now)
+		w.feed(Accepted{Task: n.Task, Notice: n.ID, Deadline: deadline})
 	})
 }
 
@@ -266,19 +294,20 @@ func (w *world) register(name string) {
 
 // failover kills the leader and starts another from what was saved; agents register again.
 func (w *world) failover() {
-	w.c = New()
+	w.replay()
+	w.c, w.tape = New(), nil
 	w.step(SetPlan{w.plan, 1})
 	for _, name := range slices.Sorted(maps.Keys(w.saved.nodes)) {
-		w.c.Step(RestoreNode{w.saved.nodes[name]}, w.now)
+		w.feed(RestoreNode{w.saved.nodes[name]})
 	}
 	asks := slices.SortedFunc(maps.Values(w.saved.asks), func(a, b RestoreAsk) int {
 		return cmp.Or(a.Ask.Submitted.Compare(b.Ask.Submitted), cmp.Compare(a.Ask.ID, b.Ask.ID))
 	})
 	for _, a := range asks {
-		w.c.Step(a, w.now)
+		w.feed(a)
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.saved.tasks)) {
-		w.c.Step(RestoreTask{w.saved.tasks[id]}, w.now)
+		w.feed(RestoreTask{w.saved.tasks[id]})
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
 		if w.nodes[name].up {

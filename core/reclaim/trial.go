@@ -13,7 +13,6 @@ type trial struct {
 	*sweep
 	node    placement.NodeID
 	victims []Victim
-	breach  [][]resource.Amount // by stage and kind: what the claim broke there
 	settled [][]resource.Amount // by stage and kind: the excess the sweep ended with; above owed only where nodes are lost
 }
 
@@ -37,10 +36,7 @@ func (t *trial) run() (bool, Outcome) {
 
 // repair asks back just enough of what is funded at one stage for its rule to be no worse than before the claim.
 func (t *trial) repair(st *stage) bool {
-	broke := make([]resource.Amount, len(st.owed))
-	t.breach = append(t.breach, broke)
-	for i := range broke {
-		broke[i] = max(0, t.ledger.Excess(st.role, i)-st.owed[i])
+	for i := range st.owed {
 		for t.ledger.Excess(st.role, i) > st.owed[i] {
 			hold, excess, _ := t.ledger.Breach(st.role, i)
 			v := t.choose(st, i, excess, func(u *Unit) bool { return u.Charge.Hold >= hold })
@@ -197,21 +193,24 @@ func (t *trial) repaired() bool {
 	return true
 }
 
-// withinBreach checks that no stage gives more than what the claim broke there plus one unit.
+// withinBreach checks that, beyond what the broken rules ask for, no stage gives more than one unit to make room on the
+// node. With several kinds a unit that is needed for one brings its others along, so units are counted, not amounts.
 func (t *trial) withinBreach() bool {
-	for s := range t.levels {
-		taken, largest := make(resource.Vector, t.ledger.Kinds()), make(resource.Vector, t.ledger.Kinds())
-		for _, v := range t.victims {
-			if v.Level == t.levels[s].role {
-				taken.Inc(v.Unit.Charge.Amount)
-				largest = largest.Max(v.Unit.Charge.Amount)
-			}
+	forRoom := map[role.ID]int{}
+	var back []Victim
+	for _, v := range costliestFirst(t.victims) {
+		t.ledger.Return(v.Unit.Charge)
+		if t.repaired() {
+			back = append(back, v)
+			forRoom[v.Level]++
+			continue
 		}
-		for i, broke := range t.breach[s] {
-			if taken[i] > broke+largest[i] {
-				return false
-			}
-		}
+		t.ledger.Leave(v.Unit.Charge)
 	}
-	return true
+	within := true
+	for _, v := range back {
+		t.ledger.Leave(v.Unit.Charge)
+		within = within && forRoom[v.Level] <= 1
+	}
+	return within
 }
