@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"polder.dev/polder/agent/checkpoint"
@@ -15,16 +16,13 @@ import (
 	"polder.dev/polder/core/resource"
 )
 
-// DefaultPorts are the host ports an agent offers when it is told nothing.
-const DefaultPorts = "31000-31999"
-
 // Config is everything an agent is told. Node, Dir, at least one runtime, and Server or Link are needed.
 type Config struct {
 	// Node is the machine's name in the cluster; it also names its certificate.
 	Node string
 	// Dir holds the checkpoint, the credentials and the tasks' sandboxes. One agent at a time.
 	Dir string
-	// Server is where the server answers, as https://host:port.
+	// Server is where the server answers, as host:port or https://host:port. There is no other way than TLS.
 	Server string
 	// Token is a join token. It is needed until the agent has its certificate and ignored from then on.
 	Token string
@@ -32,7 +30,7 @@ type Config struct {
 	Attributes map[string]string
 	// Capacity by kind, without a pool. What is missing of cpu, memory and disk is detected; see [Detect].
 	Capacity resource.Resources
-	// Ports are the host ports tasks may hold; empty is [DefaultPorts].
+	// Ports are the host ports tasks may hold; empty is none.
 	Ports resource.PortSet
 	// Runtimes start the tasks. The agent uses them until Run returns and does not close them.
 	Runtimes []runtime.Runtime
@@ -62,8 +60,8 @@ func (c Config) resolve() (Config, error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return c, fmt.Errorf("agent: directory %q: %w", c.Dir, err)
 	}
-	if c.Ports.Len() == 0 {
-		c.Ports, _ = resource.ParsePorts(DefaultPorts)
+	if c.Server != "" && !strings.Contains(c.Server, "://") {
+		c.Server = "https://" + c.Server
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -88,7 +86,9 @@ func (c Config) check() error {
 	case c.Dir == "":
 		return errors.New("no directory is given")
 	case c.Server == "" && c.Link == nil:
-		return errors.New("no server is given; name one as https://host:port")
+		return errors.New("no server is given; name one as host:port")
+	case strings.Contains(c.Server, "://") && !strings.HasPrefix(c.Server, "https://"):
+		return fmt.Errorf("server %q: only https is spoken; name it as host:port", c.Server)
 	case len(c.Runtimes) == 0:
 		return errors.New("no runtime is given: this machine could start nothing; use process or docker")
 	}

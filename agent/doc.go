@@ -24,7 +24,9 @@
 // same document: {"id", "claimant", "amount", "issued", "deadline", "state"}. State is "open", or "withdrawn" when the
 // task may stay after all. It answers in the body of the POST's response or in answer.json in its sandbox:
 // {"done":true} means stop me now, {"released":{"cpu":"1"}} means part is given back and it goes on. Ending is an answer,
-// too. A task that ends under an open notice is RECLAIMED, whatever its exit code.
+// too: a task that ends under an open notice is RECLAIMED. The one exception is exit code 0 before any stop signal, which
+// says that the work is finished: SUCCEEDED. A task that saves its work to go on elsewhere answers done, waits for the
+// stop signal, or ends with another code.
 //
 // Otherwise the stop signal comes in the last part of the notice: the kill policy's grace before the deadline, but not
 // before half of the notice is over. SIGKILL comes at the deadline and never before it, except to a task that said it is
@@ -33,7 +35,7 @@
 // # Ends
 //
 // SUCCEEDED and FAILED are the task's own doing, or a failed start, health check (Unhealthy) or run time (MaxRunTime).
-// A stop of the server makes it KILLED, or RECLAIMED when the stop's reason is Reclaimed or NoticeDone. LOST is a task
+// A stop of the server makes it KILLED, or RECLAIMED when the stop's reason is Done. LOST is a task
 // whose end nobody saw (Vanished, Lost), that this agent never had (UnknownTask), or that ended with its agent
 // (NodeStopped). The agent restarts nothing: the server decides that from the report.
 //

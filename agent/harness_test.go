@@ -262,16 +262,15 @@ func (c *testClock) jump(d time.Duration) { c.mu.Lock(); c.skew += d; c.mu.Unloc
 
 // machine is an agent with everything around it; it can be restarted.
 type machine struct {
-	t         *testing.T
-	dir       string
-	server    *server
-	runtime   *fake.Runtime
-	clock     *testClock
-	disk      func(path string) (checkpoint.File, error)
-	callback  func(*http.Request) (*http.Response, error)
-	configure func(*Config)
-	agent     *Agent
-	halt      func()
+	t        *testing.T
+	dir      string
+	server   *server
+	runtime  *fake.Runtime
+	clock    *testClock
+	disk     func(path string) (checkpoint.File, error)
+	callback func(*http.Request) (*http.Response, error)
+	agent    *Agent
+	halt     func()
 }
 
 // newMachine starts an agent whose tasks behave as scripted. It ends with the test.
@@ -290,9 +289,7 @@ func (m *machine) start() {
 		Capacity: resource.Resources{"cpu": 4000, "memory": 8 << 30, "disk": 1 << 40},
 		Jitter:   func(d time.Duration) time.Duration { return d }, Checkpoint: checkpoint.Options{Create: m.disk},
 	}
-	if m.configure != nil {
-		m.configure(&c)
-	}
+	c.Ports.AddRange(resource.PortRange{First: 31000, Last: 31010})
 	a, err := New(c)
 	if err != nil {
 		m.t.Fatal(err)

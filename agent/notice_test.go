@@ -75,17 +75,31 @@ func TestStopSignalLeavesHalfOfAShortNotice(t *testing.T) {
 	})
 }
 
-func TestTaskMayJustLeave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t, func(runtime.Spec) fake.Script { return fake.Script{ExitAfter: 30 * time.Second} })
-		m.server.launch(assignment("t1"))
-		m.server.notice("t1", time.Minute)
-		pass(30 * time.Second)
-		m.want("t1", reclaimed, "Reclaimed")
-		if r := m.server.last("t1"); r.GetExitCode() != 0 || r.Notice.State != noticeLeft {
-			t.Errorf("report %v", r)
-		}
-	})
+func TestTaskEndsUnderNotice(t *testing.T) {
+	cases := []struct {
+		name   string
+		script fake.Script
+		state  polderv1.TaskState
+		code   string
+	}{
+		{"leaves", fake.Script{ExitAfter: 30 * time.Second, ExitCode: 75}, reclaimed, "Reclaimed"},
+		{"finishes", fake.Script{ExitAfter: 30 * time.Second}, succeeded, ""},
+		{"ends well after the stop signal", fake.Script{Ignore: []runtime.Signal{15}, ExitAfter: 55 * time.Second}, reclaimed, "Reclaimed"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine(t, func(runtime.Spec) fake.Script { return c.script })
+				m.server.launch(assignment("t1"))
+				m.server.notice("t1", time.Minute)
+				pass(59 * time.Second)
+				m.want("t1", c.state, c.code)
+				if r := m.server.last("t1"); int(r.GetExitCode()) != c.script.ExitCode || r.Notice.State != noticeLeft {
+					t.Errorf("report %v", r)
+				}
+			})
+		})
+	}
 }
 
 func TestNoticeFile(t *testing.T) {
@@ -195,7 +209,7 @@ func TestAnswerFile(t *testing.T) {
 		}
 		m.write("t1", answerFile, `{"done":true}`)
 		pass(2 * time.Second)
-		m.want("t1", reclaimed, "NoticeDone")
+		m.want("t1", reclaimed, codeDone)
 		if n := m.server.last("t1").Notice; n.State != noticeDone {
 			t.Errorf("notice %v", n)
 		}
@@ -209,12 +223,12 @@ func TestDoneIsReportedBeforeTheEnd(t *testing.T) {
 		m.server.notice("t1", time.Minute)
 		m.write("t1", answerFile, `{"done":true}`)
 		pass(2 * time.Second)
-		m.want("t1", stopping, "NoticeDone")
+		m.want("t1", stopping, codeDone)
 		if n := m.server.lastNotice("t1"); !n.Done {
 			t.Errorf("report %v", n)
 		}
 		pass(10 * time.Second) // the kill policy's grace
-		m.want("t1", reclaimed, "NoticeDone")
+		m.want("t1", reclaimed, codeDone)
 	})
 }
 
@@ -270,7 +284,7 @@ func TestCallback(t *testing.T) {
 		}
 		m.server.launch(assignment("t2", way))
 		m.server.notice("t2", time.Minute)
-		m.want("t2", reclaimed, "NoticeDone")
+		m.want("t2", reclaimed, codeDone)
 	})
 }
 

@@ -30,6 +30,7 @@ type record struct {
 // notice is a notice the agent has taken over.
 type notice struct {
 	Wire     *polderv1.Notice // as the task sees it: with the deadline that is kept here
+	Asked    time.Time        // the deadline as the server last said it, in its own time; may be zero
 	Term     moment           // when the task's stop signal is due
 	Deadline moment           // when SIGKILL is due
 	Length   time.Duration    // from when it was recorded first to the deadline
@@ -144,6 +145,7 @@ type stored struct {
 
 type storedNotice struct {
 	Wire     json.RawMessage   `json:"wire"`
+	Asked    time.Time         `json:"asked,omitzero"`
 	Term     moment            `json:"term"`
 	Deadline moment            `json:"deadline"`
 	Length   time.Duration     `json:"length"`
@@ -167,7 +169,7 @@ func (r *record) encode() ([]byte, error) {
 		Started: r.Started, Ended: r.Ended, Acked: r.Acked,
 	}
 	if n := r.Notice; n != nil {
-		s.Notice = &storedNotice{e.encode(n.Wire), n.Term, n.Deadline, n.Length, n.Told, n.Termed, n.Released}
+		s.Notice = &storedNotice{e.encode(n.Wire), n.Asked, n.Term, n.Deadline, n.Length, n.Told, n.Termed, n.Released}
 	}
 	if o := r.Stop; o != nil {
 		s.Stop = &storedStop{o.End, e.encode(o.Reason), o.Kill, o.Termed}
@@ -193,7 +195,7 @@ func decodeRecord(data []byte) (*record, error) {
 	e.decode(s.Assignment, r.Assignment)
 	r.Reason = e.reason(s.Reason)
 	if n := s.Notice; n != nil {
-		r.Notice = &notice{&polderv1.Notice{}, n.Term, n.Deadline, n.Length, n.Told, n.Termed, n.Released}
+		r.Notice = &notice{&polderv1.Notice{}, n.Asked, n.Term, n.Deadline, n.Length, n.Told, n.Termed, n.Released}
 		e.decode(n.Wire, r.Notice.Wire)
 	}
 	if o := s.Stop; o != nil {

@@ -35,7 +35,7 @@ func drawRecord(t *rapid.T) *record {
 	}
 	if rapid.Bool().Draw(t, "notice") {
 		r.Notice = &notice{
-			Wire: &polderv1.Notice{Id: "n", State: noticeOpen}, Term: drawMoment(t, "term"), Deadline: drawMoment(t, "deadline"),
+			Wire: &polderv1.Notice{Id: "n", State: noticeOpen}, Asked: drawMoment(t, "asked").Wall, Term: drawMoment(t, "term"), Deadline: drawMoment(t, "deadline"),
 			Length: time.Duration(rapid.Int64().Draw(t, "length")), Told: rapid.Bool().Draw(t, "told"), Termed: rapid.Bool().Draw(t, "termed"),
 			Released: rapid.SampledFrom([]map[string]string{nil, {"cpu": "1"}}).Draw(t, "released"),
 		}

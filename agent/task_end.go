@@ -16,11 +16,14 @@ type stopCommand struct {
 	force  bool           // SIGKILL at once
 }
 
-// stopFrom reads the server's order. Its reason says what the task will have been: RECLAIMED when it made room for
-// somebody, KILLED otherwise.
+// codeDone is the reason of a stop after a task, or somebody for it, told the server that its work is saved.
+const codeDone = "Done"
+
+// stopFrom reads the server's order. Its reason says what the task will have been: RECLAIMED when it said that it is done
+// with making room, KILLED otherwise.
 func stopFrom(m *polderv1.StopTask) stopCommand {
 	c := stopCommand{end: polderv1.TaskState_TASK_STATE_KILLED, reason: m.Reason, force: m.Force}
-	if code := m.GetReason().GetCode(); code == "Reclaimed" || code == "NoticeDone" {
+	if m.GetReason().GetCode() == codeDone {
 		c.end = polderv1.TaskState_TASK_STATE_RECLAIMED
 	}
 	if m.Grace != nil {
@@ -74,12 +77,17 @@ func (t *task) onExit(e runtime.Exit) {
 	t.finish(state, code, reason)
 }
 
-// outcome says what the task was: what it was stopped for comes first, then the notice it was under, then its own exit.
+// outcome says what the task was: what it was stopped for comes first, then success of its own, then the notice it was
+// under, then how it failed.
 func (t *task) outcome(e runtime.Exit) (polderv1.TaskState, *polderv1.Reason) {
-	switch n := t.rec.Notice; {
+	n := t.rec.Notice
+	termed := n != nil && n.Termed
+	switch {
 	case t.rec.Stop != nil:
 		return t.rec.Stop.End, t.rec.Stop.Reason
-	case n.forces() || n != nil && n.Termed:
+	case e.Success() && !termed:
+		return polderv1.TaskState_TASK_STATE_SUCCEEDED, nil
+	case n.forces() || termed:
 		return polderv1.TaskState_TASK_STATE_RECLAIMED, &polderv1.Reason{
 			Code: "Reclaimed", Message: fmt.Sprintf("made room for %s (%s)", n.Wire.Claimant, e),
 		}
@@ -89,8 +97,6 @@ func (t *task) outcome(e runtime.Exit) (polderv1.TaskState, *polderv1.Reason) {
 		return polderv1.TaskState_TASK_STATE_FAILED, &polderv1.Reason{
 			Code: "OutOfMemory", Message: "used more memory than it asked for", UnblockedBy: "asking for more memory",
 		}
-	case e.Success():
-		return polderv1.TaskState_TASK_STATE_SUCCEEDED, nil
 	}
 	return polderv1.TaskState_TASK_STATE_FAILED, &polderv1.Reason{Code: "Exited", Message: "ended with " + e.String()}
 }

@@ -63,7 +63,7 @@ func (t *task) length(c noticeCommand) time.Duration {
 }
 
 func (t *task) newNotice(wire *polderv1.Notice, length time.Duration) *notice {
-	n := &notice{Wire: proto.CloneOf(wire), Length: length, Deadline: after(t.a.c.Clock, length)}
+	n := &notice{Wire: proto.CloneOf(wire), Asked: instant(wire.Deadline), Length: length, Deadline: after(t.a.c.Clock, length)}
 	n.Wire.State = noticeOpen
 	n.schedule(killGrace(t.rec.Assignment))
 	return n
@@ -75,19 +75,25 @@ func (n *notice) schedule(grace time.Duration) {
 	n.Wire.Deadline = timestamppb.New(n.Deadline.Wall)
 }
 
-// extend handles a notice the agent has already. Its deadline may only become later, and only by what the server says:
-// telling again does not start the grace again.
-func (t *task) extend(ctx context.Context, c noticeCommand) {
-	more := time.Duration(0)
-	if n := t.rec.Notice; n.open() && !n.Termed && c.notice.Deadline != nil {
-		more = c.notice.Deadline.AsTime().Sub(n.Deadline.Wall)
+// instant is the zero time for a missing timestamp.
+func instant(ts *timestamppb.Timestamp) time.Time {
+	if ts == nil {
+		return time.Time{}
 	}
-	if more <= 0 {
+	return ts.AsTime()
+}
+
+// extend handles a notice the agent has already. Its deadline may only become later, by as much as the server's own word
+// did, whatever the clocks of the two say: telling again does not start the grace again.
+func (t *task) extend(ctx context.Context, c noticeCommand) {
+	n, asked := t.rec.Notice, instant(c.notice.Deadline)
+	more := asked.Sub(n.Asked)
+	if more <= 0 || n.Asked.IsZero() || !n.open() || n.Termed {
 		t.publish()
 		return
 	}
 	t.apply(func(r *record) {
-		r.Notice.Wire = proto.CloneOf(r.Notice.Wire)
+		r.Notice.Wire, r.Notice.Asked = proto.CloneOf(r.Notice.Wire), asked
 		r.Notice.Deadline, r.Notice.Length = r.Notice.Deadline.plus(more), r.Notice.Length+more
 		r.Notice.schedule(killGrace(r.Assignment))
 	})
@@ -106,7 +112,7 @@ func (t *task) resumeNotice() {
 	state := n.Wire.State
 	t.apply(func(r *record) {
 		r.Notice = t.newNotice(n.Wire, n.Length)
-		r.Notice.Wire.State, r.Notice.Released = state, n.Released
+		r.Notice.Wire.State, r.Notice.Asked, r.Notice.Released = state, n.Asked, n.Released
 	})
 }
 
@@ -171,7 +177,7 @@ func (t *task) onAnswer(m answer) {
 	t.apply(func(r *record) { r.Notice.Wire = withState(r.Notice.Wire, noticeDone) })
 	t.stop(stopCommand{
 		end:    polderv1.TaskState_TASK_STATE_RECLAIMED,
-		reason: &polderv1.Reason{Code: "NoticeDone", Message: "said that it is done and made room for " + n.Wire.Claimant},
+		reason: &polderv1.Reason{Code: codeDone, Message: "said that it is done and made room for " + n.Wire.Claimant},
 	})
 }
 

@@ -71,13 +71,13 @@ func TestKillPolicy(t *testing.T) {
 		m.server.launch(assignment("t1", func(s *polderv1.TaskSpec) {
 			s.Kill = &polderv1.KillPolicy{Signal: "SIGINT", Grace: durationpb.New(time.Minute)}
 		}))
-		m.server.stop(&polderv1.StopTask{Task: "t1", Reason: &polderv1.Reason{Code: "Reclaimed"}})
+		m.server.stop(&polderv1.StopTask{Task: "t1", Reason: &polderv1.Reason{Code: codeDone}})
 		pass(30 * time.Second)
 		m.restart() // the grace goes on
 		pass(30*time.Second - time.Nanosecond)
-		m.want("t1", stopping, "Reclaimed")
+		m.want("t1", stopping, codeDone)
 		pass(time.Nanosecond)
-		m.want("t1", reclaimed, "Reclaimed")
+		m.want("t1", reclaimed, codeDone)
 		if len(got) != 2 || got[0].signal != 2 || got[1].signal != 9 {
 			t.Errorf("signals %v", got)
 		}
@@ -503,7 +503,7 @@ func TestHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, plain)
 		h := m.server.hello()
-		if h.Node != "n1" || h.Capacity["cpu"] != "4" || h.Capacity["memory"] != "8Gi" || h.Ports != DefaultPorts ||
+		if h.Node != "n1" || h.Capacity["cpu"] != "4" || h.Capacity["memory"] != "8Gi" || h.Ports != "31000-31010" ||
 			len(h.Runtimes) != 1 || h.Runtimes[0] != "fake" {
 			t.Errorf("hello %v", h)
 		}
