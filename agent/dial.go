@@ -33,7 +33,8 @@ type dialer struct {
 	c           Config
 	credentials *auth.Credentials
 
-	mu     sync.Mutex // guards client
+	mu     sync.Mutex // guards both below; they are set once, by the first Join that works
+	http   *http.Client
 	client polderv1connect.AgentServiceClient
 }
 
@@ -63,8 +64,18 @@ func (d *dialer) Join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.client = d.newClient(config)
+	d.http = newHTTP(config)
+	d.client = d.rpc(d.http)
 	return nil
+}
+
+// close hangs up. Streams that are open end with their own contexts.
+func (d *dialer) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.http != nil {
+		d.http.CloseIdleConnections()
+	}
 }
 
 func (d *dialer) join(ctx context.Context) error {
@@ -81,7 +92,9 @@ func (d *dialer) join(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	answer, err := d.newClient(auth.JoinTLS(token)).Join(ctx, connect.NewRequest(&polderv1.JoinRequest{
+	once := newHTTP(auth.JoinTLS(token))
+	defer once.CloseIdleConnections()
+	answer, err := d.rpc(once).Join(ctx, connect.NewRequest(&polderv1.JoinRequest{
 		Token: d.c.Token, Node: d.c.Node, Csr: csr,
 	}))
 	if err != nil {
@@ -146,13 +159,16 @@ func (d *dialer) renewOnce(ctx context.Context) error {
 	return d.credentials.Accept(answer.Msg.Certificate, "")
 }
 
-// newClient makes a client whose connections notice when the other end is gone without a word.
-func (d *dialer) newClient(config *tls.Config) polderv1connect.AgentServiceClient {
-	transport := &http.Transport{
+// newHTTP makes a client whose connections notice when the other end is gone without a word.
+func newHTTP(config *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-	}
-	return polderv1connect.NewAgentServiceClient(&http.Client{Transport: transport}, d.c.Server, connect.WithReadMaxBytes(maxMessage))
+	}}
+}
+
+func (d *dialer) rpc(client *http.Client) polderv1connect.AgentServiceClient {
+	return polderv1connect.NewAgentServiceClient(client, d.c.Server, connect.WithReadMaxBytes(maxMessage))
 }

@@ -33,6 +33,7 @@ func (a *Agent) connect(ctx context.Context) error {
 			return err
 		}
 		link = d
+		defer d.close()
 		a.running.Go(func() { d.renew(ctx) })
 	}
 	wait := reconnectFirst
