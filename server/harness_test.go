@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -17,11 +18,14 @@ import (
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	api "polder.dev/polder/api/polder/v1/polderv1connect"
 	"polder.dev/polder/auth"
+	"polder.dev/polder/core/role"
+	"polder.dev/polder/planfile"
 	"polder.dev/polder/store"
 )
 
@@ -77,15 +81,22 @@ func (a *trail) Record(_ context.Context, e auth.Entry) error {
 	return a.broken
 }
 
-func (a *trail) find(match func(auth.Entry) bool) bool {
+func (a *trail) fail(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, e := range a.entries {
-		if match(e) {
-			return true
-		}
-	}
-	return false
+	a.broken = err
+}
+
+func (a *trail) len() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.entries)
+}
+
+func (a *trail) since(n int) []auth.Entry {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.entries[n:])
 }
 
 // world is a server on a memory store, and what outlives it.
@@ -478,3 +489,25 @@ func (w *world) submit(c *client, a *polderv1.AskSpec) *polderv1.Ask {
 }
 
 var errBroken = errors.New("disk is full")
+
+const codeUnavailable = connect.CodeUnavailable
+
+func durationOf(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
+
+func parse(t *testing.T, text string) *role.Plan {
+	t.Helper()
+	p, err := planfile.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func testCA(t *testing.T) *auth.CA {
+	t.Helper()
+	ca, err := auth.OpenCA(t.TempDir(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
