@@ -11,16 +11,17 @@ import (
 
 // Cluster is the state of one Polder cluster. Make one with [New].
 type Cluster struct {
-	plan     *role.Plan
-	revision int64
-	settings role.Settings
-	tree     *role.Tree
-	kinds    *resource.Kinds
-	pools    []*pool // sorted by name
-	nodes    map[string]*node
-	asks     map[string]*ask
-	tasks    map[string]*task
-	seq      int64 // orders asks and units by arrival
+	plan      *role.Plan
+	revision  int64
+	settings  role.Settings
+	tree      *role.Tree
+	treeSince time.Time
+	kinds     *resource.Kinds
+	pools     []*pool // sorted by name
+	nodes     map[string]*node
+	asks      map[string]*ask
+	tasks     map[string]*task
+	seq       int64 // orders asks and units by arrival
 
 	recovering bool         // restored state is not complete: decide nothing
 	turnsAt    time.Time    // when the calendar next changes the tree; zero is never

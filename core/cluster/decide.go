@@ -33,6 +33,10 @@ const passes = 16
 // decide runs one round in a pool: funding deepens, claimants and then everybody else start, claims of age reclaim, and
 // notices that nobody needs are withdrawn; again as long as that sets something free.
 func (p *pool) decide() {
+	if p.strained {
+		p.strained = false
+		p.repair()
+	}
 	for range passes {
 		before := p.epoch
 		p.deepen()

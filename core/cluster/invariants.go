@@ -111,8 +111,9 @@ func (p *pool) checkRules(bad complain) {
 		if !p.ledger.Used(id).Fits(q.Limit) && !repairing {
 			bad("I2: role %s uses %v, above its limit %v", path, p.ledger.Used(id), q.Limit)
 		}
-		for kind := range q.Guarantee {
-			if p.ledger.InflowExcess(id, kind) > 0 && !repairing {
+		for kind, stays := range p.staying(id) {
+			most := min(q.Borrow.At(kind), q.Limit.At(kind).Sub(q.Guarantee.At(kind)))
+			if stays > most || (p.ledger.Borrowed(id)[kind] > most && !repairing) {
 				bad("I2: role %s borrows %v, above its bound", path, p.ledger.Borrowed(id))
 			}
 		}
@@ -130,13 +131,25 @@ func (p *pool) checkRules(bad complain) {
 	}
 }
 
-// repairing reports whether a role may be above its bounds for now: a plan changed, and what has to leave has notice.
+// repairing reports whether a role may be above its bounds for now: something in it that is leaving was there when the tree
+// last changed, or is being stopped.
 func (p *pool) repairing(id role.ID) bool {
 	return slices.ContainsFunc(p.units, func(u *unit) bool {
-		return p.c.within(u.charge.Leaf, id) && slices.ContainsFunc(u.tasks, func(t *task) bool {
-			return u.leaving && (t.notice == nil || t.notice.Kind == ForPlan || t.notice.Kind == ForDrain)
+		return u.leaving && p.c.within(u.charge.Leaf, id) && slices.ContainsFunc(u.tasks, func(t *task) bool {
+			return t.notice == nil || t.notice.Kind == ForPlan || !t.created.After(p.c.treeSince)
 		})
 	})
+}
+
+// staying is the part of what a subtree borrows that is not leaving.
+func (p *pool) staying(id role.ID) resource.Vector {
+	sum := p.ledger.Borrowed(id).Clone(0)
+	for _, u := range p.units {
+		if u.leaving && p.c.within(u.charge.Leaf, id) && !p.c.within(u.charge.At, id) {
+			sum.Dec(u.charge.Amount)
+		}
+	}
+	return sum
 }
 
 // lacksNodes reports whether nodes are missing for the guarantees themselves.

@@ -100,7 +100,7 @@ func (c *Cluster) retree() {
 			p.dissolve(cl)
 		}
 	}
-	c.tree = role.Effective(c.plan, c.now, c.kinds)
+	c.tree, c.treeSince = role.Effective(c.plan, c.now, c.kinds), c.now
 	c.settings = role.SettingsAt(c.plan, c.now)
 	c.turnsAt, _ = role.NextChange(c.plan, c.now)
 	c.readCalendar()

@@ -233,6 +233,7 @@ func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 		if u.charge, why = p.ledger.Fund(charge, t.shape.Pinned); why != nil {
 			u.charge.At = role.Root
 			p.ledger.Add(u.charge)
+			p.strained = true
 		}
 	}
 	p.enter(u)
