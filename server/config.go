@@ -45,6 +45,8 @@ type Config struct {
 	RecoverWait time.Duration
 	// RelayWait is how long an agent has to open a log or exec stream it was asked for (default 10s).
 	RelayWait time.Duration
+
+	recheck time.Duration // how soon a revoked credential ends a stream
 }
 
 // Bounds of what one server holds in memory beside the live state. What is beyond them is forgotten, oldest first.
@@ -64,7 +66,6 @@ const (
 	missedBeats   = 3
 	unaryTimeout  = 30 * time.Second
 	streamTimeout = 30 * time.Second // for one message to be taken by the other side
-	recheckEvery  = 10 * time.Second // how soon a revoked credential ends a stream
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -86,7 +87,7 @@ func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		value *time.Duration
 		def   time.Duration
-	}{{&c.Heartbeat, 5 * time.Second}, {&c.NodeLostAfter, 5 * time.Minute}, {&c.RecoverWait, 15 * time.Second}, {&c.RelayWait, 10 * time.Second}} {
+	}{{&c.Heartbeat, 5 * time.Second}, {&c.NodeLostAfter, 5 * time.Minute}, {&c.RecoverWait, 15 * time.Second}, {&c.RelayWait, 10 * time.Second}, {&c.recheck, 10 * time.Second}} {
 		if *d.value == 0 {
 			*d.value = d.def
 		}

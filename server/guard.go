@@ -113,8 +113,10 @@ func (s *guardedStream) Receive(m any) error {
 	s.begun = true
 	s.caller.readForever()
 	var err error
-	s.entry, err = s.guard.authorise(s.ctx, s.caller, s.Spec().Procedure, m.(proto.Message))
-	return apiError(err)
+	if s.entry, err = s.guard.authorise(s.ctx, s.caller, s.Spec().Procedure, m.(proto.Message)); err != nil {
+		return apiError(err)
+	}
+	return s.Send(nil) // the answer's head: the client knows that it is served, however long nothing happens
 }
 
 // Send implements [connect.StreamingHandlerConn]. A client that takes nothing for too long is hung up on.

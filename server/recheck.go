@@ -11,7 +11,7 @@ func (g guard) recheck(ctx context.Context, c *caller, end context.CancelCauseFu
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(recheckEvery)
+		tick := time.NewTicker(g.cfg.recheck)
 		defer tick.Stop()
 		for {
 			select {

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"fmt"
+	"testing"
+
+	"connectrpc.com/connect"
+	"pgregory.net/rapid"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/server/table"
+)
+
+// TestPages: pages of any size, put together, are what the filter keeps, in order, each once.
+func TestPages(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var rows table.Map[string, int]
+		var want []string
+		for i := range rapid.IntRange(0, 300).Draw(t, "rows") {
+			key := fmt.Sprintf("k%04d", i)
+			rows.Set(key, i)
+			if i%3 != 0 {
+				want = append(want, key)
+			}
+		}
+		req := &polderv1.TaskServiceListRequest{PageSize: int32(rapid.IntRange(0, 50).Draw(t, "size"))}
+		var got []string
+		for {
+			out, next, err := pageOf(req, rows.After, func(i int) bool { return i%3 != 0 }, func(i int) string { return fmt.Sprintf("k%04d", i) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, out...)
+			if req.PageToken = next; next == "" {
+				break
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("pages give %v, want %v", got, want)
+		}
+	})
+}
+
+func TestBadPages(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.as(w.admin)
+	refusal(t, connect.CodeInvalidArgument, c.task.List, &polderv1.TaskServiceListRequest{PageSize: 1001})
+	refusal(t, connect.CodeInvalidArgument, c.task.List, &polderv1.TaskServiceListRequest{PageSize: -1})
+	refusal(t, connect.CodeInvalidArgument, c.ask.List, &polderv1.AskServiceListRequest{PageToken: "x!"})
+	refusal(t, connect.CodeInvalidArgument, c.event.List, &polderv1.EventServiceListRequest{PageToken: "eHg"})
+}
+
+func TestPlanHistoryPages(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.as(w.admin)
+	for i := range int64(5) {
+		call(t, c.plan.Apply, &polderv1.ApplyRequest{Plan: fmt.Sprintf("roles: {default: {weight: %d}}", i+1), BaseRevision: i + 1})
+	}
+	refusal(t, connect.CodeAborted, c.plan.Apply, &polderv1.ApplyRequest{Plan: "roles: {}", BaseRevision: 3})
+	var got []int64
+	req := &polderv1.HistoryRequest{PageSize: 4}
+	for {
+		res := call(t, c.plan.History, req)
+		for _, r := range res.Revisions {
+			got = append(got, r.Revision)
+		}
+		if req.PageToken = res.NextPageToken; req.PageToken == "" {
+			break
+		}
+	}
+	if fmt.Sprint(got) != "[6 5 4 3 2 1]" {
+		t.Errorf("history is %v", got)
+	}
+	if old := call(t, c.plan.Get, &polderv1.PlanServiceGetRequest{Revision: 3}); old.Yaml != "roles:\n  default: {weight: 2}\n" && old.Yaml != "roles:\n  default:\n    weight: 2\n" {
+		t.Errorf("revision 3 is %q", old.Yaml)
+	}
+	refusal(t, connect.CodeNotFound, c.plan.Get, &polderv1.PlanServiceGetRequest{Revision: 99})
+}
