@@ -223,8 +223,14 @@ func TestPlanAgainstBruteForce(t *testing.T) {
 		before := state(w.ledger)
 		p, outcome := round.Plan(c, v)
 		seen[outcome]++
-		if len(p.Victims) > 0 {
+		if n := len(p.Victims); n > 0 {
 			seen["with victims"]++
+			if n > 1 {
+				seen["with several"]++
+			}
+			if p.Victims[0].Level != p.Victims[n-1].Level {
+				seen["on several levels"]++
+			}
 		}
 		trial := w.trialOf(c, v)
 		trial.judge(p, outcome)
@@ -245,8 +251,7 @@ func TestPlanAgainstBruteForce(t *testing.T) {
 			w.fatalf("%s of %+v left its mark on the ledger", outcome, c.Charge)
 		}
 	})
-	t.Log(seen)
-	for _, o := range []Outcome{Planned, NotGuaranteed, Fragmented, NoNode, "with victims"} {
+	for _, o := range []Outcome{Planned, NotGuaranteed, Fragmented, NoNode, "with victims", "with several"} {
 		if seen[o] == 0 {
 			t.Errorf("the generator never leads to %s: %v", o, seen)
 		}

@@ -133,9 +133,17 @@ func (s *sweep) mayFit(n placement.NodeID, on []Victim) bool {
 	return s.claim.Charge.Amount.Fits(room)
 }
 
-// try finds victims for one target node and leaves the ledger as it was.
+// try finds victims for one target node and leaves the ledger as it was. The cheapest may be too many for the bound where fewer,
+// dearer ones are not.
 func (s *sweep) try(n placement.NodeID) (option, Outcome) {
-	t := &trial{sweep: s, node: n}
+	o, outcome := s.tryWith(&trial{sweep: s, node: n})
+	if outcome == Fragmented {
+		o, outcome = s.tryWith(&trial{sweep: s, node: n, fewest: true})
+	}
+	return o, outcome
+}
+
+func (s *sweep) tryWith(t *trial) (option, Outcome) {
 	ok, outcome := t.run()
 	for _, v := range t.victims {
 		s.ledger.Return(v.Unit.Charge)
@@ -144,7 +152,7 @@ func (s *sweep) try(n placement.NodeID) (option, Outcome) {
 	if !ok {
 		return option{}, outcome
 	}
-	return option{n, t.victims}, Planned
+	return option{t.node, t.victims}, Planned
 }
 
 // apply makes the chosen victims leave on the ledger.

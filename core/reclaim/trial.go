@@ -12,6 +12,7 @@ import (
 type trial struct {
 	*sweep
 	node    placement.NodeID
+	fewest  bool // room is made with as few units as possible instead of the cheapest
 	victims []Victim
 	settled [][]resource.Amount // by stage and kind: the excess the sweep ended with; above owed only where nodes are lost
 }
@@ -129,23 +130,47 @@ func (t *trial) makeRoom() bool {
 		if short == nil {
 			return true
 		}
-		var best *Victim
-		for i := range t.levels {
-			st := &t.levels[i]
-			for _, u := range t.units(st.role) {
-				if t.taken[u] || u.Charge.Hold > st.grace || !t.helps(u, short) {
-					continue
-				}
-				if best == nil || cheaper(u, best.Unit) < 0 {
-					best = &Victim{u, st.role}
-				}
-			}
-		}
+		best := t.roomiest(short)
 		if best == nil {
 			return false
 		}
 		t.take(*best)
 	}
+}
+
+// roomiest picks the next victim, of any stage, for what the node is short of: the cheapest or, where fewest is asked for, the
+// cheapest of those that are enough alone, else the largest.
+func (t *trial) roomiest(short resource.Vector) (best *Victim) {
+	for i := range t.levels {
+		st := &t.levels[i]
+		for _, u := range t.units(st.role) {
+			if t.taken[u] || u.Charge.Hold > st.grace || !t.helps(u, short) {
+				continue
+			}
+			if best == nil || t.roomier(u, best.Unit, short) {
+				best = &Victim{u, st.role}
+			}
+		}
+	}
+	return best
+}
+
+func (t *trial) roomier(u, v *Unit, short resource.Vector) bool {
+	if x, y := t.gap(u, short), t.gap(v, short); t.fewest && x != y {
+		return x < y
+	}
+	return cheaper(u, v) < 0
+}
+
+// gap is what stays short, summed over the kinds in thousandths of what is short now, after u has left.
+func (t *trial) gap(u *Unit, short resource.Vector) (sum resource.Amount) {
+	on := u.On(t.node)
+	for i, a := range short {
+		if a > 0 {
+			sum += max(0, a-on.At(i)).MulDiv(1000, int64(a))
+		}
+	}
+	return sum
 }
 
 func (t *trial) take(v Victim) {
@@ -196,21 +221,35 @@ func (t *trial) repaired() bool {
 // withinBreach checks that, beyond what the broken rules ask for, no stage gives more than one unit to make room on the
 // node. With several kinds a unit that is needed for one brings its others along, so units are counted, not amounts.
 func (t *trial) withinBreach() bool {
-	forRoom := map[role.ID]int{}
+	order := costliestFirst(t.victims)
+	if t.oneForRoom(order) {
+		return true
+	}
+	for i, v := range order {
+		if t.oneForRoom(slices.Concat([]Victim{v}, order[:i], order[i+1:])) {
+			return true
+		}
+	}
+	return false
+}
+
+// oneForRoom takes back, in the given order, whom the rules do not need, and reports whether that is at most one of each stage.
+// Which they are depends on the order.
+func (t *trial) oneForRoom(order []Victim) bool {
+	forRoom, within := map[role.ID]bool{}, true
 	var back []Victim
-	for _, v := range costliestFirst(t.victims) {
+	for _, v := range order {
 		t.ledger.Return(v.Unit.Charge)
-		if t.repaired() {
-			back = append(back, v)
-			forRoom[v.Level]++
+		if !t.repaired() {
+			t.ledger.Leave(v.Unit.Charge)
 			continue
 		}
-		t.ledger.Leave(v.Unit.Charge)
+		back = append(back, v)
+		within = within && !forRoom[v.Level]
+		forRoom[v.Level] = true
 	}
-	within := true
 	for _, v := range back {
 		t.ledger.Leave(v.Unit.Charge)
-		within = within && forRoom[v.Level] <= 1
 	}
 	return within
 }

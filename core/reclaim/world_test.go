@@ -54,12 +54,12 @@ func drawWorld(rt *rapid.T, units int) *world {
 		w.admit(w.drawUnit())
 	}
 	for _, u := range w.units {
-		if rapid.IntRange(0, 5).Draw(rt, "leaves") == 0 {
+		if rapid.IntRange(0, 9).Draw(rt, "leaves") == 9 {
 			w.leave(u)
 		}
 	}
 	for n := range w.capacity {
-		w.closed[placement.NodeID(n)] = rapid.IntRange(0, 5).Draw(rt, "closed") == 0
+		w.closed[placement.NodeID(n)] = rapid.IntRange(0, 7).Draw(rt, "closed") == 7
 	}
 	return w
 }
@@ -90,15 +90,15 @@ func drawSpec(rt *rapid.T, g resource.Vector) role.RoleSpec {
 	amounts := func(v resource.Vector) resource.Resources {
 		return resource.Resources{"cpu": v[0], "memory": v[1]}
 	}
-	lend, prio := role.Duration(rapid.SampledFrom(graces).Draw(rt, "lendGrace")), rapid.IntRange(0, 2).Draw(rt, "priority")
+	lend, prio := role.Duration(rapid.SampledFrom(graces[1:]).Draw(rt, "lendGrace")), rapid.IntRange(0, 2).Draw(rt, "priority")
 	s := role.RoleSpec{Guarantee: amounts(g), LendGrace: &lend, Priority: &prio}
-	if rapid.IntRange(0, 2).Draw(rt, "limited") == 0 {
+	if rapid.IntRange(0, 2).Draw(rt, "limited") == 2 {
 		s.Limit = amounts(g.Plus(drawVector(rt, 0, 6, "limit")))
 	}
-	if rapid.IntRange(0, 2).Draw(rt, "borrows") == 0 {
+	if rapid.IntRange(0, 2).Draw(rt, "borrows") == 2 {
 		s.Borrow = &role.Share{Amounts: amounts(drawVector(rt, 0, 6, "borrow"))}
 	}
-	if rapid.IntRange(0, 2).Draw(rt, "lends") == 0 {
+	if rapid.IntRange(0, 2).Draw(rt, "lends") == 2 {
 		s.Lend = &role.Share{Amounts: amounts(drawVector(rt, 0, 6, "lend"))}
 	}
 	return s
@@ -118,7 +118,7 @@ func (w *world) drawUnit() *Unit {
 	w.nextID++
 	n := 1 + rapid.IntRange(0, 5).Draw(w.rt, "gang")/5
 	leaf := rapid.SampledFrom(w.leaves()).Draw(w.rt, "leaf")
-	each := drawVector(w.rt, 0, 4, "need")
+	each := drawVector(w.rt, 0, 2, "need")
 	if each.IsZero() {
 		each[0] = 1
 	}
@@ -132,7 +132,7 @@ func (w *world) drawUnit() *Unit {
 		u.Parts = append(u.Parts, Part{node, each})
 		u.Charge.Amount.Inc(each)
 	}
-	w.pinned[u] = rapid.IntRange(0, 5).Draw(w.rt, "pinned") == 0
+	w.pinned[u] = rapid.IntRange(0, 9).Draw(w.rt, "pinned") == 9
 	return u
 }
 
@@ -225,7 +225,7 @@ func (w *world) rebuilt(more map[*Unit]bool, claim *lending.Charge) *lending.Led
 
 // drawClaim draws claims until one is inside a guarantee, a few times.
 func (w *world) drawClaim() (c Claim, v role.ID) {
-	for range 6 {
+	for range 12 {
 		if c, v = w.drawAnyClaim(); w.trialOf(c, v).inside() {
 			break
 		}
@@ -239,7 +239,9 @@ func (w *world) drawAnyClaim() (Claim, role.ID) {
 	for w.tree.Roles[v].Parent != role.Root && rapid.IntRange(0, 2).Draw(w.rt, "higher") == 0 {
 		v = w.tree.Roles[v].Parent
 	}
-	return Claim{Charge: lending.Charge{Leaf: u.Charge.Leaf, Amount: u.Parts[0].Amount, Hold: u.Charge.Hold, Count: 1}}, v
+	need := drawVector(w.rt, 0, 6, "claim")
+	need[0] = max(need[0], 1)
+	return Claim{Charge: lending.Charge{Leaf: u.Charge.Leaf, Amount: need, Hold: u.Charge.Hold, Count: 1}}, v
 }
 
 func (w *world) String() string {
