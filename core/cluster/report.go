@@ -155,7 +155,8 @@ func (c *Cluster) missing(t *task) {
 // adopt makes a lease out of a report: of a saved record, or of a task an agent kept through a failover. With n nil the node
 // is looked up, and the task is dropped when it is not known.
 func (c *Cluster) adopt(r TaskReport, n *node) {
-	if n == nil {
+	saved := n == nil
+	if saved {
 		if n = c.nodes[r.Node]; n == nil || c.tasks[r.Task] != nil {
 			return
 		}
@@ -169,6 +170,9 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 	}
 	c.occupy(t)
 	c.syncNotice(t, r.Notice)
+	if t.notice != nil {
+		t.notice.accepted = !saved // only the agent can say that it has it
+	}
 	c.emit(SaveTask{t.id})
 	if r.State.Terminal() {
 		c.update(t, r)

