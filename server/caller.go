@@ -16,6 +16,8 @@ type caller struct {
 	request string // id of the request, in the audit trail and in the answer's header
 	http    *http.Request
 	control *http.ResponseController
+	// patient streams carry what people look at or type: the other side may take as long as it likes.
+	patient bool
 }
 
 type callerKey struct{}

@@ -213,6 +213,7 @@ func (t *turn) refreshNode(name string) {
 			t.watchable(nodeChange{name: name, removed: true})
 		}
 		delete(t.extras, name)
+		delete(t.seen, name)
 		return
 	}
 	row := nodeRow{v, t.extras[name], t.lastSeen(name)}
@@ -272,6 +273,7 @@ func (t *turn) publish() error {
 		slices.SortFunc(t.working.roles, func(a, b cluster.RoleView) int { return strings.Compare(a.Path, b.Path) })
 		t.rolesDirty, t.rolesAt = false, t.now
 	}
+	t.working.tree = t.cluster.Tree()
 	if t.working.revision+revisionBlock/2 > t.reserved {
 		t.reserved += revisionBlock
 		value, err := encodeRecord(revisionRecord{t.reserved})

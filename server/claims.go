@@ -82,19 +82,20 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 	who := callerOf(ctx).id.String()
 	event := cluster.Commit{AllOrNothing: req.Msg.AllOrNothing, LeaveDemand: req.Msg.LeaveDemand}
 	var drafts []draft
+	tree := s.board.look().tree
 	for i, c := range req.Msg.Tasks {
 		d := newDraft(&polderv1.AskSpec{Name: c.GetName(), Role: c.GetRole(), Task: c.GetTask()}, role.JoinIndex("tasks", i))
 		if d.refused != nil {
 			return nil, d.refused
+		}
+		if err := checkTreatment(tree, d.spec.Role, d.spec.Shape, d.at+".task"); err != nil {
+			return nil, err
 		}
 		drafts = append(drafts, d)
 	}
 	out := &polderv1.CommitResponse{}
 	err := s.change(ctx, func(t *turn) error {
 		for i, d := range drafts {
-			if err := checkTreatment(t.cluster.Tree(), d.spec.Role, d.spec.Shape, d.at+".task"); err != nil {
-				return err
-			}
 			d.spec.Submitted = t.now
 			t.asks[d.spec.ID] = askExtra{d.name, who}
 			event.Tasks = append(event.Tasks, cluster.Claim{Ask: d.spec, Node: req.Msg.Tasks[i].GetNode()})

@@ -47,25 +47,25 @@ type Config struct {
 	RelayWait time.Duration
 
 	recheck time.Duration // how soon a revoked credential ends a stream
+	stall   time.Duration // how long the other side of a stream may take for one message
 }
 
 // Bounds of what one server holds in memory beside the live state. What is beyond them is forgotten, oldest first.
 const (
-	maxQueue      = 4096    // commands waiting for the writer
-	maxTurn       = 1024    // commands in one turn
-	keepTasks     = 10_000  // ended tasks
-	keepAsks      = 10_000  // ended asks
-	keepNotices   = 10_000  // closed notices
-	keepEvents    = 20_000  // events
-	keepChanges   = 65_536  // changes for watchers
-	keepPlans     = 1000    // plan revisions
-	keepAnswers   = 10_000  // answers to requests with an idempotency key
-	sessionQueue  = 8192    // messages waiting for one agent
-	maxAskCount   = 100_000 // tasks of one ask
-	maxAsks       = 1000    // asks, claims or ids in one request
-	missedBeats   = 3
-	unaryTimeout  = 30 * time.Second
-	streamTimeout = 30 * time.Second // for one message to be taken by the other side
+	maxQueue     = 4096    // commands waiting for the writer
+	maxTurn      = 1024    // commands in one turn
+	keepTasks    = 10_000  // ended tasks
+	keepAsks     = 10_000  // ended asks
+	keepNotices  = 10_000  // closed notices
+	keepEvents   = 20_000  // events
+	keepChanges  = 65_536  // changes for watchers
+	keepPlans    = 1000    // plan revisions
+	keepAnswers  = 10_000  // answers to requests with an idempotency key
+	sessionQueue = 8192    // messages waiting for one agent
+	maxAskCount  = 100_000 // tasks of one ask
+	maxAsks      = 1000    // asks, claims or ids in one request
+	missedBeats  = 3
+	unaryTimeout = 30 * time.Second
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -87,7 +87,7 @@ func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		value *time.Duration
 		def   time.Duration
-	}{{&c.Heartbeat, 5 * time.Second}, {&c.NodeLostAfter, 5 * time.Minute}, {&c.RecoverWait, 15 * time.Second}, {&c.RelayWait, 10 * time.Second}, {&c.recheck, 10 * time.Second}} {
+	}{{&c.Heartbeat, 5 * time.Second}, {&c.NodeLostAfter, 5 * time.Minute}, {&c.RecoverWait, 15 * time.Second}, {&c.RelayWait, 10 * time.Second}, {&c.recheck, 10 * time.Second}, {&c.stall, 30 * time.Second}} {
 		if *d.value == 0 {
 			*d.value = d.def
 		}

@@ -86,7 +86,6 @@ func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.S
 		defer g.recheck(ctx, c, cancel)()
 		s := &guardedStream{StreamingHandlerConn: conn, guard: g, ctx: ctx, caller: c}
 		err = next(ctx, s)
-		c.writeForever() // the connection may serve other requests
 		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
 			err = cause
 		}
@@ -119,9 +118,13 @@ func (s *guardedStream) Receive(m any) error {
 	return s.Send(nil) // the answer's head: the client knows that it is served, however long nothing happens
 }
 
-// Send implements [connect.StreamingHandlerConn]. A client that takes nothing for too long is hung up on.
+// Send implements [connect.StreamingHandlerConn]. A client that takes nothing for too long is hung up on; one to which
+// there is nothing to say is not, so the bound ends with the message.
 func (s *guardedStream) Send(m any) error {
-	s.caller.writeWithin(streamTimeout)
+	if !s.caller.patient {
+		s.caller.writeWithin(s.guard.cfg.stall)
+		defer s.caller.writeForever()
+	}
 	return s.StreamingHandlerConn.Send(m)
 }
 

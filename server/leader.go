@@ -57,7 +57,6 @@ type turn struct {
 	*leader
 	effects []cluster.Effect
 	batch   *batch
-	stepped bool
 }
 
 // step feeds one event to the cluster and returns its effects, which are carried out at the end of the turn. The error is a
@@ -67,7 +66,6 @@ func (t *turn) step(e cluster.Event) ([]cluster.Effect, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.stepped = true
 	t.effects = append(t.effects, effects...)
 	return effects, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/role"
 	"polder.dev/polder/server/table"
 )
 
@@ -20,6 +21,7 @@ type picture struct {
 	notices  table.Map[string, cluster.Notice]
 	events   table.Map[int64, *polderv1.Event]
 	roles    []cluster.RoleView // by path
+	tree     *role.Tree         // in force
 	plan     planRecord
 	history  []planRecord // oldest first, the one in force last
 }
@@ -52,7 +54,7 @@ type nodeExtra struct {
 func (p *picture) snapshot() *picture {
 	return &picture{
 		revision: p.revision, tasks: p.tasks.Snapshot(), asks: p.asks.Snapshot(), nodes: p.nodes.Snapshot(),
-		notices: p.notices.Snapshot(), events: p.events.Snapshot(), roles: p.roles, plan: p.plan, history: p.history,
+		notices: p.notices.Snapshot(), events: p.events.Snapshot(), roles: p.roles, tree: p.tree, plan: p.plan, history: p.history,
 	}
 }
 

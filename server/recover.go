@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -60,10 +62,15 @@ func (l *leader) firstToken(ctx context.Context) error {
 	if err != nil || !made {
 		return err
 	}
-	if err := l.cfg.AdminToken(secret); err != nil {
-		return fmt.Errorf("keeping the first admin token: %w", err)
+	kept := l.cfg.AdminToken(secret)
+	if kept == nil {
+		return nil
 	}
-	return nil
+	// Nobody has it: the next start must make another.
+	if t, err := auth.ParseUserToken(secret.Reveal()); err == nil {
+		kept = errors.Join(kept, l.book.RevokeToken(ctx, t.ID))
+	}
+	return fmt.Errorf("keeping the first admin token: %w", kept)
 }
 
 // restoring is the turn that reads the records back.
@@ -187,14 +194,24 @@ func (r *restoring) taskRecords() error {
 }
 
 func (r *restoring) answerRecords() error {
-	return r.each(answerPrefix, func(key string, value []byte) error {
+	type keyed struct {
+		key string
+		answerRecord
+	}
+	var read []keyed
+	err := r.each(answerPrefix, func(key string, value []byte) error {
 		var a answerRecord
 		if err := decodeRecord(key, value, &a); err != nil {
 			return err
 		}
-		r.answers.load(key, a)
+		read = append(read, keyed{key, a})
 		return nil
 	})
+	slices.SortStableFunc(read, func(a, b keyed) int { return a.At.Compare(b.At) })
+	for _, a := range read {
+		r.answers.load(a.key, a.answerRecord)
+	}
+	return err
 }
 
 // answers are what requests with an idempotency key were told.

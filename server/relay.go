@@ -85,6 +85,7 @@ func (a agents) Relay(ctx context.Context, stream *connect.BidiStream[polderv1.R
 		return apiError(err)
 	}
 	c.readForever()
+	c.patient = true
 	done := make(chan struct{})
 	var down sync.WaitGroup
 	down.Go(func() { x.forward(c, stream, done) })

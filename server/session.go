@@ -19,6 +19,7 @@ import (
 // session is the connection of one node's agent.
 type session struct {
 	node   string
+	seen   *atomic.Int64 // when its agent last said something
 	out    chan *polderv1.ServerMessage
 	ended  chan struct{}
 	once   sync.Once // closes ended and sets cause
@@ -74,7 +75,7 @@ func (a agents) Session(ctx context.Context, stream *connect.BidiStream[polderv1
 		return apiError(err)
 	}
 	var sending sync.WaitGroup
-	sending.Go(func() { a.transmit(ctx, c, s, stream) })
+	sending.Go(func() { a.transmit(ctx, s, stream) })
 	s.end(a.receive(ctx, c, s, stream))
 	sending.Wait()
 	a.gone(s)
@@ -128,7 +129,8 @@ func (a agents) register(ctx context.Context, s *session, info cluster.NodeInfo,
 			extra.Registered = t.now
 		}
 		t.extras[s.node], t.sessions[s.node] = extra, s
-		t.lastSeen(s.node).Store(t.now.UnixNano())
+		s.seen = t.lastSeen(s.node)
+		s.seen.Store(t.now.UnixNano())
 		_, err := t.step(cluster.Register{Node: info, Tasks: tasks})
 		if err != nil {
 			delete(t.sessions, s.node)
@@ -174,7 +176,7 @@ func (a agents) gone(s *session) {
 }
 
 // transmit sends what is queued until the session ends.
-func (a agents) transmit(ctx context.Context, c *caller, s *session, stream *connect.BidiStream[polderv1.AgentMessage, polderv1.ServerMessage]) {
+func (a agents) transmit(ctx context.Context, s *session, stream *connect.BidiStream[polderv1.AgentMessage, polderv1.ServerMessage]) {
 	for {
 		select {
 		case <-s.ended:
@@ -184,7 +186,6 @@ func (a agents) transmit(ctx context.Context, c *caller, s *session, stream *con
 		case <-ctx.Done():
 			s.end(context.Cause(ctx))
 		case m := <-s.out:
-			c.writeWithin(streamTimeout)
 			if err := stream.Send(m); err != nil {
 				s.end(err)
 			}
@@ -194,23 +195,13 @@ func (a agents) transmit(ctx context.Context, c *caller, s *session, stream *con
 
 // receive feeds what the agent says to the writer until the agent is silent for three heartbeats.
 func (a agents) receive(ctx context.Context, c *caller, s *session, stream *connect.BidiStream[polderv1.AgentMessage, polderv1.ServerMessage]) error {
-	seen := make(chan *atomic.Int64, 1)
-	if err := a.feed(ctx, func(t *turn) error { seen <- t.lastSeen(s.node); return nil }); err != nil {
-		return err
-	}
-	var at *atomic.Int64
-	select {
-	case at = <-seen:
-	case <-a.ctx.Done():
-		return errStopped
-	}
 	for {
 		c.readWithin(missedBeats * a.cfg.Heartbeat)
 		m, err := stream.Receive()
 		if err != nil {
 			return a.silence(s, err)
 		}
-		at.Store(a.cfg.Now().UnixNano())
+		s.seen.Store(a.cfg.Now().UnixNano())
 		if err := a.take(ctx, s, m); err != nil {
 			return err
 		}

@@ -72,6 +72,7 @@ func (s tasks) Logs(ctx context.Context, req *connect.Request[polderv1.LogsReque
 	if !ok {
 		return noTask(req.Msg.Task)
 	}
+	callerOf(ctx).patient = true
 	return s.join(ctx, row.Node, &polderv1.OpenRelay{Logs: req.Msg}, func(x *relay) error {
 		return x.output(ctx, s.leader, func(m *polderv1.RelayUp) error {
 			if len(m.Data) == 0 {
@@ -95,6 +96,7 @@ func (s tasks) Exec(ctx context.Context, stream *connect.BidiStream[polderv1.Exe
 	if row.State.Terminal() {
 		return refused("Ended", "", "task %s is over: %s", row.Task, row.State)
 	}
+	callerOf(ctx).patient = true
 	return s.join(ctx, row.Node, &polderv1.OpenRelay{Exec: first.Start}, func(x *relay) error {
 		return s.exec(ctx, x, stream)
 	})

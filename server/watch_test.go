@@ -164,3 +164,28 @@ func TestRevokedStream(t *testing.T) {
 		t.Errorf("the stream ended with %v", stream.Err())
 	}
 }
+
+// TestIdleStream: the bound on one message does not end a stream on which there is nothing to say.
+func TestIdleStream(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.stall = 50 * time.Millisecond })
+	admin := w.as(w.admin)
+	one := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	link := w.connect(one)
+	stream, err := admin.event.Watch(t.Context(), connect.NewRequest(&polderv1.EventServiceWatchRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	<-time.After(200 * time.Millisecond) // nothing happens, on purpose
+	call(t, admin.node.Cordon, &polderv1.CordonRequest{Name: "n1", Cordoned: true})
+	for stream.Receive() && stream.Msg().Kind != "NodeCordoned" {
+	}
+	if stream.Err() != nil {
+		t.Error(stream.Err())
+	}
+	select {
+	case <-link.done:
+		t.Errorf("the idle session ended: %v", link.err)
+	default:
+	}
+}
