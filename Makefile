@@ -1,0 +1,73 @@
+# Polder's targets. "make" alone lists them.
+
+GO          ?= go
+ARGS        ?=
+FUZZTIME    ?= 10s
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The version of a build: from git where there is a repository that git agrees to read.
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "-X polder.dev/polder/cmd/polder/start.Version=$(VERSION)"
+
+# Packages whose tests need root, cgroups, a container engine or an etcd; "check" leaves them to "test".
+HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo build test check bench fuzz generate clean engine format vet staticcheck
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: engine build ## a server and three agents on this machine, until Ctrl-C (flags: ARGS="--agents 5")
+	@exec bin/polder up $(ARGS)
+
+demo: engine build ## two teams share this machine: borrow, ask, notice, leave in time
+	@exec bin/polder demo $(ARGS)
+
+build: ## bin/polder
+	@echo "Building bin/polder $(VERSION)"
+	@mkdir -p bin
+	@$(BUILD) -o bin/ ./cmd/polder
+
+test: engine format vet ## everything: formatting, vet, all tests
+	$(GO) test ./...
+
+check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, the house rules, quick tests
+	$(GO) test $$($(GO) list ./... | grep -vE '$(HEAVY)')
+
+bench: ## the core's benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./core/...
+
+fuzz: ## every fuzzer for FUZZTIME (10s)
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+generate: ## the API's code, with protoc and the plug-ins of go.mod's versions
+	@command -v protoc >/dev/null || { echo "protoc is missing. Install it: apt-get install protobuf-compiler"; exit 1; }
+	@mkdir -p bin
+	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) generate ./api
+
+clean: ## remove bin and .polder of this checkout
+	@for lock in $$(find .polder -name lock -type f 2>/dev/null); do \
+		flock -n $$lock true || { echo "Something of .polder still runs: it holds $$lock. Stop it first (Ctrl-C where \"polder up\" runs)."; exit 1; }; \
+	done
+	rm -rf bin .polder
+
+engine:
+	@e2e/packages.sh
+
+format:
+	@files=$$(find . -name '*.go' -not -path './.*' | xargs gofmt -l); \
+	[ -z "$$files" ] || { echo "Not formatted; run gofmt -w on:"; echo "$$files"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(GO) run $(STATICCHECK) ./...
