@@ -120,7 +120,7 @@ func TestHoldRuleIsAMatching(t *testing.T) {
 			}
 		}
 	})
-	if sound < 50 || broken < 50 {
+	if sound < 20 || broken < 20 {
 		t.Errorf("the generator draws too little of one kind: %d sound markets in use, %d broken", sound, broken)
 	}
 }

@@ -2,6 +2,7 @@ package reclaim
 
 import (
 	"slices"
+	"time"
 
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
@@ -96,20 +97,32 @@ func (m *mending) mendMarket(id role.ID) {
 			continue
 		}
 		for {
-			hold, _, broken := m.ledger.Breach(id, i)
+			hold, over, broken := m.ledger.Breach(id, i)
 			if !broken {
 				break
 			}
-			us := m.units(id)
-			j := slices.IndexFunc(us, func(u *Unit) bool {
-				return !m.taken[u] && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0
-			})
-			if j < 0 {
+			u := m.funded(id, i, hold)
+			if u == nil && m.ledger.Excess(id, i) > over {
+				u = m.funded(id, i, 0) // whoever holds that long cannot be asked; shorter holds are in breach too
+			}
+			if u == nil {
 				break
 			}
-			m.ask(us[j], id)
+			m.ask(u, id)
 		}
 	}
+}
+
+// funded finds the cheapest unit with kind i that is funded at id and holds at least that long.
+func (m *mending) funded(id role.ID, i int, hold time.Duration) *Unit {
+	us := m.units(id)
+	j := slices.IndexFunc(us, func(u *Unit) bool {
+		return !m.taken[u] && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0
+	})
+	if j < 0 {
+		return nil
+	}
+	return us[j]
 }
 
 func (m *mending) ask(u *Unit, level role.ID) {

@@ -137,6 +137,23 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// guilty reports whether a unit takes part in what is still wrong: it is paid by a market in breach, or flows into a role that
+// borrows too much. Where others may not be asked back something stays wrong, and that is no reason to ask the innocent.
+func (w *world) guilty(u *Unit, gone map[*Unit]bool) bool {
+	l := w.rebuilt(gone, nil)
+	for i, a := range u.Charge.Amount {
+		if a > 0 && l.Excess(u.Charge.At, i) > 0 && (u.Charge.At != role.Root || w.promised(i) <= w.ledger.Capacity()[i]) {
+			return true
+		}
+		for f := u.Charge.Leaf; f != u.Charge.At; f = w.tree.Roles[f].Parent {
+			if a > 0 && w.inflow(f, i, gone) > w.inflowCap(f, i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (w *world) judgeRepair(gone map[*Unit]bool) {
 	w.rt.Helper()
 	now := w.wrong(gone)
@@ -146,7 +163,7 @@ func (w *world) judgeRepair(gone map[*Unit]bool) {
 		}
 	}
 	for _, u := range w.units {
-		if gone[u] || w.pinned[u] || w.leaving[u] {
+		if gone[u] || w.pinned[u] || w.leaving[u] || !w.guilty(u, gone) {
 			continue
 		}
 		more := without(gone, nil)
