@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -291,6 +292,67 @@ windows: [{name: w1, when: {daily: "01:00-02:00"}, set: {a: {weight: 3}}}, {name
 		from, to := parse(t, base), parse(t, strings.Replace(base, c.from, c.to, 1))
 		if got := fmt.Sprint(rolesChanged(from, to)); got != c.want {
 			t.Errorf("%s → %s changes %s, want %s", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+// TestEveryProcedureHasItsLine: without one the server does not start.
+func TestEveryProcedureHasItsLine(t *testing.T) {
+	if len(procedures()) < 40 {
+		t.Fatalf("only %d procedures were found", len(procedures()))
+	}
+	for _, p := range procedures() {
+		less := maps.Clone(routes)
+		delete(less, p)
+		if err := checkRoutes(less); err == nil || !strings.Contains(err.Error(), p) {
+			t.Errorf("without %s: %v", p, err)
+		}
+	}
+	more := maps.Clone(routes)
+	more["/polder.v1.NoService/Do"] = route{filtered: true}
+	if checkRoutes(more) == nil {
+		t.Error("a line for no procedure is accepted")
+	}
+	more = maps.Clone(routes)
+	more[api.PlanServiceGetProcedure] = route{}
+	if checkRoutes(more) == nil {
+		t.Error("a line that permits in no way is accepted")
+	}
+}
+
+// TestForeignCertificate: an agent of another cluster is refused, and that is written down.
+func TestForeignCertificate(t *testing.T) {
+	w, there := newWorld(t, nil), newWorld(t, nil)
+	stranger := there.newAgent("n1", nil)
+	config, err := stranger.creds.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := auth.ClientTLS(w.ca.RootPEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	here.GetClientCertificate = config.GetClientCertificate
+	if code := raw(t, w.http(here, ""), api.AgentServiceSessionProcedure, true, `{"hello":{"node":"n1"}}`); code != "unauthenticated" {
+		t.Errorf("the stranger is answered %q", code)
+	}
+	last := w.audit.since(w.audit.len() - 1)[0]
+	if last.Outcome != auth.Denied || !strings.Contains(last.Reason, "certificate") {
+		t.Errorf("the audit trail ends with %v", last)
+	}
+}
+
+// TestHealthIsOpen: it says that the server is there, to anybody, and nothing else.
+func TestHealthIsOpen(t *testing.T) {
+	w := newWorld(t, nil)
+	for path, want := range map[string]int{"/healthz": 200, "/": 404, "/metrics": 404, "/polder.v1.AccessService/WhoAmI": 401} {
+		res, err := w.as("").http.Post(baseURL+path, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s answers %d, want %d", path, res.StatusCode, want)
 		}
 	}
 }
