@@ -17,7 +17,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	m := cli.Main{
 		Streams:   cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
-		Processes: cli.Processes{Up: start.Up, Server: start.Server, Agent: start.Agent},
+		Processes: cli.Processes{Up: start.Up, Server: start.Server, Agent: start.Agent, Demo: start.Demo},
 		Getenv:    os.Getenv,
 	}
 	os.Exit(m.Run(ctx, os.Args[1:]))

@@ -81,18 +81,24 @@ func newPool(ctx context.Context, o cli.UpOptions, log *slog.Logger) (*pool, err
 func slicesOf(whole resource.Resources, n int) resource.Resources {
 	out := resource.Resources{}
 	for name, a := range whole {
-		if out[name] = a.MulDiv(1, int64(n)); resource.Scale(name) == 1 {
-			out[name] -= out[name] % (1 << 20) // whole Mi read better
-		}
+		out[name] = round(name, a.MulDiv(1, int64(n)))
 	}
 	return out
+}
+
+// round makes an amount of bytes whole Mi, which read better.
+func round(name string, a resource.Amount) resource.Amount {
+	if resource.Scale(name) == 1 {
+		a -= a % (1 << 20)
+	}
+	return a
 }
 
 // firstPlan is a plan to try things with: online is guaranteed 60 % of the pool and lends it, offline borrows.
 func firstPlan(slice resource.Resources, n int) *role.Plan {
 	guarantee := resource.Resources{}
 	for _, name := range []string{"cpu", "memory"} {
-		guarantee[name] = slice[name].MulDiv(int64(6*n), 10)
+		guarantee[name] = round(name, slice[name].MulDiv(int64(6*n), 10))
 	}
 	lend, notice := role.Duration(30*time.Second), role.Duration(15*time.Second)
 	return &role.Plan{Roles: map[string]role.RoleSpec{
