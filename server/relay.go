@@ -89,7 +89,7 @@ func (a agents) Relay(ctx context.Context, stream *connect.BidiStream[polderv1.R
 	done := make(chan struct{})
 	var down sync.WaitGroup
 	down.Go(func() { x.forward(c, stream, done) })
-	err = x.backward(ctx, stream, m)
+	err = x.backward(stream, m)
 	close(done)
 	stuck := time.AfterFunc(time.Second, c.unwrite) // the agent takes no more input
 	down.Wait()
@@ -115,16 +115,15 @@ func (x *relay) forward(c *caller, stream *connect.BidiStream[polderv1.RelayUp, 
 	}
 }
 
-// backward passes the agent's output on, the first message included, and closes up behind it.
-func (x *relay) backward(ctx context.Context, stream *connect.BidiStream[polderv1.RelayUp, polderv1.RelayDown], m *polderv1.RelayUp) error {
+// backward passes the agent's output on, the first message included, and closes up behind it. An agent that has hung up may
+// still have said its last word: everything that arrived is passed on.
+func (x *relay) backward(stream *connect.BidiStream[polderv1.RelayUp, polderv1.RelayDown], m *polderv1.RelayUp) error {
 	defer close(x.up)
 	for {
 		select {
 		case x.up <- m:
 		case <-x.ended:
 			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 		var err error
 		m, err = stream.Receive()
@@ -136,7 +135,6 @@ func (x *relay) backward(ctx context.Context, stream *connect.BidiStream[polderv
 			select {
 			case x.up <- m:
 			case <-x.ended:
-			case <-ctx.Done():
 			}
 			return err
 		}
