@@ -199,8 +199,13 @@ func (p *pool) await(ctx context.Context, api *apiClient) error {
 	}
 }
 
-// stop ends the tasks, then the agents, then the server.
+// stop ends the server, then the tasks, then the agents. The server goes first so that it does not start again what the agents
+// stop; it learns from them what ended when it is back.
 func (p *pool) stop() error {
+	if p.stopServer != nil {
+		p.stopServer()
+	}
+	p.serving.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	errs := make([]error, len(p.machines))
@@ -216,10 +221,6 @@ func (p *pool) stop() error {
 	for _, m := range p.machines {
 		m.close()
 	}
-	if p.stopServer != nil {
-		p.stopServer()
-	}
-	p.serving.Wait()
 	return errors.Join(errs...)
 }
 
@@ -251,7 +252,7 @@ Three things to try in another terminal:
        polder notice list --all
   3. Ask why something waits, and see what happened:
        polder why batch
-       polder event list
+       polder event
 
 Ctrl-C stops everything.
 `, p.addr, filepath.Join(dir, adminTokenFile), filepath.Join(dir, contextFile), filepath.Dir(exe), len(p.machines), cpu)
