@@ -20,10 +20,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: engine build ## a server and three agents on this machine, until Ctrl-C (flags: ARGS="--agents 5")
-	@exec bin/polder up $(ARGS)
+	@exec e2e/with-engine.sh usual .polder/engine bin/polder up $(ARGS)
 
 demo: engine build ## two teams share this machine: borrow, ask, notice, leave in time
-	@exec bin/polder demo $(ARGS)
+	@dir=$$(mktemp -d /tmp/polder-engine.XXXXXX) && code=0 && \
+	{ e2e/with-engine.sh own $$dir bin/polder demo $(ARGS) || code=$$?; } && rm -rf $$dir && exit $$code
 
 build: ## bin/polder
 	@echo "Building bin/polder $(VERSION)"
