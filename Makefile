@@ -20,7 +20,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: engine build ## a server and three agents on this machine, until Ctrl-C (flags: ARGS="--agents 5")
-	@exec e2e/with-engine.sh usual .polder/engine bin/polder up $(ARGS)
+	@exec e2e/with-engine.sh usual .polder/engine bin/polder up --dir "$(CURDIR)/.polder" $(ARGS)
 
 demo: engine build ## two teams share this machine: borrow, ask, notice, leave in time
 	@dir=$$(mktemp -d /tmp/polder-engine.XXXXXX) && code=0 && \
