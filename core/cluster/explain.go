@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
 
@@ -11,7 +12,7 @@ import (
 func (c *Cluster) explainAsk(a *ask) (Reason, []string) {
 	details := []string{fmt.Sprintf("%d waiting, %d with a lease, %d succeeded, %d failed", a.waiting(), len(a.live), a.Succeeded, a.Failed)}
 	if a.waiting() == 0 {
-		return Reason{Code: "Running", Message: fmt.Sprintf("%s: nothing of it waits", a.ID)}, details
+		return Reason{Code: "Running", Message: fmt.Sprintf("nothing of ask %s waits", a.ID)}, details
 	}
 	if c.recovering {
 		return Reason{Code: "Recovering", Message: "the leader is still learning what runs", UnblockedBy: "the nodes register again"}, details
@@ -28,6 +29,10 @@ func (c *Cluster) explainAsk(a *ask) (Reason, []string) {
 		return Reason{Code: "Queued", Message: "it has not been looked at yet", UnblockedBy: "the next decision"}, details
 	}
 	r := Reason{Code: v.code, Message: v.message, UnblockedBy: v.next}
+	if path, kind, ok := c.halfGuaranteed(a); ok {
+		r.Message += fmt.Sprintf("; the guarantee of %s covers no %s, so nobody is asked back for it", path, kind)
+		r.UnblockedBy += ", or " + kind + " is added to the guarantee of " + path
+	}
 	if first := a.class.asks; len(first) > 0 && first[0] != a {
 		details = append(details, fmt.Sprintf("%s of the same kind and role is before it", first[0].ID))
 	}
@@ -78,6 +83,25 @@ func (c *Cluster) covered(a *ask) bool {
 		}
 	}
 	return false
+}
+
+// halfGuaranteed finds the deepest role on the ask's path whose guarantee covers some but not all kinds the ask needs: its
+// claims can never be served, which is seldom what the plan's author meant.
+func (c *Cluster) halfGuaranteed(a *ask) (path, kind string, found bool) {
+	for id := a.class.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
+		g, some, missing := a.class.pool.ledger.Quota(id).Guarantee, false, -1
+		for i, need := range a.class.need {
+			if need > 0 && g.At(i) > 0 {
+				some = true
+			} else if need > 0 {
+				missing = i
+			}
+		}
+		if some && missing >= 0 {
+			return role.Display(c.tree.Roles[id].Path), c.kinds.Name(resource.Kind(missing)), true
+		}
+	}
+	return "", "", false
 }
 
 // account lists, role by role, what an ask could draw on.

@@ -121,8 +121,9 @@ func (t *task) earliestEnd(now time.Time) time.Time {
 }
 
 func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline time.Time) {
+	c.seq++ // two notices of one task may be given in the same millisecond
 	t.notice = &notice{Notice: Notice{Kind: kind,
-		ID: fmt.Sprintf("%s@%d", t.id, c.now.UnixMilli()), Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
+		ID: fmt.Sprintf("%s@%d.%d", t.id, c.now.UnixMilli(), c.seq), Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
 		Amount: t.need.Resources(c.kinds, t.unit.pool.name), Issued: c.now, Deadline: deadline, State: NoticeOpen,
 		Funding: c.fundingName(t.unit.charge.At),
 	}}

@@ -29,7 +29,7 @@ type pool struct {
 	paid     map[role.ID]struct{} // roles whose funding fell since units were last deepened
 	epoch    int64                // rises when something may fit that did not
 	led      leadState            // what lead notices were last worked out from
-	strained bool                 // a task was adopted that no rule allows: repair what it broke
+	strained bool                 // tasks were adopted: repair what they break, if anything
 	touched  bool                 // something was freed or withdrawn: notices may be unneeded
 }
 

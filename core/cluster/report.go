@@ -232,12 +232,11 @@ func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 		p.ledger.Leave(charge)
 		u.leaving = true
 		u.countLeaving(+1)
-	} else if p.ledger.Try(charge) != nil {
+	} else if p.strained = true; p.ledger.TryHold(charge) != nil {
 		var why *lending.Refusal
 		if u.charge, why = p.ledger.Fund(charge, t.shape.Pinned); why != nil {
 			u.charge.At = role.Root
 			p.ledger.Add(u.charge)
-			p.strained = true
 		}
 	}
 	p.enter(u)
