@@ -23,7 +23,7 @@ type Stream[Up, Down any] interface {
 	Send(*Up) error
 	// Receive blocks for the next message; io.EOF when the server has said everything.
 	Receive() (*Down, error)
-	// CloseRequest says that nothing more is sent.
+	// CloseRequest says that nothing more is sent. It may be called at any time; a blocked Send fails.
 	CloseRequest() error
 	// CloseResponse lets go of the stream.
 	CloseResponse() error

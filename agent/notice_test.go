@@ -232,6 +232,22 @@ func TestDoneIsReportedBeforeTheEnd(t *testing.T) {
 	})
 }
 
+func TestWithdrawnAfterTheTaskWasDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		m.write("t1", answerFile, `{"done":true}`)
+		pass(2 * time.Second)
+		m.server.withdraw("t1")
+		if !m.server.saw("WithdrawnTooLate") || m.server.last("t1").Notice.State != noticeDone {
+			t.Errorf("the task's word was forgotten: %v", m.server.last("t1"))
+		}
+		pass(10 * time.Second)
+		m.want("t1", reclaimed, codeDone)
+	})
+}
+
 func TestBadAnswersChangeNothing(t *testing.T) {
 	for _, text := range []string{`done`, `{"finished":true}`, `{"released":{"cpu":"lots"}}`, `{"done":true}{}`, `{"released":{"gpu-pool/cpu":"1"}}`,
 		strings.Repeat(" ", maxAnswer) + `{"done":true}`} {

@@ -33,7 +33,7 @@ type step struct {
 func drawSteps(t *rapid.T) []step {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		return step{
-			what: rapid.SampledFrom([]string{"launch", "launch", "notice", "notice", "notice", "again", "withdraw", "done", "stop", "wait",
+			what: rapid.SampledFrom([]string{"launch", "notice", "notice", "notice", "again", "withdraw", "done", "stop", "wait",
 				"wait", "restart", "restart", "hang up", "clock", "engine"}).Draw(t, "what"),
 			task:  rapid.IntRange(0, 3).Draw(t, "task"),
 			grace: time.Duration(rapid.IntRange(1, 60_000).Draw(t, "ms")) * time.Millisecond,
@@ -65,6 +65,9 @@ func play(t *testing.T, steps []step) string {
 		}}
 	}
 	m := newMachine(t, script)
+	for i := range 4 {
+		m.play(step{what: "launch"}, fmt.Sprint("t", i), fates)
+	}
 	for _, s := range steps {
 		id := fmt.Sprint("t", s.task)
 		m.play(s, id, fates)

@@ -27,7 +27,7 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 		return
 	}
 	defer stream.CloseResponse()
-	defer stream.CloseRequest()
+	defer hangUp(ctx, stream)()
 	if err := stream.Send(&polderv1.RelayUp{Id: m.Id}); err != nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +16,36 @@ const (
 	retryMost  = 30 * time.Second
 )
 
-// restore makes a task of every record and starts taking over what their runtimes have. A record that cannot be read
-// stays where it is: its task shows up as one without a record and is left alone.
+// restore makes a task of every record and starts taking over what their runtimes have.
 func (a *Agent) restore(ctx context.Context) {
+	a.mu.Lock()
+	unreadable := a.load()
+	a.mu.Unlock()
+	for id, err := range unreadable {
+		a.warn("task "+id, fmt.Sprintf("the journal's record of task %s cannot be read (%v); the task is left as it is", id, err))
+	}
 	held := map[string][]*task{}
+	for _, t := range a.all() {
+		name := runtimeName(t.rec.Assignment.Spec)
+		held[name] = append(held[name], t)
+	}
+	for name, tasks := range held {
+		if a.runtimes[name] == nil {
+			a.warn("runtime "+name, fmt.Sprintf("%d tasks were started with runtime %s, which this agent does not have now", len(tasks), name))
+		}
+		for _, t := range tasks {
+			a.running.Go(func() { t.run(ctx) })
+		}
+	}
+	for _, r := range a.c.Runtimes {
+		a.running.Go(func() { a.adopt(ctx, r, held[r.Name()]) })
+	}
+}
+
+// load fills a.tasks from the journal; the caller holds the lock. A record that cannot be read stays where it is: its task
+// shows up as one without a record and is left alone.
+func (a *Agent) load() (unreadable map[string]error) {
+	unreadable = map[string]error{}
 	for _, key := range a.journal.Keys() {
 		id, isTask := strings.CutPrefix(key, taskPrefix)
 		if !isTask {
@@ -26,25 +53,22 @@ func (a *Agent) restore(ctx context.Context) {
 		}
 		data, _ := a.journal.Get(key)
 		r, err := decodeRecord(data)
+		if err == nil && r.Assignment.Task != id {
+			err = fmt.Errorf("it is of task %q", r.Assignment.Task)
+		}
 		if err != nil {
-			a.warn("task "+id, fmt.Sprintf("the journal's record of task %s cannot be read (%v); the task is left as it is", id, err))
+			unreadable[id] = err
 			continue
 		}
 		t := a.newTask(r)
 		t.publish()
 		a.tasks[id] = t
-		name := runtimeName(r.Assignment.Spec)
-		held[name] = append(held[name], t)
-		a.running.Go(func() { t.run(ctx) })
-	}
-	for name, tasks := range held {
-		if a.runtimes[name] == nil {
-			a.warn("runtime "+name, fmt.Sprintf("%d tasks were started with runtime %s, which this agent does not have now", len(tasks), name))
+		if r.Acked != nil {
+			a.acked = append(a.acked, t)
 		}
 	}
-	for _, r := range a.c.Runtimes {
-		a.running.Go(func() { a.adopt(ctx, r, held[r.Name()]) })
-	}
+	slices.SortStableFunc(a.acked, func(x, y *task) int { return x.rec.Acked.Wall.Compare(y.rec.Acked.Wall) })
+	return unreadable
 }
 
 // adopt hands each restored task what its runtime knows of it. While the engine is away it tries again: nothing is said

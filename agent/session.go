@@ -68,7 +68,7 @@ func (a *Agent) session(run context.Context, link Link) (welcomed bool, err erro
 		return false, err
 	}
 	defer stream.CloseResponse()
-	defer stream.CloseRequest()
+	defer hangUp(ctx, stream)()
 	a.outbox.reset()
 	if err := stream.Send(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Hello{Hello: a.hello()}}); err != nil {
 		return false, sendError(stream, err)
@@ -88,6 +88,17 @@ func (a *Agent) session(run context.Context, link Link) (welcomed bool, err erro
 	err = s.read(ctx)
 	cancel()
 	return true, errors.Join(<-wrote, err)
+}
+
+// hangUp closes the way up as soon as ctx is done. A transport that waits for something to send looks at no context: without
+// it neither a blocked Send nor a blocked Receive would end. The function it returns closes it now.
+func hangUp(ctx context.Context, stream interface{ CloseRequest() error }) (now func()) {
+	stop := context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
+	return func() {
+		if stop() {
+			_ = stream.CloseRequest()
+		}
+	}
 }
 
 // sendError is what the server said when it hung up; a failed Send itself only says that it did.

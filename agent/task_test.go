@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -149,16 +150,16 @@ func TestMaxRunTime(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		code := 0
+		var code atomic.Int32
 		m := newMachine(t, func(runtime.Spec) fake.Script {
-			return fake.Script{Exec: func(runtime.ExecOptions) (int, error) { return code, nil }}
+			return fake.Script{Exec: func(runtime.ExecOptions) (int, error) { return int(code.Load()), nil }}
 		})
 		m.server.launch(assignment("t1", func(s *polderv1.TaskSpec) { s.Health = &polderv1.HealthCheck{Command: []string{"check"}} }))
 		pass(11 * time.Second)
 		if h := m.server.last("t1").Health; h != "healthy" {
 			t.Errorf("health %q", h)
 		}
-		code = 1
+		code.Store(1)
 		pass(20 * time.Second)
 		m.want("t1", running, "")
 		pass(10 * time.Second)
@@ -273,6 +274,9 @@ func TestEndedTasksAreBounded(t *testing.T) {
 			id := "t" + string(rune('a'+i%26)) + string(rune('a'+i/26))
 			m.server.launch(assignment(id))
 			m.server.ack(id)
+			if i == maxEnded-1 {
+				m.restart()
+			}
 		}
 		if list, _ := m.runtime.List(t.Context()); len(list) != maxEnded {
 			t.Errorf("%d ended tasks are kept", len(list))
@@ -399,7 +403,7 @@ func TestUnreadableRecordIsKept(t *testing.T) {
 }
 
 // fullDisk refuses writes while full is set.
-type fullDisk struct{ full bool }
+type fullDisk struct{ full atomic.Bool }
 
 func (d *fullDisk) create(path string) (checkpoint.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -412,7 +416,7 @@ type fullFile struct {
 }
 
 func (f fullFile) WriteAt(p []byte, at int64) (int, error) {
-	if f.disk.full {
+	if f.disk.full.Load() {
 		return 0, &os.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC}
 	}
 	return f.File.WriteAt(p, at)
@@ -426,7 +430,7 @@ func TestDiskFull(t *testing.T) {
 		m.restart()
 		m.server.launch(assignment("t1"))
 		m.server.launch(assignment("t2"))
-		disk.full = true
+		disk.full.Store(true)
 		m.server.launch(assignment("t3"))
 		m.want("t3", failed, "NoCheckpoint")
 		m.server.notice("t1", time.Minute)
@@ -437,7 +441,7 @@ func TestDiskFull(t *testing.T) {
 		m.server.stop(&polderv1.StopTask{Task: "t2", Force: true})
 		m.want("t2", killed, "Killed") // what has happened is told all the same
 		pass(10 * time.Second)
-		disk.full = false
+		disk.full.Store(false)
 		pass(2 * time.Second)
 		m.want("t1", leaving, "")
 		if d := m.server.lastNotice("t1").Deadline.AsTime().Sub(time.Now()); d < 58*time.Second || d > time.Minute {

@@ -114,19 +114,26 @@ func TestGroupCommit(t *testing.T) {
 	before := disk.syncs()
 	disk.hold.Lock() // the first sync waits, so that the others queue up behind it
 	var wg sync.WaitGroup
-	for i := range 100 {
-		wg.Go(func() {
-			if err := commit(j, fmt.Sprint(i), "x"); err != nil {
-				t.Error(err)
-			}
-		})
+	add := func(n int) {
+		for i := range n {
+			wg.Go(func() {
+				if err := commit(j, fmt.Sprint(n, i), "x"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
-	for len(j.queue) < 90 {
+	add(1)
+	for disk.syncs() == before {
+		runtime.Gosched()
+	}
+	add(99)
+	for len(j.queue) < 99 {
 		runtime.Gosched()
 	}
 	disk.hold.Unlock()
 	wg.Wait()
-	if n := disk.syncs() - before; n > 11 {
+	if n := disk.syncs() - before; n != 2 {
 		t.Errorf("100 commits took %d syncs", n)
 	}
 }
@@ -193,7 +200,7 @@ type failingDisk struct {
 	room   int // bytes that may still be written, when limited
 	full   bool
 	bad    int // syncs that will fail
-	synced int
+	synced int // syncs begun
 }
 
 func (d *failingDisk) limit(n int)     { d.mu.Lock(); d.room, d.full = n, n >= 0; d.mu.Unlock() }
@@ -221,11 +228,13 @@ func (f failingFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f failingFile) Sync() error {
+	f.disk.mu.Lock()
+	f.disk.synced++
+	f.disk.mu.Unlock()
 	f.disk.hold.Lock()
 	defer f.disk.hold.Unlock()
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	f.disk.synced++
 	if f.disk.bad > 0 {
 		f.disk.bad--
 		return errors.New("input/output error")
