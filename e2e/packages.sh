@@ -8,6 +8,7 @@
 # there is no engine.
 set -eu
 
+PATH=$PATH:/usr/sbin:/sbin # where daemons are, not on everybody's path
 here() { command -v "$1" >/dev/null 2>&1; }
 
 # The docker program is a package of its own in newer releases.
