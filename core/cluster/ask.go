@@ -140,6 +140,9 @@ func (c *Cluster) queueAsk(spec AskSpec, state AskState) *ask {
 	a.Returned = slices.Clone(state.Returned)
 	c.asks[a.ID] = a
 	a.class = c.classOf(a)
+	for _, in := range a.Returned {
+		c.rest(in.NotBefore)
+	}
 	c.wait(a)
 	c.changed(ObjectAsk, a.ID)
 	c.changed(ObjectRole, "")
@@ -304,7 +307,7 @@ func (c *Cluster) settle(t *task, s State) {
 		in := Instance{Index: t.index, Attempt: t.attempt + 1}
 		if delay > 0 {
 			in.NotBefore = c.now.Add(delay)
-			c.wakeAt(in.NotBefore)
+			c.rest(in.NotBefore)
 		}
 		a.giveBack(in)
 		c.wait(a)

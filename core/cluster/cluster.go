@@ -28,6 +28,7 @@ type Cluster struct {
 	leadAt     time.Time    // when the next lead begins; zero is never
 	raises     []role.Raise // whose lead has begun
 	wake       time.Time    // earliest time a decision may fall due; zero is never
+	restsTill  time.Time    // when the next instance has rested from a failure; zero is never
 
 	now time.Time
 	out []Effect
@@ -114,10 +115,30 @@ func (c *Cluster) wakeAt(t time.Time) {
 	}
 }
 
+// rest notes that an instance may start again at t, if that is later.
+func (c *Cluster) rest(t time.Time) {
+	if t.After(c.now) && (c.restsTill.IsZero() || t.Before(c.restsTill)) {
+		c.restsTill = t
+	}
+}
+
+// rested looks up whose rest ends next, once one has ended.
+func (c *Cluster) rested() {
+	if c.restsTill.IsZero() || c.now.Before(c.restsTill) {
+		return
+	}
+	c.restsTill = time.Time{}
+	for _, a := range c.asks {
+		for _, in := range a.Returned {
+			c.rest(in.NotBefore)
+		}
+	}
+}
+
 // NextWake returns when the next [Tick] is due if no event comes before: a claim comes of age, a window turns, a delay ends.
 func (c *Cluster) NextWake() (time.Time, bool) {
 	next := c.wake
-	for _, t := range []time.Time{c.turnsAt, c.leadAt} {
+	for _, t := range []time.Time{c.turnsAt, c.leadAt, c.restsTill} {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}

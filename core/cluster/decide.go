@@ -21,6 +21,7 @@ func (c *Cluster) tick() {
 		return
 	}
 	c.wake = time.Time{}
+	c.rested()
 	for _, p := range c.pools {
 		p.decide()
 	}
@@ -35,7 +36,7 @@ const passes = 16
 func (p *pool) decide() {
 	if p.strained {
 		p.strained = false
-		p.repair()
+		p.repair("the guarantees of other roles")
 	}
 	for range passes {
 		before := p.epoch

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
@@ -75,11 +76,18 @@ func (c *Cluster) claimed(a *ask) (Reason, bool) {
 	return Reason{}, false
 }
 
-// covered reports whether some guarantee on the ask's path has room for one start of it.
+// covered reports whether some guarantee on the ask's path has room for one start of it, so that it can have a claim.
 func (c *Cluster) covered(a *ask) bool {
-	for id := a.class.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
-		if a.class.amount().Fits(a.class.pool.ledger.Idle(id)) {
+	l, cl := a.class.pool.ledger, a.class
+	charge := lending.Charge{Leaf: cl.leaf, Amount: cl.amount(), Hold: cl.hold(), Count: cl.count}
+	for id := cl.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
+		charge.At = id
+		if l.TryInside(charge) {
+			l.Remove(charge)
 			return true
+		}
+		if cl.shape.Pinned {
+			break
 		}
 	}
 	return false

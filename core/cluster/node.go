@@ -117,7 +117,7 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 		}
 	}
 	n.reindex()
-	p.ledger.SetCapacity(p.capacity())
+	p.resized()
 	p.opened()
 	c.changed(ObjectNode, n.Name)
 }
@@ -128,8 +128,17 @@ func (c *Cluster) unplace(n *node) {
 	p.index.Remove(n.id)
 	p.nodes[n.id] = nil
 	p.free = append(p.free, n.id)
-	p.ledger.SetCapacity(p.capacity())
+	p.resized()
 	n.pool = nil
+}
+
+// resized tells the ledger what the pool's nodes have now. With less, what is borrowed may be too much beside the guarantees.
+func (p *pool) resized() {
+	before := p.ledger.Capacity()
+	p.ledger.SetCapacity(p.capacity())
+	if !before.Fits(p.ledger.Capacity()) {
+		p.strained = true
+	}
 }
 
 // register takes a node in, reconciles every task on it and re-sends what it lacks.

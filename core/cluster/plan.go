@@ -126,7 +126,7 @@ func (p *pool) rebook() {
 		p.rebookUnit(u)
 	}
 	p.entitled = nil // ids may have changed
-	p.repair()
+	p.repair("plan revision " + strconv.FormatInt(p.c.revision, 10))
 	clear(p.paid)
 	for id := range p.c.tree.Roles {
 		p.paid[role.ID(id)] = struct{}{}
@@ -193,14 +193,13 @@ func (u *unit) leadIsOver(now time.Time) bool {
 }
 
 // repair gives notice to what no longer fits after the tree changed.
-func (p *pool) repair() {
+func (p *pool) repair(claimant string) {
 	if p.c.recovering {
 		return
 	}
 	if p.entitled == nil {
 		p.weigh()
 	}
-	claimant := "plan revision " + strconv.FormatInt(p.c.revision, 10)
 	for _, u := range slices.Clone(p.units) {
 		if u.pinned && !u.leaving && u.charge.At != u.charge.Leaf {
 			p.ledger.Leave(u.charge)

@@ -203,6 +203,13 @@ func (c *Cluster) refused(p *pool, cl *class, r *lending.Refusal) *verdict {
 	v := &verdict{code: string(r.Rule)}
 	switch r.Rule {
 	case lending.RuleLimit:
+		if limit := p.ledger.Quota(r.Role).Limit.At(int(r.Kind)); r.Need <= limit.Sub(p.ledger.Used(r.Role).At(int(r.Kind))) {
+			above := resource.FormatValue(name, limit.Sub(p.ledger.Quota(r.Role).Guarantee.At(int(r.Kind))))
+			v.message = fmt.Sprintf("role %s may hold at most %s=%s above its guarantee, which is what its limit leaves: needs %s=%s, may still borrow %s", at, name,
+				above, name, need, have)
+			v.next = "a borrowing task of " + at + " ends, or its limit is raised"
+			break
+		}
 		v.message = fmt.Sprintf("role %s is at its limit: needs %s=%s, %s is left under %s", at, name, need, have, limitText(c, p, r))
 		v.next = "a task of " + at + " ends, or its limit is raised"
 	case lending.RuleBorrow:

@@ -60,6 +60,22 @@ func (l *Ledger) TryHold(c Charge) *Refusal {
 	return nil
 }
 
+// TryInside charges c if it is inside the guarantee of c.At and the roles below may borrow it there, whatever the roles above
+// have lent of that guarantee; otherwise it changes nothing.
+func (l *Ledger) TryInside(c Charge) bool {
+	if l.Inflow(c) != nil {
+		return false
+	}
+	l.Add(c)
+	for i, n := range c.Amount {
+		if n > 0 && l.Excess(c.At, i) > 0 {
+			l.Remove(c)
+			return false
+		}
+	}
+	return true
+}
+
 // TryRefund moves a charge to a deeper funding role if every rule stays true.
 func (l *Ledger) TryRefund(c Charge, to role.ID) (Charge, bool) {
 	l.Remove(c)

@@ -141,7 +141,7 @@ func (r *Round) units(f role.ID) []*Unit {
 // unchanged unless the outcome is Planned.
 func (r *Round) Plan(c Claim, v role.ID) (Plan, Outcome) {
 	s := newSweep(r, c, v)
-	if !s.charge() {
+	if !r.ledger.TryInside(s.claim.Charge) {
 		return Plan{}, NotGuaranteed
 	}
 	best, outcome := s.search()

@@ -46,21 +46,6 @@ func newSweep(r *Round, c Claim, v role.ID) *sweep {
 	return s
 }
 
-// charge puts the claim on the ledger; false, with nothing changed, when v has not that much idle guarantee or a role
-// between the leaf and v may not borrow it.
-func (s *sweep) charge() bool {
-	l := s.ledger
-	if l.Inflow(s.claim.Charge) != nil {
-		return false
-	}
-	l.Add(s.claim.Charge)
-	if !l.Sound(s.claim.Charge.At) {
-		l.Remove(s.claim.Charge)
-		return false
-	}
-	return true
-}
-
 // search compares target nodes: first those with room already, then those where asking back makes room.
 func (s *sweep) search() (option, Outcome) {
 	var roomy, tight []placement.NodeID
