@@ -444,7 +444,7 @@ func TestDiskFull(t *testing.T) {
 		disk.full.Store(false)
 		pass(2 * time.Second)
 		m.want("t1", leaving, "")
-		if d := m.server.lastNotice("t1").Deadline.AsTime().Sub(time.Now()); d < 58*time.Second || d > time.Minute {
+		if d := time.Until(m.server.lastNotice("t1").Deadline.AsTime()); d < 58*time.Second || d > time.Minute {
 			t.Errorf("the grace that counts from the record has %v left", d)
 		}
 		m.server.ack("t3")

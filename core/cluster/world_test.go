@@ -51,11 +51,10 @@ type machine struct {
 
 // process is a task on a machine.
 type process struct {
-	report  TaskReport
-	runAt   time.Time // when it begins to run
-	killAt  time.Time // when it is stopped; zero is never
-	endAs   State
-	removed bool
+	report TaskReport
+	runAt  time.Time // when it begins to run
+	killAt time.Time // when it is stopped; zero is never
+	endAs  State
 }
 
 var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
