@@ -28,9 +28,9 @@
 // says that the work is finished: SUCCEEDED. A task that saves its work to go on elsewhere answers done, waits for the
 // stop signal, or ends with another code.
 //
-// Otherwise the stop signal comes in the last part of the notice: the kill policy's grace before the deadline, but not
-// before half of the notice is over. SIGKILL comes at the deadline and never before it, except to a task that said it is
-// done or that somebody else stopped. A stop signal that was sent cannot be taken back by a withdrawal; an event says so.
+// Otherwise the stop signal comes at the deadline, and SIGKILL a second later. A task whose kill policy sets a grace of its
+// own gets the signal that much before the deadline, but not before half of the notice is over, and SIGKILL at the
+// deadline. Neither comes earlier, except to a task that said it is done or that somebody else stopped. A stop signal that was sent cannot be taken back by a withdrawal; an event says so.
 //
 // # Ends
 //

@@ -365,9 +365,10 @@ func answering(text string) *http.Response {
 	return &http.Response{StatusCode: 200, Status: "200 OK", Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text))}
 }
 
-// assignment is a task of 2 cpus for corp/batch.
+// assignment is a task of 2 cpus for corp/batch that wants ten seconds after its stop signal.
 func assignment(id string, change ...func(*polderv1.TaskSpec)) *polderv1.Assignment {
-	spec := &polderv1.TaskSpec{Runtime: "fake", Command: []string{"work"}}
+	spec := &polderv1.TaskSpec{Runtime: "fake", Command: []string{"work"},
+		Kill: &polderv1.KillPolicy{Grace: durationpb.New(10 * time.Second)}}
 	for _, c := range change {
 		c(spec)
 	}

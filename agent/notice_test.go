@@ -61,6 +61,21 @@ func TestDeadlineIsExact(t *testing.T) {
 	})
 }
 
+func TestStopSignalAtTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script(15))
+		m.server.launch(assignment("t1", func(s *polderv1.TaskSpec) { s.Kill = nil }))
+		noticed := time.Now()
+		m.server.notice("t1", time.Minute)
+		pass(2 * time.Minute)
+		if len(got) != 2 || !got[0].at.Equal(noticed.Add(time.Minute)) || !got[1].at.Equal(noticed.Add(time.Minute+lastWords)) {
+			t.Errorf("signals %v", got)
+		}
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
 func TestStopSignalLeavesHalfOfAShortNotice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got signals

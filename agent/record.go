@@ -32,11 +32,19 @@ type notice struct {
 	Wire     *polderv1.Notice // as the task sees it: with the deadline that is kept here
 	Asked    time.Time        // the deadline as the server last said it, in its own time; may be zero
 	Term     moment           // when the task's stop signal is due
-	Deadline moment           // when SIGKILL is due
+	Deadline moment           // what the notice promises; nothing ends the task before, except the stop signal it asked for
 	Length   time.Duration    // from when it was recorded first to the deadline
 	Told     bool             // signal sent and callback tried: not repeated after a restart
 	Termed   bool             // the stop signal was sent
 	Released map[string]string
+}
+
+// kill is when SIGKILL is due: at the deadline, or a moment after a stop signal that comes only then.
+func (n *notice) kill() moment {
+	if n.Term.Since == n.Deadline.Since {
+		return n.Deadline.plus(lastWords)
+	}
+	return n.Deadline
 }
 
 // open reports whether the notice still asks for something.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"polder.dev/polder/agent/runtime"
 	polderv1 "polder.dev/polder/api/polder/v1"
@@ -13,6 +14,9 @@ import (
 
 // relayChunk is the most output one message carries.
 const relayChunk = 32 << 10
+
+// relayGoodbye is how long the server has to take the last message of a relay.
+const relayGoodbye = 5 * time.Second
 
 type relayStream = Stream[polderv1.RelayUp, polderv1.RelayDown]
 
@@ -27,6 +31,8 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 		return
 	}
 	defer stream.CloseResponse()
+	received := make(chan struct{}) // closed when nothing comes down any more
+	defer waitFor(received)
 	defer hangUp(ctx, stream)()
 	if err := stream.Send(&polderv1.RelayUp{Id: m.Id}); err != nil {
 		return
@@ -34,14 +40,15 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	last := &polderv1.RelayUp{}
 	switch {
 	case m.Logs != nil:
-		err = a.relayLogs(ctx, stream, m.Logs, cancel)
+		err = a.relayLogs(ctx, stream, m.Logs, cancel, received)
 	case m.Exec != nil:
 		var code int
-		if code, err = a.relayExec(ctx, stream, m.Exec, cancel); err == nil {
+		if code, err = a.relayExec(ctx, stream, m.Exec, cancel, received); err == nil {
 			c := int32(code)
 			last.ExitCode = &c
 		}
 	default:
+		a.drain(stream, received, cancel)
 		err = errors.New("the server asked for neither logs nor exec")
 	}
 	if err != nil {
@@ -51,12 +58,19 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	_ = stream.Send(last)
 }
 
-func (a *Agent) relayLogs(ctx context.Context, stream relayStream, m *polderv1.LogsRequest, cancel func()) error {
-	t, err := a.relayed(m.Task)
-	if err != nil {
-		return err
+// waitFor waits, not for ever, until the server has ended its side of a relay: then it has the last message. Closing before
+// that would reset the stream, and the reset could overtake the message.
+func waitFor(received <-chan struct{}) {
+	select {
+	case <-received:
+	case <-time.After(relayGoodbye):
 	}
-	a.running.Go(func() { // nothing comes down but the end
+}
+
+// drain takes what comes down a relay that expects nothing but the end.
+func (a *Agent) drain(stream relayStream, received chan<- struct{}, cancel func()) {
+	a.running.Go(func() {
+		defer close(received)
 		for {
 			if _, err := stream.Receive(); err != nil {
 				cancel()
@@ -64,6 +78,14 @@ func (a *Agent) relayLogs(ctx context.Context, stream relayStream, m *polderv1.L
 			}
 		}
 	})
+}
+
+func (a *Agent) relayLogs(ctx context.Context, stream relayStream, m *polderv1.LogsRequest, cancel func(), received chan<- struct{}) error {
+	t, err := a.relayed(m.Task)
+	a.drain(stream, received, cancel)
+	if err != nil {
+		return err
+	}
 	up := &relayWriters{stream: stream, turn: make(chan struct{}, 1)}
 	stdout, stderr := io.Writer(up.writer(false)), io.Writer(up.writer(true))
 	switch m.Stream {
@@ -78,18 +100,20 @@ func (a *Agent) relayLogs(ctx context.Context, stream relayStream, m *polderv1.L
 	return t.runtime.Logs(ctx, m.Task, runtime.LogOptions{Follow: m.Follow, Tail: int(m.Tail)}, stdout, stderr)
 }
 
-func (a *Agent) relayExec(ctx context.Context, stream relayStream, m *polderv1.ExecStart, cancel func()) (int, error) {
+func (a *Agent) relayExec(ctx context.Context, stream relayStream, m *polderv1.ExecStart, cancel func(), received chan<- struct{}) (int, error) {
 	t, err := a.relayed(m.Task)
-	if err != nil {
-		return 0, err
+	if err == nil && len(m.Command) == 0 {
+		err = errors.New("no command is given")
 	}
-	if len(m.Command) == 0 {
-		return 0, errors.New("no command is given")
+	if err != nil {
+		a.drain(stream, received, cancel)
+		return 0, err
 	}
 	stdin, input := io.Pipe()
 	defer stdin.Close()
 	resize := make(chan runtime.Size, 1)
 	a.running.Go(func() {
+		defer close(received)
 		defer cancel()
 		relayInput(ctx, stream, input, resize)
 	})

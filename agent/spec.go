@@ -15,6 +15,9 @@ import (
 
 const defaultKillGrace = 10 * time.Second
 
+// lastWords is the time between a stop signal that comes at a deadline and SIGKILL.
+const lastWords = time.Second
+
 // runtimeName is the runtime an assignment wants.
 func runtimeName(s *polderv1.TaskSpec) string {
 	switch {
@@ -74,6 +77,11 @@ func killGrace(a *polderv1.Assignment) time.Duration {
 		return max(g.AsDuration(), 0)
 	}
 	return defaultKillGrace
+}
+
+// ownGrace is the time before a notice's deadline at which a task wants its stop signal: what its kill policy sets, else none.
+func ownGrace(a *polderv1.Assignment) time.Duration {
+	return max(a.GetSpec().GetKill().GetGrace().AsDuration(), 0)
 }
 
 // withPorts replaces {port:NAME} by the task's host ports.

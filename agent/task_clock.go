@@ -71,17 +71,17 @@ func (t *task) deadlines() []deadline {
 	return out
 }
 
-// killAt is when SIGKILL is due next: at the end of a stop's grace or of a notice, whichever comes first.
+// killAt is when SIGKILL is due next: at the end of a stop's grace or after a notice's deadline, whichever comes first.
 func (t *task) killAt() (moment, bool) {
 	if t.killed != nil {
 		return *t.killed, true
 	}
 	return t.earlier(
 		func(o *stopOrder) (moment, bool) { return o.Kill, true },
-		func(n *notice) (moment, bool) { return n.Deadline, true })
+		func(n *notice) (moment, bool) { return n.kill(), true })
 }
 
-// termAt is when the stop signal is due: at once for a stop, in the last part of a notice.
+// termAt is when the stop signal is due: at once for a stop, as scheduled for a notice.
 func (t *task) termAt() (moment, bool) {
 	if t.killed != nil {
 		return moment{}, false

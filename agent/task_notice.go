@@ -65,13 +65,14 @@ func (t *task) length(c noticeCommand) time.Duration {
 func (t *task) newNotice(wire *polderv1.Notice, length time.Duration) *notice {
 	n := &notice{Wire: proto.CloneOf(wire), Asked: instant(wire.Deadline), Length: length, Deadline: after(t.a.c.Clock, length)}
 	n.Wire.State = noticeOpen
-	n.schedule(killGrace(t.rec.Assignment))
+	n.schedule(ownGrace(t.rec.Assignment))
 	return n
 }
 
-// schedule puts the stop signal into the last part of the notice: the kill policy's grace, at most half of the notice.
-func (n *notice) schedule(grace time.Duration) {
-	n.Term = n.Deadline.plus(-min(grace, n.Length/2))
+// schedule puts the stop signal at the deadline, with SIGKILL a moment later; or, for a task whose kill policy sets a grace
+// of its own, that much before the deadline, at most half of the notice, with SIGKILL at the deadline.
+func (n *notice) schedule(own time.Duration) {
+	n.Term = n.Deadline.plus(-min(own, n.Length/2))
 	n.Wire.Deadline = timestamppb.New(n.Deadline.Wall)
 }
 
@@ -95,7 +96,7 @@ func (t *task) extend(ctx context.Context, c noticeCommand) {
 	t.apply(func(r *record) {
 		r.Notice.Wire, r.Notice.Asked = proto.CloneOf(r.Notice.Wire), asked
 		r.Notice.Deadline, r.Notice.Length = r.Notice.Deadline.plus(more), r.Notice.Length+more
-		r.Notice.schedule(killGrace(r.Assignment))
+		r.Notice.schedule(ownGrace(r.Assignment))
 	})
 	if t.live {
 		t.deliver(ctx, false)

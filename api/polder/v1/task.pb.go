@@ -700,12 +700,13 @@ func (x *HealthCheck) GetStartPeriod() *durationpb.Duration {
 	return nil
 }
 
-// KillPolicy is how a task is stopped when nobody is waiting for its resources.
+// KillPolicy is how a task is stopped.
 type KillPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// First signal (default SIGTERM).
 	Signal string `protobuf:"bytes,1,opt,name=signal,proto3" json:"signal,omitempty"`
-	// Time between the signal and SIGKILL (default 10s).
+	// Time between the signal and SIGKILL (default 10s). Under a notice the signal comes at the deadline and SIGKILL a second
+	// later; where grace is set it comes that much before the deadline, at most half of the notice, and SIGKILL at it.
 	Grace         *durationpb.Duration `protobuf:"bytes,2,opt,name=grace,proto3" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
