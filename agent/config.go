@@ -32,6 +32,8 @@ type Config struct {
 	Capacity resource.Resources
 	// Ports are the host ports tasks may hold; empty is none.
 	Ports resource.PortSet
+	// Mounts are the host directories that tasks may mount, with all below them; empty is none.
+	Mounts []string
 	// Runtimes start the tasks. The agent uses them until Run returns and does not close them.
 	Runtimes []runtime.Runtime
 	// Version is shown to people.

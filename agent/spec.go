@@ -30,15 +30,16 @@ func runtimeName(s *polderv1.TaskSpec) string {
 }
 
 // specOf translates an assignment for its runtime. The error names the field that cannot work.
-func specOf(a *polderv1.Assignment, node, sandbox string) (runtime.Spec, error) {
+func specOf(a *polderv1.Assignment, node, sandbox string, mounts []string) (runtime.Spec, error) {
 	s := a.GetSpec()
 	out := runtime.Spec{
 		TaskID: a.Task, Role: a.Role, Node: node, Command: s.GetCommand(), Image: s.GetImage(), Env: s.GetEnv(),
 		WorkDir: s.GetWorkDir(), User: s.GetUser(), Labels: s.GetLabels(), Sandbox: sandbox,
 		StopSignal: s.GetKill().GetSignal(), Funded: funded(a.Funding),
 	}
-	for _, m := range s.GetMounts() {
-		out.Mounts = append(out.Mounts, runtime.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	var err error
+	if out.Mounts, err = mountsOf(s.GetMounts(), mounts); err != nil {
+		return out, err
 	}
 	for name, text := range a.Resources {
 		amount, err := resource.ParseValue(name, text)

@@ -68,7 +68,7 @@ func (t *task) start(ctx context.Context) {
 		t.fail("NoRuntime", fmt.Errorf("node %s has no runtime %q", t.a.c.Node, runtimeName(t.rec.Assignment.Spec)))
 		return
 	}
-	spec, err := specOf(t.rec.Assignment, t.a.c.Node, sandboxOf(t.a.c.Dir, t.rec.Assignment))
+	spec, err := specOf(t.rec.Assignment, t.a.c.Node, sandboxOf(t.a.c.Dir, t.rec.Assignment), t.a.c.Mounts)
 	if err != nil {
 		t.fail("InvalidTask", err)
 		return

@@ -18,6 +18,7 @@ func main() {
 	m := cli.Main{
 		Streams:   cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		Processes: cli.Processes{Up: start.Up, Server: start.Server, Agent: start.Agent, Demo: start.Demo},
+		Version:   start.Version,
 		Getenv:    os.Getenv,
 	}
 	os.Exit(m.Run(ctx, os.Args[1:]))

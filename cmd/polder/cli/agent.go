@@ -26,6 +26,8 @@ type AgentOptions struct {
 	Capacity resource.Resources
 	// Ports are the host ports tasks may have; empty is none declared.
 	Ports resource.PortSet
+	// Mounts are the host directories tasks may mount; empty is none.
+	Mounts []string
 	// Runtimes to start tasks with, in order of preference; empty means docker where there is an engine, and process.
 	Runtimes []string
 	// DockerHost is the engine's address; empty is the engine's usual one.
@@ -70,6 +72,7 @@ tasks keep running and are taken over by the next one.`,
 	f.StringArrayVar(&o.attributes, "attr", nil, "attribute `key=value` that constraints may select; repeatable")
 	f.StringVar(&o.capacity, "capacity", "", "`resources` to offer, as in cpu=8,memory=32Gi (default detected)")
 	f.StringVar(&o.ports, "ports", "", "host `ports` tasks may have, as in 31000-32000")
+	registerMounts(cmd, &o.Mounts)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
 	return cmd
 }

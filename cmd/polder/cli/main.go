@@ -30,6 +30,8 @@ type Processes struct {
 type Main struct {
 	Streams
 	Processes
+	// Version is this build's; empty is what the build information says.
+	Version string
 	// Getenv reads the environment; nil is an empty environment.
 	Getenv func(string) string
 }

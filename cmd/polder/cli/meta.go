@@ -38,7 +38,7 @@ func (a *app) versionCmd() *cobra.Command {
 		Long:    "Print the version of this program. \"polder access whoami\" prints the server's.",
 		Example: "  polder version\n  polder version -o json",
 		RunE: func(*cobra.Command, []string) error {
-			v := buildVersion()
+			v := buildVersion(a.Version)
 			if o.format == "json" {
 				return json.NewEncoder(a.Out).Encode(v)
 			}
@@ -63,13 +63,15 @@ type version struct {
 	Platform string `json:"platform"`
 }
 
-func buildVersion() version {
+func buildVersion(linked string) version {
 	v := version{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+	if linked != "" {
+		v.Version = linked
+	} else if info.Main.Version != "" && info.Main.Version != "(devel)" {
 		v.Version = info.Main.Version
 	}
 	for _, s := range info.Settings {

@@ -14,6 +14,8 @@ type UpOptions struct {
 	Agents int
 	// Listen is the address of the API, host:port; port 0 chooses a free one.
 	Listen string
+	// Mounts are the host directories tasks may mount; empty is none.
+	Mounts []string
 	// Runtimes the agents use, in order of preference; empty means docker where there is an engine, and process.
 	Runtimes []string
 	// DockerHost is the engine's address; empty is the engine's usual one.
@@ -42,8 +44,14 @@ asks, and tasks. Other commands find the server through the context file in --di
 	f.StringVar(&o.Dir, "dir", ".polder", "`directory` that holds everything")
 	f.IntVar(&o.Agents, "agents", 3, "`number` of agents, each with an equal slice of this machine")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` of the API, host:port")
+	registerMounts(cmd, &o.Mounts)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
 	return cmd
+}
+
+// registerMounts adds the flag that says which host directories tasks may mount.
+func registerMounts(cmd *cobra.Command, mounts *[]string) {
+	cmd.Flags().StringSliceVar(mounts, "allow-mount", nil, "host `directories` that tasks may mount, with all below them (default none)")
 }
 
 // registerRuntimes defines the flags that say what agents start tasks with.

@@ -46,6 +46,10 @@ func newMachine(ctx context.Context, log *slog.Logger, o cli.AgentOptions) (*mac
 		}
 		o.Node = name
 	}
+	var err error
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil { // tasks start in other directories
+		return nil, fmt.Errorf("agent directory: %w", err)
+	}
 	if err := os.MkdirAll(o.Dir, 0o711); err != nil {
 		return nil, fmt.Errorf("agent directory: %w", err)
 	}
@@ -54,10 +58,9 @@ func newMachine(ctx context.Context, log *slog.Logger, o cli.AgentOptions) (*mac
 		m.close()
 		return nil, err
 	}
-	var err error
 	m.agent, err = agent.New(agent.Config{
 		Node: o.Node, Dir: o.Dir, Server: o.Server, Token: o.Token, Attributes: o.Attributes, Capacity: o.Capacity,
-		Ports: o.Ports, Runtimes: m.runtimes, Version: Version, Logger: log,
+		Ports: o.Ports, Mounts: o.Mounts, Runtimes: m.runtimes, Version: Version, Logger: log,
 	})
 	if err != nil {
 		m.close()

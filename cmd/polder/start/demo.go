@@ -43,7 +43,7 @@ func Demo(ctx context.Context, s cli.Streams, o cli.DemoOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	image := demoImage(ctx, s, o)
-	fmt.Fprintln(s.Out, "1. Without lending: offline has what is left over, online's idle guarantee is nobody's.")
+	fmt.Fprintln(s.Out, "1. Without lending, about 20 seconds: offline has what is left over, online's idle guarantee is nobody's.")
 	off, err := tellStory(ctx, cli.Streams{In: s.In, Out: io.Discard, Err: s.Err}, o, filepath.Join(dir, "off"), image, false)
 	if err != nil {
 		return err
@@ -93,8 +93,8 @@ type story struct {
 
 // tellStory runs the story on a pool of its own.
 func tellStory(ctx context.Context, s cli.Streams, o cli.DemoOptions, dir, image string, lending bool) (out outcome, err error) {
-	up := cli.UpOptions{Dir: dir, Agents: demoNodes, Listen: "127.0.0.1:0", Runtimes: o.Runtimes, DockerHost: o.DockerHost}
-	p, err := newPool(ctx, up, logger(s, slog.LevelError))
+	up := cli.UpOptions{Dir: dir, Agents: demoNodes, Listen: "127.0.0.1:0", Mounts: []string{filepath.Join(dir, "data")}, Runtimes: o.Runtimes, DockerHost: o.DockerHost}
+	p, err := newPool(ctx, s, up, slog.LevelError)
 	if err != nil {
 		return out, err
 	}
@@ -104,7 +104,7 @@ func tellStory(ctx context.Context, s cli.Streams, o cli.DemoOptions, dir, image
 		return out, err
 	}
 	st := &story{pool: p, api: api, out: s.Out, data: filepath.Join(dir, "data"), image: image, began: time.Now()}
-	if err := os.MkdirAll(st.data, 0o777); err != nil {
+	if err := os.MkdirAll(st.data, 0o711); err != nil {
 		return out, err
 	}
 	if err := st.applyPlan(ctx, lending); err != nil {

@@ -21,7 +21,7 @@ import (
 )
 
 // Version is this build's; the linker sets it.
-var Version = "development"
+var Version = "devel"
 
 // Files of a server's directory.
 const (
@@ -141,6 +141,6 @@ func writePrivate(path, text string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-func logger(s cli.Streams, level slog.Level) *slog.Logger {
+func logger(s cli.Streams, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.Err, &slog.HandlerOptions{Level: level}))
 }

@@ -27,7 +27,7 @@ const stopTimeout = 30 * time.Second
 // tasks come back to the queue: the next Up with the same directory continues where this one was.
 func Up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {
 	began := time.Now()
-	p, err := newPool(ctx, o, logger(s, slog.LevelWarn))
+	p, err := newPool(ctx, s, o, slog.LevelWarn)
 	if err != nil {
 		return err
 	}
@@ -55,11 +55,12 @@ type pool struct {
 
 	serving, working sync.WaitGroup
 	stopServer       context.CancelFunc
+	level            *slog.LevelVar // of everything's log
 	stopAgents       context.CancelFunc
 }
 
 // newPool starts everything and waits until every node is ready.
-func newPool(ctx context.Context, o cli.UpOptions, log *slog.Logger) (*pool, error) {
+func newPool(ctx context.Context, s cli.Streams, o cli.UpOptions, level slog.Level) (*pool, error) {
 	if err := os.MkdirAll(o.Dir, 0o711); err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
@@ -67,7 +68,9 @@ func newPool(ctx context.Context, o cli.UpOptions, log *slog.Logger) (*pool, err
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{dir: o.Dir, failed: make(chan error, 1), slice: slicesOf(whole, o.Agents)}
+	p := &pool{dir: o.Dir, failed: make(chan error, 1), slice: slicesOf(whole, o.Agents), level: new(slog.LevelVar)}
+	p.level.Set(level)
+	log := logger(s, p.level)
 	if err := p.serve(ctx, o, log, firstPlan(p.slice, o.Agents)); err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
@@ -167,7 +170,7 @@ func (p *pool) workOne(ctx, life context.Context, o cli.UpOptions, log *slog.Log
 	}
 	m, err := newMachine(ctx, log, cli.AgentOptions{
 		Server: p.addr, Token: token, Dir: filepath.Join(p.dir, "agents", name), Node: name, Capacity: p.slice, Ports: ports,
-		Attributes: map[string]string{"slice": fmt.Sprint(i + 1)}, Runtimes: o.Runtimes, DockerHost: o.DockerHost,
+		Attributes: map[string]string{"slice": fmt.Sprint(i + 1)}, Mounts: o.Mounts, Runtimes: o.Runtimes, DockerHost: o.DockerHost,
 	})
 	if err != nil {
 		return err
@@ -202,6 +205,7 @@ func (p *pool) await(ctx context.Context, api *apiClient) error {
 // stop ends the server, then the tasks, then the agents. The server goes first so that it does not start again what the agents
 // stop; it learns from them what ended when it is back.
 func (p *pool) stop() error {
+	p.level.Set(slog.LevelError + 1) // that the others are gone is no news now
 	if p.stopServer != nil {
 		p.stopServer()
 	}

@@ -1,0 +1,91 @@
+package cluster
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// shop is a cluster of the standard benchmark shape: nodes of five classes, 12 × 5 × 5 roles, guarantees on 60 % of the leaves
+// that add up to 90 % of the capacity.
+func shop(b *testing.B, nodes int) (*Cluster, []string) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	c := New()
+	now := epoch
+	total := resource.Amount(0)
+	var infos []NodeInfo
+	for i := range nodes {
+		cpus := []int{16, 16, 16, 16, 32, 32, 32, 64, 64, 96}[i%10]
+		infos = append(infos, NodeInfo{Name: fmt.Sprintf("n%05d", i), Capacity: resource.Resources{
+			"cpu": resource.Amount(cpus) * resource.Milli, "memory": resource.Amount(cpus) * 4 << 30}})
+		total += resource.Amount(cpus) * resource.Milli
+	}
+	plan := &role.Plan{Roles: map[string]role.RoleSpec{}}
+	var leaves []string
+	perLeaf := total.MulDiv(9, 10*180)
+	for i := range 12 {
+		top := fmt.Sprintf("t%02d", i)
+		for j := range 5 {
+			mid := fmt.Sprintf("%s/m%d", top, j)
+			for k := range 5 {
+				leaf := fmt.Sprintf("%s/l%d", mid, k)
+				leaves = append(leaves, leaf)
+				if k < 3 {
+					plan.Roles[leaf] = role.RoleSpec{Guarantee: resource.Resources{"cpu": perLeaf, "memory": perLeaf.MulDiv(4<<30, 1000)}}
+				} else {
+					plan.Roles[leaf] = role.RoleSpec{}
+				}
+			}
+		}
+	}
+	step := func(e Event) {
+		if _, err := c.Step(e, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+	step(SetPlan{plan, 1})
+	for _, n := range infos {
+		step(Register{Node: n})
+	}
+	_ = rng
+	return c, leaves
+}
+
+// BenchmarkFill fills the nodes to 90 % from 300 leaves with tasks of 1 cpu and 4 GiB; the figure is per placement.
+func BenchmarkFill(b *testing.B) {
+	for _, nodes := range []int{1000, 10000} {
+		for _, backlog := range []string{"wide", "deep"} {
+			b.Run(fmt.Sprintf("nodes=%d/%s", nodes, backlog), func(b *testing.B) {
+				for range b.N {
+					b.StopTimer()
+					c, leaves := shop(b, nodes)
+					placed := 0
+					b.StartTimer()
+					start := time.Now()
+					each := nodes * 30 * 9 / 10 / len(leaves)
+					for i, leaf := range leaves {
+						n := each
+						if backlog == "deep" {
+							if n = each / 2; i == 0 {
+								n = each * len(leaves) / 2
+							}
+						}
+						spec := AskSpec{ID: fmt.Sprintf("a%d", i), Role: leaf, Count: n, Shape: Shape{Resources: resource.Resources{"cpu": 1000, "memory": 4 << 30}}}
+						if _, err := c.Step(Submit{spec}, epoch); err != nil {
+							b.Fatal(err)
+						}
+					}
+					c.Step(Tick{}, epoch)
+					placed = len(c.tasks)
+					b.StopTimer()
+					b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(placed), "ns/placement")
+					b.ReportMetric(float64(placed), "placed")
+				}
+			})
+		}
+	}
+}
