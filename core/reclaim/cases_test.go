@@ -126,3 +126,18 @@ func TestMakingRoom(t *testing.T) {
 		})
 	}
 }
+
+// TestRepairAroundTheImmovable checks that one who holds longest and may not be asked back keeps nobody else from being asked.
+func TestRepairAroundTheImmovable(t *testing.T) {
+	w := handmade(8, 0, map[string]int{"owner": 6, "guest": 0})
+	w.runs(1, "guest", "", 4, 0, 0)
+	w.runs(2, "guest", "", 2, 0, 0)
+	w.runs(3, "guest", "", 2, 0, 0)
+	w.pinned[w.units[0]] = true
+	w.units[0].Charge.Hold = time.Hour
+	w.tree.Roles[w.id("owner")].Quotas[""].Lend[0] = 0
+	w.ledger = w.rebuilt(nil, nil)
+	if got := len(NewRound(w.ledger, w).Repair()); got != 2 {
+		t.Errorf("%d units are asked back, want the 2 that may be", got)
+	}
+}
