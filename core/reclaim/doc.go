@@ -5,7 +5,8 @@
 // knows no clock.
 // A [Round] works on its caller's ledger and belongs to the caller's goroutine.
 //
-// A claim for which some node has room is planned unless nodes are missing, and so is one that a single unit's leaving serves. Where several
-// have to leave one node to make room the planner looks at two sets a node, the cheapest units and the fewest, each without
-// whom nobody needs; it does not try all sets, so a claim that needs an odd mix may count as fragmented.
+// A claim for which some node has room is planned unless nodes are missing, and so is one that a single unit's leaving
+// serves. Where several have to leave one node to make room the planner looks at two sets a node, the cheapest units and
+// the fewest, each without whom nobody needs; it does not try all sets, so a claim that needs an odd mix may count as
+// fragmented.
 package reclaim
