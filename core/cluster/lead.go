@@ -28,7 +28,7 @@ type scene struct {
 func newScene(p *pool, tree *role.Tree) *scene {
 	s := &scene{
 		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, gone: map[*unit]bool{},
-		book:  lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.capacity()),
+		book:  lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
 		spare: map[placement.NodeID]resource.Vector{},
 	}
 	for _, u := range byStanding(p.units, p.ledger.Tree()) {

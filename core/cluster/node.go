@@ -103,6 +103,10 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 		c.unplace(n)
 	}
 	k := c.kinds.Len()
+	p.total = p.total.Clone(k)
+	if n.pool == p {
+		p.total.Dec(n.total)
+	}
 	n.NodeInfo = info
 	n.total = info.Capacity.Vector(c.kinds, "")
 	n.used, n.leaving, n.earmark = n.used.Clone(k), n.leaving.Clone(k), n.earmark.Clone(k)
@@ -117,6 +121,7 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 		}
 	}
 	n.reindex()
+	p.total.Inc(n.total)
 	p.resized()
 	p.opened()
 	c.changed(ObjectNode, n.Name)
@@ -128,6 +133,7 @@ func (c *Cluster) unplace(n *node) {
 	p.index.Remove(n.id)
 	p.nodes[n.id] = nil
 	p.free = append(p.free, n.id)
+	p.total.Dec(n.total)
 	p.resized()
 	n.pool = nil
 }
@@ -135,7 +141,7 @@ func (c *Cluster) unplace(n *node) {
 // resized tells the ledger what the pool's nodes have now. With less, what is borrowed may be too much beside the guarantees.
 func (p *pool) resized() {
 	before := p.ledger.Capacity()
-	p.ledger.SetCapacity(p.capacity())
+	p.ledger.SetCapacity(p.total)
 	if !before.Fits(p.ledger.Capacity()) {
 		p.strained = true
 	}

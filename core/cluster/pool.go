@@ -17,6 +17,7 @@ type pool struct {
 	index  *placement.Index
 	nodes  []*node // by placement.NodeID; nil where a node was removed
 	free   []placement.NodeID
+	total  resource.Vector // of all nodes
 
 	units   []*unit             // everything charged, in order of arrival
 	funded  map[role.ID][]*unit // charged and not leaving, by funding role; order is of no meaning
@@ -39,19 +40,19 @@ func newPool(c *Cluster, name string) *pool {
 
 // reledger makes a fresh ledger for the cluster's tree, with nothing charged.
 func (p *pool) reledger() {
-	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.capacity())
+	p.measure()
+	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.total)
 	p.funded = map[role.ID][]*unit{}
 }
 
-// capacity is what the pool's nodes have, those included that do not answer.
-func (p *pool) capacity() resource.Vector {
-	sum := make(resource.Vector, p.c.kinds.Len())
+// measure adds up what the pool's nodes have, those included that do not answer.
+func (p *pool) measure() {
+	p.total = make(resource.Vector, p.c.kinds.Len())
 	for _, n := range p.nodes {
 		if n != nil {
-			sum.Inc(n.total)
+			p.total.Inc(n.total)
 		}
 	}
-	return sum
 }
 
 // opened notes that something may fit now that did not before.

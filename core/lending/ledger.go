@@ -78,11 +78,13 @@ func newAccount(tree *role.Tree, id role.ID, pool string, k int) account {
 	return a
 }
 
-// SetCapacity changes what the pool's nodes hold in all.
+// SetCapacity changes what the pool's nodes hold in all. Kinds the ledger was not made for are left out: they count from the
+// next ledger on.
 func (l *Ledger) SetCapacity(capacity resource.Vector) {
 	root := &l.accts[role.Root]
 	root.market.private.Dec(root.quota.Guarantee)
-	root.quota.Guarantee = capacity.Clone(l.kinds)
+	root.quota.Guarantee = make(resource.Vector, l.kinds)
+	copy(root.quota.Guarantee, capacity)
 	root.market.private.Inc(root.quota.Guarantee)
 }
 
