@@ -266,7 +266,7 @@ func (e *Explanation) reason() Reason {
 	return best
 }
 
-// String is one sentence: "0 of 10 nodes fit: 6 lack cpu (asked 4, most free 3 on node-7), 3 are not zone==a, 1 is cordoned".
+// String is one sentence: "0 of 10 nodes fit: 6 lack cpu (asked 4, most free 3 on node-7), 3 are not zone==a, 1 is cordoned or away".
 func (e Explanation) String() string {
 	if e.Nodes == 0 {
 		return "no node has joined the pool"
@@ -299,7 +299,7 @@ func (x Rejection) String() string {
 	n := x.Count
 	switch x.Reason {
 	case ReasonCordoned:
-		return fmt.Sprintf("%d %s cordoned", n, are)
+		return fmt.Sprintf("%d %s cordoned or away", n, are)
 	case ReasonConstraint:
 		return fmt.Sprintf("%d %s not %s", n, are, x.Subject)
 	case ReasonPorts:

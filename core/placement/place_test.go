@@ -56,7 +56,7 @@ func TestExplainSentence(t *testing.T) {
 	ix.SetSchedulable(9, false)
 	c := must(t, ix, Shape{Need: cpus(4), Constraints: []Constraint{constraint(t, "zone!=b")}})
 	e := ix.Explain(c)
-	want := "0 of 10 nodes fit: 6 lack cpu (asked 4, most free 3 on node-6), 3 are not zone!=b, 1 is cordoned"
+	want := "0 of 10 nodes fit: 6 lack cpu (asked 4, most free 3 on node-6), 3 are not zone!=b, 1 is cordoned or away"
 	if e.String() != want || e.Reason != ReasonResources {
 		t.Errorf("%s (%s)\nwant %s", e, e.Reason, want)
 	}
