@@ -26,7 +26,8 @@
 // {"done":true} means stop me now, {"released":{"cpu":"1"}} means part is given back and it goes on. Ending is an answer,
 // too: a task that ends under an open notice is RECLAIMED. The one exception is exit code 0 before any stop signal, which
 // says that the work is finished: SUCCEEDED. A task that saves its work to go on elsewhere answers done, waits for the
-// stop signal, or ends with another code.
+// stop signal, or ends with another code. A withdrawal changes nothing about that until the deadline the task was told: it
+// may be leaving already, so a failure before then is RECLAIMED, too.
 //
 // Otherwise the stop signal comes at the deadline, and SIGKILL a second later. A task whose kill policy sets a grace of its
 // own gets the signal that much before the deadline, but not before half of the notice is over, and SIGKILL at the

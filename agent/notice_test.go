@@ -182,6 +182,21 @@ func TestWithdrawnNoticeLetsTheTaskRun(t *testing.T) {
 	})
 }
 
+func TestTaskLeavesAsItsNoticeIsWithdrawn(t *testing.T) {
+	for late, want := range map[time.Duration]polderv1.TaskState{50 * time.Second: reclaimed, 70 * time.Second: failed} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t, func(runtime.Spec) fake.Script { return fake.Script{ExitAfter: late, ExitCode: 75} })
+			m.server.launch(assignment("t1"))
+			m.server.notice("t1", time.Minute)
+			pass(20 * time.Second)
+			m.server.withdraw("t1")
+			m.restart()
+			pass(time.Minute)
+			m.want("t1", want, map[bool]string{true: "Reclaimed", false: "Exited"}[want == reclaimed])
+		})
+	}
+}
+
 func TestWithdrawnAfterTheStopSignal(t *testing.T) {
 	for _, ignores := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

@@ -55,6 +55,12 @@ func (n *notice) forces() bool {
 	return n != nil && (n.Wire.State == noticeOpen || n.Wire.State == noticeDone || n.Wire.State == noticeExpired)
 }
 
+// crossed reports whether an end may have crossed the withdrawal on its way: until the deadline it was told, a task may be
+// leaving for good because of the notice.
+func (n *notice) crossed(ended time.Time) bool {
+	return n != nil && n.Wire.State == noticeWithdrawn && !ended.IsZero() && ended.Before(n.Deadline.Wall)
+}
+
 // States of a notice on the wire.
 const (
 	noticeOpen      = "open"

@@ -87,7 +87,7 @@ func (t *task) outcome(e runtime.Exit) (polderv1.TaskState, *polderv1.Reason) {
 		return t.rec.Stop.End, t.rec.Stop.Reason
 	case e.Success() && !termed:
 		return polderv1.TaskState_TASK_STATE_SUCCEEDED, nil
-	case n.forces() || termed:
+	case n.forces() || termed || n.crossed(e.FinishedAt):
 		return polderv1.TaskState_TASK_STATE_RECLAIMED, &polderv1.Reason{
 			Code: "Reclaimed", Message: fmt.Sprintf("made room for %s (%s)", n.Wire.Claimant, e),
 		}
