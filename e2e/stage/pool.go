@@ -1,0 +1,169 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+)
+
+// Options say what a pool is like. All but Plan and DockerHost are needed.
+type Options struct {
+	Dir      string
+	Programs Programs
+	Agents   int
+	Capacity string // of each node, as in cpu=1,memory=1Gi
+	Runtime  string
+	// DockerHost is where the engine of runtime docker answers.
+	DockerHost string
+	Plan       string // YAML
+}
+
+// Pool is a server with agents, each a process of its own.
+type Pool struct {
+	Server *Process
+	Agents []*Process
+	Nodes  []string // the agents' names, in their order
+	API    *API
+	worker string
+	bare   bool // no image: processes of this machine
+	dir    string
+}
+
+// Open starts a pool and returns when every node is ready. On an error nothing is left running.
+func Open(ctx context.Context, o Options) (*Pool, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("the pool was not ready in two minutes"))
+	defer cancel()
+	p := &Pool{worker: o.Programs.Worker, bare: o.Runtime == "process", dir: o.Dir}
+	err := p.serve(ctx, o)
+	for i := 0; err == nil && i < o.Agents; i++ {
+		err = p.join(ctx, o, i)
+	}
+	if err == nil {
+		err = p.AwaitNodes(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.Close(), p.tails())
+	}
+	return p, nil
+}
+
+// serve starts the server on a free port, which it keeps over restarts, and puts the plan in force.
+func (p *Pool) serve(ctx context.Context, o Options) error {
+	addr, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(o.Dir, "server")
+	p.Server = newProcess("server", filepath.Join(o.Dir, "server.log"), o.Programs.Polder, "server", "--dir", dir, "--listen", addr)
+	if err := p.Server.Start(); err != nil {
+		return err
+	}
+	err = Retry(ctx, func(context.Context) (err error) {
+		if p.Server.PID() == 0 {
+			return errors.New("the server ended")
+		}
+		p.API, err = dial(dir)
+		return err
+	})
+	if err != nil || o.Plan == "" {
+		return err
+	}
+	return p.API.apply(ctx, o.Plan)
+}
+
+func (p *Pool) join(ctx context.Context, o Options, i int) error {
+	// Names are this story's own: the cgroups of a node are named by it.
+	node := fmt.Sprintf("e2e-%d-%d", os.Getpid(), i+1)
+	token, err := p.API.joinToken(ctx, node)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(o.Dir, node+".token")
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+		return err
+	}
+	argv := []string{o.Programs.Polder, "agent", "--server", p.address(), "--token-file", file, "--node", node,
+		"--dir", filepath.Join(o.Dir, node), "--capacity", o.Capacity, "--runtime", o.Runtime}
+	if o.DockerHost != "" {
+		argv = append(argv, "--docker-host", o.DockerHost)
+	}
+	a := newProcess(node, filepath.Join(o.Dir, node+".log"), argv...)
+	p.Agents, p.Nodes = append(p.Agents, a), append(p.Nodes, node)
+	return a.Start()
+}
+
+func (p *Pool) address() string {
+	for i, arg := range p.Server.argv {
+		if arg == "--listen" {
+			return p.Server.argv[i+1]
+		}
+	}
+	return ""
+}
+
+// freeAddress is one on loopback where nobody listens now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// AwaitNodes waits until every node is ready.
+func (p *Pool) AwaitNodes(ctx context.Context) error {
+	return Retry(ctx, func(ctx context.Context) error {
+		n, err := p.API.ReadyNodes(ctx)
+		if err == nil && n < len(p.Nodes) {
+			err = fmt.Errorf("%d of %d nodes are ready", n, len(p.Nodes))
+		}
+		return err
+	})
+}
+
+// Close ends the agents and the server. Tasks go on: end them before.
+func (p *Pool) Close() error {
+	var errs []error
+	for _, a := range p.Agents {
+		errs = append(errs, a.Stop())
+	}
+	if p.Server != nil {
+		errs = append(errs, p.Server.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// tails is what the processes said last, as an error.
+func (p *Pool) tails() error {
+	var b strings.Builder
+	for _, x := range append([]*Process{p.Server}, p.Agents...) {
+		if x != nil {
+			fmt.Fprintf(&b, "--- %s\n%s\n", x.Name, x.Tail())
+		}
+	}
+	return errors.New(b.String())
+}
+
+// Worker is a task that runs the worker program; see its package for what env says. In a container it is mounted where it is,
+// with the directories it needs.
+func (p *Pool) Worker(env map[string]string, cpu string) *polderv1.TaskSpec {
+	spec := &polderv1.TaskSpec{Command: []string{p.worker}, Env: env, Resources: map[string]string{"cpu": cpu}}
+	if !p.bare {
+		spec.Image = Image
+		spec.Mounts = []*polderv1.Mount{
+			{Source: filepath.Dir(p.worker), Target: filepath.Dir(p.worker), ReadOnly: true},
+			{Source: filepath.Dir(env["WITNESS"]), Target: filepath.Dir(env["WITNESS"])},
+		}
+	}
+	return spec
+}
+
+// Image is the image that engine.sh makes.
+const Image = "polder/busybox"
