@@ -450,6 +450,41 @@ func TestDeadlineThatPassedWhileTheAgentWasAway(t *testing.T) {
 	})
 }
 
+func TestWorkFinishedUnderNoticeWhileTheAgentWasAway(t *testing.T) {
+	for code, want := range map[int]polderv1.TaskState{0: succeeded, 75: reclaimed} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t, func(runtime.Spec) fake.Script { return fake.Script{ExitAfter: 20 * time.Second, ExitCode: code} })
+			m.server.launch(assignment("t1"))
+			m.server.notice("t1", time.Minute)
+			m.halt()
+			pass(time.Hour)
+			m.start()
+			m.want("t1", want, map[bool]string{true: "Reclaimed"}[want == reclaimed])
+			if n := m.server.last("t1").Notice; n.State != noticeLeft {
+				t.Errorf("notice %v", n)
+			}
+		})
+	}
+}
+
+func TestDeadlineThatPassedWhileAgentAndEngineWereAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script(15))
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		m.halt()
+		m.runtime.SetDown(true)
+		pass(time.Hour)
+		m.start()
+		pass(time.Minute)
+		m.want("t1", leaving, "")
+		m.runtime.SetDown(false)
+		pass(time.Minute)
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
 func TestDeadlineIsKeptWithoutTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, stubborn)

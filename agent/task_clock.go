@@ -53,6 +53,9 @@ func (t *task) deadlines() []deadline {
 		}
 		return out
 	}
+	if t.restored {
+		return out // it may have ended meanwhile, or not have been told of its notice
+	}
 	if !t.live {
 		if n := t.rec.Notice; n.forces() && t.rec.Stop == nil {
 			out = append(out, deadline{n.Term, t.giveUp})

@@ -173,10 +173,11 @@ func (t *task) awaitEnd(ctx context.Context, s runtime.Status) {
 		now := after(t.a.c.Clock, 0)
 		t.apply(func(r *record) { r.State, r.Reason, r.Started = polderv1.TaskState_TASK_STATE_RUNNING, nil, &now })
 	}
-	t.a.running.Go(func() { t.wait(ctx) })
 	if s.State == runtime.Exited {
+		t.onExit(*s.Exit) // now: a stop signal that is due comes after it
 		return
 	}
+	t.a.running.Go(func() { t.wait(ctx) })
 	alive, cancel := context.WithCancel(ctx)
 	t.quiet = cancel
 	t.watchHealth(alive)
