@@ -49,7 +49,7 @@ func play(ctx context.Context, out io.Writer, o options) (v *verdict, err error)
 		return nil, err
 	}
 	runs, err := s.witness.Runs()
-	if err != nil {
+	if err := errors.Join(err, s.write(runs)); err != nil {
 		return nil, err
 	}
 	v = judge(runs, s.asks)

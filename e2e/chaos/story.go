@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -110,6 +111,22 @@ func (s *story) close(keep bool) error {
 		errs = append(errs, s.pool.Close())
 	}
 	return errors.Join(append(errs, s.remove(keep || s.o.keep))...)
+}
+
+// write keeps what was witnessed, one run a line.
+func (s *story) write(runs []witness.Run) error {
+	f, err := os.Create(filepath.Join(s.dir, "runs.jsonl"))
+	if err != nil {
+		return err
+	}
+	lines := json.NewEncoder(f)
+	for i := range runs {
+		if err := lines.Encode(&runs[i]); err != nil {
+			f.Close()
+			return err
+		}
+	}
+	return f.Close()
 }
 
 // random gives each actor a source of its own.

@@ -96,12 +96,15 @@ type noticed struct {
 	withdrawn        time.Time // when its file said so; zero when it is in force
 }
 
-// latest is the newest notice of a run, nil when it had none. It complains about a deadline that moved forward.
-func (v *verdict) latest(r *witness.Run) *noticed {
-	var n *noticed
+// noticesOf lists the notices of a run, each as it was last. It complains about a deadline that moved forward.
+func (v *verdict) noticesOf(r *witness.Run) (out []*noticed) {
+	byID := map[string]*noticed{}
 	for _, d := range r.Notices() {
-		if n == nil || d.ID != n.ID {
+		n := byID[d.ID]
+		if n == nil {
 			n = &noticed{Document: d}
+			byID[d.ID] = n
+			out = append(out, n)
 			v.notices++
 		}
 		if d.Deadline.Before(n.Deadline) {
@@ -113,46 +116,54 @@ func (v *verdict) latest(r *witness.Run) *noticed {
 			n.withdrawn = d.Written
 			v.withdrawn++
 		}
-		n.State = d.State
 	}
-	return n
+	return out
 }
 
 // borrower judges one run of a borrower.
 func (v *verdict) borrower(r *witness.Run, a *asked) {
-	n := v.latest(r)
-	if n != nil && n.Deadline.Sub(n.Issued) < a.grace {
-		v.early = append(v.early, fmt.Sprintf("%s: notice of %v, promised %v", r.Task, n.Deadline.Sub(n.Issued), a.grace))
+	notices := v.noticesOf(r)
+	for _, n := range notices {
+		if n.Deadline.Sub(n.Issued) < a.grace {
+			v.early = append(v.early, fmt.Sprintf("%s: notice of %v, promised %v", r.Task, n.Deadline.Sub(n.Issued), a.grace))
+		}
 	}
 	answered, done := r.First(witness.Answered)
 	if term, ok := r.First(witness.Termed); ok && !(done && answered.At.Before(term.At)) {
-		v.onTime(r, "SIGTERM", term.At, n, a.kill)
+		v.onTime(r, "SIGTERM", term.At, notices, func(n *noticed) time.Time { return n.due(a.kill) })
 	}
-	v.ends[how(r, done, n != nil)]++
+	v.ends[how(r, done, len(notices) > 0)]++
 	if r.Gone.IsZero() || ended(r) || done {
 		return
 	}
-	v.onTime(r, "SIGKILL", r.Gone, n, 0)
-	if n != nil {
+	v.onTime(r, "SIGKILL", r.Gone, notices, func(n *noticed) time.Time { return n.Deadline })
+	if len(notices) > 0 {
+		n := notices[len(notices)-1]
 		v.late = append(v.late, r.Gone.Sub(n.Deadline))
 		v.blind = append(v.blind, n.Deadline.Sub(lastSign(r, n.Deadline)))
 		v.told = append(v.told, r.Gone.Sub(n.Written)-a.grace)
 	}
 }
 
-// onTime judges a signal that may come some time before the deadline, but not in the first half of the notice.
-func (v *verdict) onTime(r *witness.Run, signal string, at time.Time, n *noticed, before time.Duration) {
-	if n == nil {
-		v.early = append(v.early, fmt.Sprintf("%s: %s without a notice at %s", r.Task, signal, clock(at)))
-		return
+// due is when the stop signal of a notice may come: a kill policy's own grace before the deadline, but not in the first half.
+func (n *noticed) due(own time.Duration) time.Time {
+	return n.Deadline.Add(-min(own, n.Deadline.Sub(n.Issued)/2))
+}
+
+// onTime judges a signal: one of the notices must have been due for it, and in force until then.
+func (v *verdict) onTime(r *witness.Run, signal string, at time.Time, notices []*noticed, due func(*noticed) time.Time) {
+	why := "without a notice"
+	for _, n := range notices {
+		switch {
+		case at.Before(due(n)):
+			why = fmt.Sprintf("%v before %s, notice %s", due(n).Sub(at), clock(due(n)), n.ID)
+		case !n.withdrawn.IsZero() && n.withdrawn.Before(due(n)):
+			why = fmt.Sprintf("although notice %s was withdrawn at %s", n.ID, clock(n.withdrawn))
+		default:
+			return
+		}
 	}
-	due := n.Deadline.Add(-min(before, n.Deadline.Sub(n.Issued)/2))
-	switch {
-	case at.Before(due):
-		v.early = append(v.early, fmt.Sprintf("%s: %s %v before %s (notice %s)", r.Task, signal, due.Sub(at), clock(due), n.ID))
-	case !n.withdrawn.IsZero() && n.withdrawn.Before(due):
-		v.early = append(v.early, fmt.Sprintf("%s: %s at %s although notice %s was withdrawn at %s", r.Task, signal, clock(at), n.ID, clock(n.withdrawn)))
-	}
+	v.early = append(v.early, fmt.Sprintf("%s: %s at %s %s", r.Task, signal, clock(at), why))
 }
 
 // lastSign is the last proof of life before or at a moment.
@@ -257,6 +268,6 @@ func spread(d []time.Duration) string {
 		return "-"
 	}
 	slices.Sort(d)
-	at := func(percent int) time.Duration { return d[(len(d)-1)*percent/100].Round(100 * time.Microsecond) }
-	return fmt.Sprintf("least %v, p50 %v, p99 %v, most %v (%d)", at(0), at(50), at(99), at(100), len(d))
+	at := func(percent int) time.Duration { return d[(len(d)*percent+99)/100-1].Round(100 * time.Microsecond) }
+	return fmt.Sprintf("least %v, p50 %v, p99 %v, most %v (%d)", d[0].Round(100*time.Microsecond), at(50), at(99), at(100), len(d))
 }
