@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -218,17 +216,5 @@ func print(out io.Writer, o options, all []sample) {
 	for i, name := range names {
 		row("  "+name, func(s sample) time.Duration { return s.steps[i] })
 	}
-	fmt.Fprintln(out, machine())
-}
-
-// machine describes where it was measured.
-func machine() string {
-	said := func(name string, arg ...string) string {
-		out, err := exec.Command(name, arg...).Output()
-		if err != nil {
-			return err.Error()
-		}
-		return strings.TrimSpace(string(out))
-	}
-	return fmt.Sprintf("%s, %s cores, Linux %s, load %s", time.Now().Format(time.DateOnly), said("nproc"), said("uname", "-r"), said("cut", "-d ", "-f1-3", "/proc/loadavg"))
+	fmt.Fprintln(out, stage.Machine())
 }
