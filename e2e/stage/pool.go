@@ -90,7 +90,7 @@ func (p *Pool) join(ctx context.Context, o Options, i int) error {
 		return err
 	}
 	argv := []string{o.Programs.Polder, "agent", "--server", p.address(), "--token-file", file, "--node", node,
-		"--dir", filepath.Join(o.Dir, node), "--capacity", o.Capacity, "--runtime", o.Runtime}
+		"--dir", filepath.Join(o.Dir, node), "--capacity", o.Capacity, "--runtime", o.Runtime, "--task-user", "root"}
 	if o.DockerHost != "" {
 		argv = append(argv, "--docker-host", o.DockerHost)
 	}

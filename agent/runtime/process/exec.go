@@ -48,7 +48,7 @@ func (r *Runtime) Exec(ctx context.Context, taskID string, opt runtime.ExecOptio
 	if len(opt.Command) == 0 {
 		return fail(runtime.ErrInvalid, errors.New("no command"))
 	}
-	e, err := t.entry(opt)
+	e, err := r.entry(t, opt)
 	if err != nil {
 		return fail(runtime.ErrInvalid, err)
 	}
@@ -63,7 +63,7 @@ func (r *Runtime) Exec(ctx context.Context, taskID string, opt runtime.ExecOptio
 }
 
 // entry completes the options with the task's own settings.
-func (t *task) entry(opt runtime.ExecOptions) (*entry, error) {
+func (r *Runtime) entry(t *task, opt runtime.ExecOptions) (*entry, error) {
 	e := &entry{PID: t.procs.command.pid, Start: t.procs.command.start, Namespaces: t.rec.Namespaces,
 		Joins: t.rec.Joins, Cred: t.rec.Cred, Command: opt.Command, WorkDir: opt.WorkDir, Env: t.rec.Env}
 	if e.WorkDir == "" {
@@ -75,7 +75,7 @@ func (t *task) entry(opt runtime.ExecOptions) (*entry, error) {
 	e.Env = override(t.rec.Env, opt.Env)
 	var err error
 	if opt.User != "" {
-		e.Cred, err = lookupUser(opt.User)
+		e.Cred, err = r.userOf(opt.User)
 	}
 	return e, err
 }

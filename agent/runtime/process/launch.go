@@ -101,7 +101,7 @@ func (r *Runtime) launch(t *task) error {
 }
 
 func (r *Runtime) prepareRecord(t *task) error {
-	cred, err := lookupUser(t.rec.Spec.User)
+	cred, err := r.userOf(t.rec.Spec.User)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	StateDir string       // the runtime's own, made if missing; one runtime at a time
 	Tree     *cgroup.Tree // nil: no limits, no shares
 	LogBytes int64        // kept of each output stream, give or take as much again; 0 is 16 MiB
+	// User is whom tasks run as that name nobody, as in [runtime.Spec]. Unless it is root, no task may be root. Empty is
+	// the agent's own user, and no such bound.
+	User string
 }
 
 // Runtime runs tasks as processes. Make one with [New].

@@ -18,6 +18,22 @@ type credential struct {
 	Groups []int `json:"groups"`
 }
 
+// userOf resolves whom a task or a command runs as, within what the options allow.
+func (r *Runtime) userOf(spec string) (*credential, error) {
+	if r.opt.User == "" {
+		return lookupUser(spec)
+	}
+	own, err := lookupUser(r.opt.User)
+	if err != nil || spec == "" {
+		return own, err
+	}
+	c, err := lookupUser(spec)
+	if err == nil && c.UID == 0 && own.UID != 0 {
+		return nil, fmt.Errorf("user %q: this node runs no tasks as root; start its agent with --task-user root to permit it", spec)
+	}
+	return c, err
+}
+
 // lookupUser resolves "name", "uid", "name:group" or "uid:gid". Nil means the agent's own user.
 func lookupUser(spec string) (*credential, error) {
 	if spec == "" {

@@ -28,6 +28,8 @@ type AgentOptions struct {
 	Ports resource.PortSet
 	// Mounts are the host directories tasks may mount; empty is none.
 	Mounts []string
+	// TaskUser is whom process tasks run as that name nobody; unless it is root no task may be.
+	TaskUser string
 	// Runtimes to start tasks with, in order of preference; empty means docker where there is an engine, and process.
 	Runtimes []string
 	// DockerHost is the engine's address; empty is the engine's usual one.
@@ -73,6 +75,7 @@ tasks keep running and are taken over by the next one.`,
 	f.StringVar(&o.capacity, "capacity", "", "`resources` to offer, as in cpu=8,memory=32Gi (default detected)")
 	f.StringVar(&o.ports, "ports", "", "host `ports` tasks may have, as in 31000-32000")
 	registerMounts(cmd, &o.Mounts)
+	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
 	return cmd
 }

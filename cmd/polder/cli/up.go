@@ -16,6 +16,8 @@ type UpOptions struct {
 	Listen string
 	// Mounts are the host directories tasks may mount; empty is none.
 	Mounts []string
+	// TaskUser is whom process tasks run as that name nobody; unless it is root no task may be.
+	TaskUser string
 	// Runtimes the agents use, in order of preference; empty means docker where there is an engine, and process.
 	Runtimes []string
 	// DockerHost is the engine's address; empty is the engine's usual one.
@@ -45,6 +47,7 @@ asks, and tasks. Other commands find the server through the context file in --di
 	f.IntVar(&o.Agents, "agents", 3, "`number` of agents, each with an equal slice of this machine")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` of the API, host:port")
 	registerMounts(cmd, &o.Mounts)
+	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
 	return cmd
 }
@@ -67,4 +70,9 @@ func process[O any](cmd *cobra.Command, run func(context.Context, Streams, O) er
 		return fail(exitError, "Use a complete build of polder.", "this program was built without %q", cmd.Name())
 	}
 	return run(cmd.Context(), s, o)
+}
+
+// registerTaskUser adds the flag that says whom process tasks run as.
+func registerTaskUser(cmd *cobra.Command, user *string) {
+	cmd.Flags().StringVar(user, "task-user", "nobody", "`user` process tasks run as when the agent is root and they name none; unless it is root, none may be root")
 }

@@ -75,6 +75,7 @@ func (m *machine) openRuntimes(ctx context.Context, log *slog.Logger, o cli.Agen
 	if len(wanted) == 0 {
 		wanted = []string{"process", "docker"}
 	}
+	o.TaskUser = taskUser(log, o)
 	for _, name := range wanted {
 		r, err := openRuntime(ctx, name, m.tree, o)
 		if err != nil && slices.Contains(o.Runtimes, name) {
@@ -92,7 +93,7 @@ func (m *machine) openRuntimes(ctx context.Context, log *slog.Logger, o cli.Agen
 
 func openRuntime(ctx context.Context, name string, tree *cgroup.Tree, o cli.AgentOptions) (runtime.Runtime, error) {
 	if name == "process" {
-		return process.New(process.Options{StateDir: filepath.Join(o.Dir, "process"), Tree: tree})
+		return process.New(process.Options{StateDir: filepath.Join(o.Dir, "process"), Tree: tree, User: o.TaskUser})
 	}
 	r, err := docker.New(docker.Options{Host: o.DockerHost, Agent: o.Node, Tree: tree})
 	if err != nil {
@@ -104,6 +105,24 @@ func openRuntime(ctx context.Context, name string, tree *cgroup.Tree, o cli.Agen
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
+}
+
+// taskUser is whom process tasks run as. An agent that is not root cannot choose, and a user that cannot get to the tasks'
+// directories cannot run there.
+func taskUser(log *slog.Logger, o cli.AgentOptions) string {
+	if os.Geteuid() != 0 || o.TaskUser == "root" {
+		return ""
+	}
+	for dir := o.Dir; ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode()&1 == 0 {
+			log.Warn("process tasks run as root: their user cannot get to their directories; choose another --dir, or open it with chmod o+x",
+				"user", o.TaskUser, "closed", dir)
+			return ""
+		}
+		if dir == filepath.Dir(dir) {
+			return o.TaskUser
+		}
+	}
 }
 
 // notes logs once what a runtime has to say about this machine.

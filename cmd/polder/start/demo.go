@@ -93,7 +93,7 @@ type story struct {
 
 // tellStory runs the story on a pool of its own.
 func tellStory(ctx context.Context, s cli.Streams, o cli.DemoOptions, dir, image string, lending bool) (out outcome, err error) {
-	up := cli.UpOptions{Dir: dir, Agents: demoNodes, Listen: "127.0.0.1:0", Mounts: []string{filepath.Join(dir, "data")}, Runtimes: o.Runtimes, DockerHost: o.DockerHost}
+	up := cli.UpOptions{Dir: dir, Agents: demoNodes, Listen: "127.0.0.1:0", Mounts: []string{filepath.Join(dir, "data")}, TaskUser: "nobody", Runtimes: o.Runtimes, DockerHost: o.DockerHost}
 	p, err := newPool(ctx, s, up, slog.LevelError)
 	if err != nil {
 		return out, err
@@ -104,7 +104,7 @@ func tellStory(ctx context.Context, s cli.Streams, o cli.DemoOptions, dir, image
 		return out, err
 	}
 	st := &story{pool: p, api: api, out: s.Out, data: filepath.Join(dir, "data"), image: image, began: time.Now()}
-	if err := os.MkdirAll(st.data, 0o711); err != nil {
+	if err := errors.Join(os.MkdirAll(st.data, 0o777), os.Chmod(st.data, 0o777)); err != nil { // the workers are nobody
 		return out, err
 	}
 	if err := st.applyPlan(ctx, lending); err != nil {
