@@ -24,6 +24,7 @@ type record struct {
 	Ended      time.Time
 	Notice     *notice
 	Stop       *stopOrder
+	Signalled  *moment // when the first stop signal of any notice was sent; no withdrawal takes it back
 	Acked      *moment // when the server took over the report of the end
 }
 
@@ -53,6 +54,14 @@ func (n *notice) open() bool { return n != nil && n.Wire.State == noticeOpen }
 // forces reports whether its deadline still ends the task.
 func (n *notice) forces() bool {
 	return n != nil && (n.Wire.State == noticeOpen || n.Wire.State == noticeDone || n.Wire.State == noticeExpired)
+}
+
+// clockGrain is how much too early the time of an end may be: files are stamped by the kernel's tick.
+const clockGrain = 10 * time.Millisecond
+
+// obeyed reports whether an end may be what a stop signal brought about: one was sent, and not after the end.
+func (r *record) obeyed(ended time.Time) bool {
+	return r.Signalled != nil && (ended.IsZero() || !ended.Before(r.Signalled.Wall.Add(-clockGrain)))
 }
 
 // crossed reports whether an end may have crossed the withdrawal on its way: until the deadline it was told, a task may be
@@ -154,6 +163,7 @@ type stored struct {
 	Ended      time.Time          `json:"ended,omitzero"`
 	Notice     *storedNotice      `json:"notice,omitempty"`
 	Stop       *storedStop        `json:"stop,omitempty"`
+	Signalled  *moment            `json:"signalled,omitempty"`
 	Acked      *moment            `json:"acked,omitempty"`
 }
 
@@ -180,7 +190,7 @@ func (r *record) encode() ([]byte, error) {
 	var e messageCodec
 	s := stored{
 		Assignment: e.encode(r.Assignment), State: r.State, ExitCode: r.ExitCode, Reason: e.encode(r.Reason),
-		Started: r.Started, Ended: r.Ended, Acked: r.Acked,
+		Started: r.Started, Ended: r.Ended, Signalled: r.Signalled, Acked: r.Acked,
 	}
 	if n := r.Notice; n != nil {
 		s.Notice = &storedNotice{e.encode(n.Wire), n.Asked, n.Term, n.Deadline, n.Length, n.Told, n.Termed, n.Released}
@@ -204,7 +214,8 @@ func decodeRecord(data []byte) (*record, error) {
 	}
 	var e messageCodec
 	r := &record{
-		Assignment: &polderv1.Assignment{}, State: s.State, ExitCode: s.ExitCode, Started: s.Started, Ended: s.Ended, Acked: s.Acked,
+		Assignment: &polderv1.Assignment{}, State: s.State, ExitCode: s.ExitCode, Started: s.Started, Ended: s.Ended,
+		Signalled: s.Signalled, Acked: s.Acked,
 	}
 	e.decode(s.Assignment, r.Assignment)
 	r.Reason = e.reason(s.Reason)

@@ -108,11 +108,15 @@ func (t *task) earlier(stop func(*stopOrder) (moment, bool), leave func(*notice)
 
 // term notes that the stop signal is sent, then sends it.
 func (t *task) term(ctx context.Context) {
+	now := after(t.a.c.Clock, 0)
 	t.apply(func(r *record) {
 		if r.Stop != nil {
 			r.Stop.Termed = true
-		} else {
-			r.Notice.Termed = true
+			return
+		}
+		r.Notice.Termed = true
+		if r.Signalled == nil {
+			r.Signalled = &now
 		}
 	})
 	sig, err := runtime.ParseSignal(t.rec.Assignment.GetSpec().GetKill().GetSignal())

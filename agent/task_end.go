@@ -81,13 +81,13 @@ func (t *task) onExit(e runtime.Exit) {
 // under, then how it failed.
 func (t *task) outcome(e runtime.Exit) (polderv1.TaskState, *polderv1.Reason) {
 	n := t.rec.Notice
-	termed := n != nil && n.Termed
+	obeyed := t.rec.obeyed(e.FinishedAt)
 	switch {
 	case t.rec.Stop != nil:
 		return t.rec.Stop.End, t.rec.Stop.Reason
-	case e.Success() && !termed:
+	case e.Success() && !obeyed:
 		return polderv1.TaskState_TASK_STATE_SUCCEEDED, nil
-	case n.forces() || termed || n.crossed(e.FinishedAt):
+	case n.forces() || obeyed || n.crossed(e.FinishedAt):
 		return polderv1.TaskState_TASK_STATE_RECLAIMED, &polderv1.Reason{
 			Code: "Reclaimed", Message: fmt.Sprintf("made room for %s (%s)", n.Wire.Claimant, e),
 		}
