@@ -92,7 +92,7 @@ func (p *Pool) join(ctx context.Context, o Options, i int) error {
 	argv := []string{o.Programs.Polder, "agent", "--server", p.address(), "--token-file", file, "--node", node,
 		"--dir", filepath.Join(o.Dir, node), "--capacity", o.Capacity, "--runtime", o.Runtime, "--task-user", "root"}
 	if o.DockerHost != "" {
-		argv = append(argv, "--docker-host", o.DockerHost)
+		argv = append(argv, "--docker-host", o.DockerHost, "--allow-mount", o.Dir)
 	}
 	a := newProcess(node, filepath.Join(o.Dir, node+".log"), argv...)
 	p.Agents, p.Nodes = append(p.Agents, a), append(p.Nodes, node)
@@ -151,15 +151,14 @@ func (p *Pool) tails() error {
 	return errors.New(b.String())
 }
 
-// Worker is a task that runs the worker program; see its package for what env says. In a container it is mounted where it is,
-// with the directories it needs.
+// Worker is a task that runs the worker program; see its package for what env says. A container has the whole of
+// the pool's directory at the same place.
 func (p *Pool) Worker(env map[string]string, cpu string) *polderv1.TaskSpec {
 	spec := &polderv1.TaskSpec{Command: []string{p.worker}, Env: env, Resources: map[string]string{"cpu": cpu}}
 	if !p.bare {
 		spec.Image = Image
 		spec.Mounts = []*polderv1.Mount{
-			{Source: filepath.Dir(p.worker), Target: filepath.Dir(p.worker), ReadOnly: true},
-			{Source: filepath.Dir(env["WITNESS"]), Target: filepath.Dir(env["WITNESS"])},
+			{Source: p.dir, Target: p.dir},
 		}
 	}
 	return spec

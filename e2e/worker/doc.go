@@ -7,7 +7,7 @@
 //	LEDGER    a directory where it notes, for the kernel to judge, that an attempt ran and an instance runs
 //	WORK      how long the work takes; 0s is for ever
 //	CONDUCT   what it does with a notice: "done" answers done, "leave" ends, "stay" goes on until it is killed,
-//	          "term" ends when it gets the stop signal
+//	          "term" ends when it gets the stop signal, "bow" does so with code 0
 //	THINK     how long it takes to do so
 //	KILLGRACE the kill policy's grace its ask set, empty when it set none
 //

@@ -191,14 +191,22 @@ func (w *worker) signalled(s os.Signal) (code int, over bool) {
 	}
 	w.termed = true
 	w.tell(witness.Word{Kind: witness.Termed})
-	return exitTerm, w.conduct == "term" || w.answered
+	return w.bow(), w.conduct == "term" || w.conduct == "bow" || w.answered
+}
+
+// bow is the code to end with at a stop signal.
+func (w *worker) bow() int {
+	if w.conduct == "bow" {
+		return exitFinished
+	}
+	return exitTerm
 }
 
 // due does what its time has come for.
 func (w *worker) due() (code int, over bool) {
 	now := time.Now()
 	if w.termed && w.notice.State == "withdrawn" {
-		return exitTerm, true // whatever it did from now on, the stop signal cannot be called back
+		return w.bow(), true // whatever it did from now on, the stop signal cannot be called back
 	}
 	for len(w.proofs) > 0 && !now.Before(w.proofs[0]) {
 		w.proofs = w.proofs[1:]
