@@ -44,19 +44,23 @@ type Runtime struct {
 
 // New makes a runtime. It does not talk to the engine yet: see [Runtime.Ping].
 func New(opt Options) (*Runtime, error) {
-	host := client.WithHost(opt.Host)
-	if opt.Host == "" {
-		host = client.FromEnv
-	}
-	api, err := client.New(host)
-	if err != nil {
+	r := &Runtime{opt: opt, tree: opt.Tree, closed: make(chan struct{}), starting: map[string]chan struct{}{}}
+	var err error
+	if r.api, err = client.New(r.host()); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w; use a host like unix:///var/run/docker.sock", err)
 	}
-	r := &Runtime{opt: opt, tree: opt.Tree, api: api, closed: make(chan struct{}), starting: map[string]chan struct{}{}}
 	if r.tree == nil {
 		r.tree = &cgroup.Tree{}
 	}
 	return r, nil
+}
+
+// host says where the engine is.
+func (r *Runtime) host() client.Opt {
+	if r.opt.Host == "" {
+		return client.FromEnv
+	}
+	return client.WithHost(r.opt.Host)
 }
 
 // Ping asks the engine whether it is there and speaks a known version.
@@ -78,8 +82,10 @@ func (r *Runtime) Notes() []string {
 	return nil
 }
 
-// Wait blocks until the container has ended, through restarts of the engine.
+// Wait blocks until the container has ended, through restarts of the engine. An engine that stops ends its containers: that
+// says nothing about the task, so such an end is Lost, whatever code it came with.
 func (r *Runtime) Wait(ctx context.Context, taskID string) (runtime.Exit, error) {
+	var cut time.Time // when the engine went away; zero while it is there
 	for seen := false; ; {
 		c, err := r.inspect(ctx, "wait", taskID)
 		switch {
@@ -90,18 +96,53 @@ func (r *Runtime) Wait(ctx context.Context, taskID string) (runtime.Exit, error)
 			return runtime.Exit{}, err
 		case ended(c.State):
 			r.unweigh(c)
-			return exitOf(c.State), nil
+			return r.exitAfter(ctx, cut, c.State), nil
 		default:
-			seen = true
+			seen, cut = true, time.Time{}
 			err = r.waitOnce(ctx, c)
 		}
 		if err == nil {
 			continue
 		}
+		if cut.IsZero() {
+			cut = time.Now()
+		}
 		if err := r.pause(ctx, taskID, lookAgain); err != nil {
 			return runtime.Exit{}, err
 		}
 	}
+}
+
+// lastMoments is how long an engine that stops may be heard of after it has begun to.
+const lastMoments = 2 * time.Second
+
+// exitAfter is the end of a container that was found when the engine was back from being away since cut, if it was.
+func (r *Runtime) exitAfter(ctx context.Context, cut time.Time, s *container.State) runtime.Exit {
+	e := exitOf(s)
+	if cut.IsZero() && r.stopping(ctx) {
+		cut = time.Now()
+	}
+	if cut.IsZero() || e.FinishedAt.Before(cut.Add(-lastMoments)) {
+		return e
+	}
+	if info, err := r.api.Info(ctx, client.InfoOptions{}); err == nil && info.Info.LiveRestoreEnabled {
+		return e // its containers outlive this engine
+	}
+	lost := runtime.LostExit(fmt.Sprintf("its container engine was stopped or restarted, which ended it (%s)", e))
+	lost.FinishedAt = e.FinishedAt
+	return lost
+}
+
+// stopping reports whether the engine takes no new connections. It stops to before it ends its containers, and may answer on
+// the old ones until it is gone.
+func (r *Runtime) stopping(ctx context.Context) bool {
+	fresh, err := client.New(r.host())
+	if err != nil {
+		return false
+	}
+	defer fresh.Close()
+	_, err = fresh.Ping(ctx, client.PingOptions{})
+	return err != nil && away(err)
 }
 
 // waitOnce blocks until the container has ended or the engine stopped answering; the caller looks again either way.
