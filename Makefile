@@ -14,7 +14,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench fuzz generate clean engine format vet staticcheck
+.PHONY: help up demo build test check bench chaos fuzz generate clean engine format vet staticcheck
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, 
 
 bench: ## the core's benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./core/...
+
+chaos: ## 1000 notices on real tasks while agents and the server are killed (flags: ARGS="-seed 1"); some ten minutes
+	$(GO) run ./e2e/chaos -notices 1000 -work 1m $(ARGS)
 
 fuzz: ## every fuzzer for FUZZTIME (10s)
 	@set -e; for package in $$($(GO) list ./...); do \

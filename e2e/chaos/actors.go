@@ -56,7 +56,7 @@ func (s *story) borrow(ctx context.Context) error {
 // borrowSome asks for a few tasks of one kind.
 func (s *story) borrowSome(ctx context.Context, r *rand.Rand) error {
 	a := &asked{count: 1 + r.IntN(12), offline: true, grace: grace}
-	env := map[string]string{"WITNESS": s.socket(), "LEDGER": s.ledger(), "WORK": between(r, time.Second, 20*time.Second).String(),
+	env := map[string]string{"WITNESS": s.socket(), "LEDGER": s.ledger(), "WORK": between(r, time.Second, s.o.work).String(),
 		"CONDUCT": []string{"done", "leave", "stay", "term", "bow"}[r.IntN(5)], "THINK": between(r, 0, grace).String()}
 	task := s.pool.Worker(env, cpu)
 	if r.IntN(3) == 0 {

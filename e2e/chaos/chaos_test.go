@@ -7,7 +7,7 @@ import (
 
 // TestChaos is a short story; "make chaos" tells a long one.
 func TestChaos(t *testing.T) {
-	v, err := play(t.Context(), t.Output(), options{notices: 60, seed: uint64(time.Now().UnixNano()), patient: time.Minute})
+	v, err := play(t.Context(), t.Output(), options{notices: 60, seed: uint64(time.Now().UnixNano()), work: 10 * time.Second, patient: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

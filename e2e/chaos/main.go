@@ -16,6 +16,7 @@ import (
 type options struct {
 	notices int
 	seed    uint64
+	work    time.Duration // the longest a borrower works
 	keep    bool
 	patient time.Duration // how long nothing may happen
 }
@@ -24,6 +25,7 @@ func main() {
 	o := options{patient: 2 * time.Minute}
 	flag.IntVar(&o.notices, "notices", 60, "notices to give")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of everything that is random")
+	flag.DurationVar(&o.work, "work", 15*time.Second, "the longest a borrower works; the longer, the fewer notices are withdrawn because others end")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory with logs and journals")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
