@@ -19,6 +19,7 @@ type ask struct {
 	class   *class
 	live    map[int]*task // instances with a lease, by index
 	blocked time.Time     // since when something of it waits in vain; zero when nothing does
+	unit    *unit         // of a gang: its charge while it runs
 	claims  int           // instances (a gang counts once) with a reservation
 	waits   bool          // it is in its class's list
 }
@@ -178,6 +179,7 @@ func (c *Cluster) unwait(a *ask) {
 	if !a.waits || a.waiting() > 0 {
 		return
 	}
+	c.dissolveAsk(a)
 	a.waits = false
 	a.blocked = time.Time{}
 	cl := a.class
@@ -197,7 +199,7 @@ func (c *Cluster) classOf(a *ask) *class {
 	p := c.poolOrNew(s.Pool)
 	cl := &class{pool: p, path: a.Role, shape: s, gang: a.Gang, count: 1}
 	if a.Gang {
-		cl.count = a.Count
+		cl.count = a.Count - a.Succeeded - a.Failed - a.Killed // what has ended for good does not start again
 	}
 	if len(s.Spread) > 0 || s.Exclusive {
 		cl.group = a.ID
@@ -310,13 +312,18 @@ func (c *Cluster) settle(t *task, s State) {
 			c.rest(in.NotBefore)
 		}
 		a.giveBack(in)
-		c.wait(a)
 	case s == Succeeded:
 		a.Succeeded++
 	case s == Failed || s == Lost:
 		a.Failed++
 	default:
 		a.Killed++
+	}
+	if a.Gang && len(a.live) == 0 && a.waiting() > 0 {
+		a.class = c.classOf(a) // what is left of it starts together
+	}
+	if !a.Gang || len(a.live) == 0 {
+		c.wait(a)
 	}
 	c.emit(SaveAsk{a.ID})
 	c.changed(ObjectAsk, a.ID)

@@ -17,7 +17,7 @@ type claim struct {
 	ask     *ask
 	class   *class
 	charge  lending.Charge
-	nodes   []placement.NodeID
+	places            // booked
 	by      time.Time // when the last victim is gone at the latest
 	victims int
 }
@@ -28,36 +28,59 @@ func (p *pool) serveClaims() {
 		if cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
 			continue
 		}
-		if p.arrived(cl) {
-			p.unreserve(cl)
-			p.launch(cl.class, cl.ask, cl.charge, cl.nodes)
-			continue
-		}
-		if nodes, ok := p.find(cl.class); ok {
-			p.unreserve(cl)
-			p.touched = true // its victims may not be needed any more
-			p.launch(cl.class, cl.ask, cl.charge, nodes)
-		}
+		p.serve(cl)
 	}
 }
 
-// arrived reports whether what the claim waits for is free on its nodes now.
-func (p *pool) arrived(cl *claim) bool {
-	need := map[placement.NodeID]resource.Vector{}
-	for _, id := range cl.nodes {
-		n := p.nodes[id]
-		need[id] = need[id].Plus(cl.class.need)
-		if !need[id].Fits(n.free()) {
-			return false
-		}
-		if ok, why := p.index.Fits(cl.class.compiled, id); !ok && why != placement.ReasonResources {
+// serve starts a claimant whose places are free or that finds others. One whose nodes do not take it any more, whatever comes
+// free there, is planned anew.
+func (p *pool) serve(cl *claim) {
+	p.give(cl.class, cl.places)
+	if !p.reseat(cl) {
+		p.forget(cl)
+		return
+	}
+	if p.arrived(cl) {
+		p.unreserve(cl)
+		p.launch(cl.class, cl.ask, cl.charge, cl.places)
+		return
+	}
+	p.give(cl.class, cl.places) // it is not in its own way elsewhere
+	if other, ok := p.find(cl.class); ok {
+		p.unreserve(cl)
+		p.touched = true // its victims may not be needed any more
+		p.launch(cl.class, cl.ask, cl.charge, other)
+		return
+	}
+	p.reseat(cl)
+}
+
+// reseat takes the places of a claim again that were given back, one after the other as they were planned. It takes none when a
+// node refuses one for another reason than amounts.
+func (p *pool) reseat(cl *claim) bool {
+	for i, id := range cl.nodes {
+		ok, why := p.index.Fits(cl.class.compiled, id)
+		if !ok && why != placement.ReasonResources || !p.retake(cl.class, id, cl.ports[i]) {
+			p.give(cl.class, places{cl.nodes[:i], cl.ports[:i]})
 			return false
 		}
 	}
 	return true
 }
 
-// reserve books a claim: its nodes keep room for it.
+// arrived reports whether the amounts that the claim waits for are free on its nodes now.
+func (p *pool) arrived(cl *claim) bool {
+	need := map[placement.NodeID]resource.Vector{}
+	for _, id := range cl.nodes {
+		need[id] = need[id].Plus(cl.class.need)
+		if !need[id].Fits(p.nodes[id].free()) {
+			return false
+		}
+	}
+	return true
+}
+
+// reserve books a claim whose places are taken: its nodes keep room for it.
 func (p *pool) reserve(cl *claim) {
 	p.claims = append(p.claims, cl)
 	cl.ask.claims++
@@ -77,7 +100,7 @@ func (p *pool) unmark(id placement.NodeID, need resource.Vector) {
 	p.nodes[id].refresh()
 }
 
-// unreserve takes a claim off the list, leaving its charge in the ledger for whoever takes it over.
+// unreserve takes a claim off the list, leaving its charge in the ledger and its places booked for whoever takes them over.
 func (p *pool) unreserve(cl *claim) {
 	p.claims = slices.DeleteFunc(p.claims, func(x *claim) bool { return x == cl })
 	cl.ask.claims--
@@ -89,6 +112,12 @@ func (p *pool) unreserve(cl *claim) {
 
 // dissolve ends a claim that is not to be served: what was earmarked is anybody's, its victims may be unneeded.
 func (p *pool) dissolve(cl *claim) {
+	p.give(cl.class, cl.places)
+	p.forget(cl)
+}
+
+// forget is dissolve for a claim whose places are given back already.
+func (p *pool) forget(cl *claim) {
 	p.unreserve(cl)
 	p.ledger.Remove(cl.charge)
 	p.opened()
@@ -191,7 +220,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	k.charge = plans[0].Charge
 	k.charge.Amount, k.charge.Count = cl.amount(), cl.count
 	for _, m := range plans {
-		k.nodes = append(k.nodes, m.Node)
+		k.add(m.Node, m.ports)
 		p.unmark(m.Node, cl.need) // planMembers marked it; reserve does so for good
 		for _, v := range m.Victims {
 			u := v.Unit.Owner.(*unit)
@@ -210,13 +239,20 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// planMembers plans every member of one start, all funded at one role, each counting on what is left by those before.
-func (p *pool) planMembers(round *reclaim.Round, cl *class) ([]reclaim.Plan, reclaim.Outcome) {
+// member is the plan for one task of a start, with the host ports taken for it.
+type member struct {
+	reclaim.Plan
+	ports map[string]uint16
+}
+
+// planMembers plans every member of one start, all funded at one role, each counting on what is left by those before. The places
+// stay booked.
+func (p *pool) planMembers(round *reclaim.Round, cl *class) ([]member, reclaim.Outcome) {
 	want := reclaim.Claim{Task: cl}
 	want.Charge = lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}
 	outcome := reclaim.NotGuaranteed
 	for v := cl.leaf; v != role.Root && v != role.None; v = p.c.tree.Roles[v].Parent {
-		plans, o := p.planMembersAt(round, want, v, cl.count)
+		plans, o := p.planMembersAt(round, want, v)
 		if o == reclaim.Planned {
 			return plans, o
 		}
@@ -230,21 +266,18 @@ func (p *pool) planMembers(round *reclaim.Round, cl *class) ([]reclaim.Plan, rec
 	return nil, outcome
 }
 
-func (p *pool) planMembersAt(round *reclaim.Round, want reclaim.Claim, v role.ID, n int) ([]reclaim.Plan, reclaim.Outcome) {
-	var plans []reclaim.Plan
-	for range n {
-		m, o := round.Plan(want, v)
+func (p *pool) planMembersAt(round *reclaim.Round, want reclaim.Claim, v role.ID) ([]member, reclaim.Outcome) {
+	var plans []member
+	cl := want.Task.(*class)
+	for range cl.count {
+		m, o := p.planMember(round, want, v)
 		if o != reclaim.Planned {
-			for i := len(plans) - 1; i >= 0; i-- {
-				p.unplan(round, plans[i])
+			for _, m := range slices.Backward(plans) {
+				p.unplan(round, cl, m)
 			}
 			return nil, o
 		}
 		plans = append(plans, m)
-		p.earmark(m.Node, want.Charge.Amount)
-		for _, v := range m.Victims {
-			v.Unit.Owner.(*unit).countLeaving(+1)
-		}
 	}
 	for _, m := range plans {
 		for _, v := range m.Victims {
@@ -254,10 +287,29 @@ func (p *pool) planMembersAt(round *reclaim.Round, want reclaim.Claim, v role.ID
 	return plans, reclaim.Planned
 }
 
-func (p *pool) unplan(round *reclaim.Round, m reclaim.Plan) {
+// planMember plans one member and books its place, so that the next one does not count on it.
+func (p *pool) planMember(round *reclaim.Round, want reclaim.Claim, v role.ID) (member, reclaim.Outcome) {
+	plan, o := round.Plan(want, v)
+	if o != reclaim.Planned {
+		return member{}, o
+	}
+	ports, ok := p.take(want.Task.(*class), plan.Node)
+	if !ok {
+		round.Undo(plan)
+		return member{}, reclaim.NoNode
+	}
+	p.earmark(plan.Node, want.Charge.Amount)
+	for _, v := range plan.Victims {
+		v.Unit.Owner.(*unit).countLeaving(+1)
+	}
+	return member{plan, ports}, o
+}
+
+func (p *pool) unplan(round *reclaim.Round, cl *class, m member) {
+	p.give(cl, places{[]placement.NodeID{m.Node}, []map[string]uint16{m.ports}})
 	p.unmark(m.Node, m.Charge.Amount)
 	for _, v := range m.Victims {
 		v.Unit.Owner.(*unit).countLeaving(-1)
 	}
-	round.Undo(m)
+	round.Undo(m.Plan)
 }

@@ -26,6 +26,7 @@ type Cluster struct {
 	recovering bool         // restored state is not complete: decide nothing
 	turnsAt    time.Time    // when the calendar next changes the tree; zero is never
 	leadAt     time.Time    // when the next lead begins; zero is never
+	calendars  int64        // how often the calendar was read
 	raises     []role.Raise // whose lead has begun
 	wake       time.Time    // earliest time a decision may fall due; zero is never
 	restsTill  time.Time    // when the next instance has rested from a failure; zero is never

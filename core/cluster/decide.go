@@ -31,8 +31,9 @@ func (c *Cluster) tick() {
 // passes bounds how often one decision looks again at what it has itself set free.
 const passes = 16
 
-// decide runs one round in a pool: funding deepens, claimants and then everybody else start, claims of age reclaim, and
-// notices that nobody needs are withdrawn; again as long as that sets something free.
+// decide runs one round in a pool: funding deepens, claims of age reclaim, claimants and then everybody else start, and
+// notices that nobody needs are withdrawn; again as long as that sets something free. Claims come before starts: what has
+// just come free is theirs, not the next borrower's.
 func (p *pool) decide() {
 	if p.strained {
 		p.strained = false
@@ -40,11 +41,12 @@ func (p *pool) decide() {
 	}
 	for range passes {
 		before := p.epoch
+		p.startPinned()
 		p.deepen()
 		p.weigh()
+		p.reclaim()
 		p.serveClaims()
 		p.startAll()
-		p.reclaim()
 		p.withdraw()
 		if p.epoch == before {
 			return
@@ -162,9 +164,22 @@ func (h *hunger) Pop() any {
 	return x
 }
 
-// startAll starts what it can, always for the leaf most below its entitlement.
+// startPinned starts what may not borrow before its own role's borrowers deepen into the guarantee: they can go on without
+// it.
+func (p *pool) startPinned() {
+	if slices.ContainsFunc(p.queue, func(cl *class) bool { return cl.shape.Pinned && cl.tried != p.epoch+1 }) {
+		p.weigh()
+		p.startFrom(p.hungry(func(cl *class) bool { return cl.shape.Pinned }))
+	}
+}
+
+// startAll starts what it can.
 func (p *pool) startAll() {
-	h := p.hungry()
+	p.startFrom(p.hungry(func(*class) bool { return true }))
+}
+
+// startFrom starts what it can of some leaves, always for the one most below its entitlement.
+func (p *pool) startFrom(h hunger) {
 	heap.Init(&h)
 	for h.Len() > 0 {
 		top := h[0]
@@ -178,11 +193,11 @@ func (p *pool) startAll() {
 }
 
 // hungry lists the leaves with classes that may start, the classes in the order they are served.
-func (p *pool) hungry() hunger {
+func (p *pool) hungry(wanted func(*class) bool) hunger {
 	byLeaf := map[role.ID]*hungry{}
 	var h hunger
 	for _, cl := range p.queue {
-		if cl.tried == p.epoch+1 {
+		if cl.tried == p.epoch+1 || !wanted(cl) {
 			continue
 		}
 		e := byLeaf[cl.leaf]
@@ -232,60 +247,112 @@ func (p *pool) startOne(e *hungry) bool {
 
 // start tries to start one task or gang of an ask where capacity is idle.
 func (p *pool) start(cl *class, a *ask) bool {
-	charge, nodes, v := p.fit(cl)
+	charge, places, v := p.fit(cl)
 	if v != nil {
 		cl.tried = p.epoch + 1
 		cl.refusal = v
 		return false
 	}
-	p.launch(cl, a, charge, nodes)
+	p.launch(cl, a, charge, places)
 	return true
 }
 
-// fit finds funding and nodes for one start of a class and charges it; the verdict says why there are none.
-func (p *pool) fit(cl *class) (lending.Charge, []placement.NodeID, *verdict) {
+// fit finds funding and places for one start of a class and books both; the verdict says why there are none.
+func (p *pool) fit(cl *class) (lending.Charge, places, *verdict) {
 	amount := cl.amount()
 	if r := p.ledger.Room(cl.leaf, amount); r != nil {
-		return lending.Charge{}, nil, p.c.refused(p, cl, r)
+		return lending.Charge{}, places{}, p.c.refused(p, cl, r)
 	}
 	charge, r := p.ledger.Fund(lending.Charge{Leaf: cl.leaf, Amount: amount, Hold: cl.hold(), Count: cl.count}, cl.shape.Pinned)
 	if r != nil {
-		return charge, nil, p.c.refused(p, cl, r)
+		return charge, places{}, p.c.refused(p, cl, r)
 	}
-	nodes, ok := p.find(cl)
+	found, ok := p.find(cl)
 	if !ok {
 		p.ledger.Remove(charge)
-		return charge, nil, p.noPlace(cl)
+		return charge, places{}, p.noPlace(cl)
 	}
-	return charge, nodes, nil
+	return charge, found, nil
 }
 
-// find chooses the nodes for one start of a class.
-func (p *pool) find(cl *class) ([]placement.NodeID, bool) {
+// find chooses the nodes for one start of a class and takes the places there.
+func (p *pool) find(cl *class) (out places, ok bool) {
+	nodes := make([]placement.NodeID, 1)
 	if cl.count > 1 {
-		return p.index.PlaceGang(slices.Repeat([]*placement.Compiled{cl.compiled}, cl.count))
+		nodes, ok = p.index.PlaceGang(slices.Repeat([]*placement.Compiled{cl.compiled}, cl.count))
+	} else {
+		nodes[0], ok = p.index.Place(cl.compiled)
 	}
-	n, ok := p.index.Place(cl.compiled)
-	return []placement.NodeID{n}, ok
+	if !ok {
+		return places{}, false
+	}
+	for _, id := range nodes {
+		ports, ok := p.take(cl, id)
+		if !ok {
+			p.give(cl, out)
+			return places{}, false
+		}
+		out.add(id, ports)
+	}
+	return out, true
 }
 
-// launch turns a charge and its nodes into running tasks.
-func (p *pool) launch(cl *class, a *ask, charge lending.Charge, nodes []placement.NodeID) {
+// places are where the tasks of one start go: a node each, and the host ports taken for it there. While they are booked every
+// task counts in its group as if it ran; its amounts are its holder's business.
+type places struct {
+	nodes []placement.NodeID
+	ports []map[string]uint16
+}
+
+func (s *places) add(id placement.NodeID, ports map[string]uint16) {
+	s.nodes, s.ports = append(s.nodes, id), append(s.ports, ports)
+}
+
+// take books what one task of a class has of a node beside amounts; false when its ports are not to be had.
+func (p *pool) take(cl *class, id placement.NodeID) (map[string]uint16, bool) {
+	ports, ok := p.takePorts(id, cl.shape.Ports)
+	if ok {
+		p.index.AddTask(id, cl.group)
+	}
+	return ports, ok
+}
+
+// retake books one task's place again, on the very ports it had.
+func (p *pool) retake(cl *class, id placement.NodeID, ports map[string]uint16) bool {
+	_, ok := p.index.TakePorts(id, sortedPorts(ports), 0)
+	if ok {
+		p.index.AddTask(id, cl.group)
+	}
+	return ok
+}
+
+// give undoes what take did for every one of the places.
+func (p *pool) give(cl *class, s places) {
+	for i, id := range s.nodes {
+		p.index.RemoveTask(id, cl.group)
+		if len(s.ports[i]) > 0 {
+			p.index.ReleasePorts(id, sortedPorts(s.ports[i]))
+		}
+	}
+}
+
+// launch turns a charge and places that are booked into running tasks.
+func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
 	c := p.c
 	c.seq++
 	u := &unit{seq: c.seq, pool: p, charge: charge, pinned: cl.shape.Pinned}
-	ins := a.ready(c.now, len(nodes))
-	for i, id := range nodes {
+	ins := a.ready(c.now, len(at.nodes))
+	for i, id := range at.nodes {
 		n := p.nodes[id]
 		t := &task{
 			id: taskID(a.ID, ins[i].Index, ins[i].Attempt), seq: c.seq, ask: a, index: ins[i].Index, attempt: ins[i].Attempt,
 			gang: a.Gang, role: a.Role, shape: &a.Shape, group: cl.group, node: n, unit: u, need: cl.need,
-			grace: cl.grace, minRun: cl.minRun, created: c.now, state: Starting, payload: a.Payload,
+			grace: cl.grace, minRun: cl.minRun, created: c.now, state: Starting, payload: a.Payload, ports: at.ports[i],
 		}
-		t.ports = p.takePorts(n, cl.shape.Ports)
 		u.tasks = append(u.tasks, t)
 		a.take(ins[i])
 		a.live[t.index] = t
+		p.index.RemoveTask(id, cl.group) // occupy counts it
 		c.occupy(t)
 	}
 	p.enter(u)
@@ -299,10 +366,11 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, nodes []placemen
 	c.changed(ObjectRole, "")
 }
 
-// takePorts books the ports of a task on its node: the fixed ones, and the lowest free ones for the others.
-func (p *pool) takePorts(n *node, want []Port) map[string]uint16 {
+// takePorts books the ports of a task on its node: the fixed ones, and the lowest free ones for the others. It books none when
+// not all are free.
+func (p *pool) takePorts(id placement.NodeID, want []Port) (map[string]uint16, bool) {
 	if len(want) == 0 {
-		return nil
+		return nil, true
 	}
 	var fixed []uint16
 	dynamic := 0
@@ -313,18 +381,19 @@ func (p *pool) takePorts(n *node, want []Port) map[string]uint16 {
 			dynamic++
 		}
 	}
-	chosen, ok := p.index.TakePorts(n.id, fixed, dynamic)
-	if ok {
-		chosen = chosen[len(fixed):]
+	chosen, ok := p.index.TakePorts(id, fixed, dynamic)
+	if !ok {
+		return nil, false
 	}
+	chosen = chosen[len(fixed):]
 	out := map[string]uint16{}
 	for _, w := range want {
 		out[w.Name] = w.Host
-		if w.Host == 0 && len(chosen) > 0 {
+		if w.Host == 0 {
 			out[w.Name], chosen = chosen[0], chosen[1:]
 		}
 	}
-	return out
+	return out, true
 }
 
 func sortedPorts(ports map[string]uint16) []uint16 {

@@ -24,15 +24,16 @@ type scene struct {
 	spare  map[placement.NodeID]resource.Vector
 }
 
-// newScene books everything of a pool under a tree.
-func newScene(p *pool, tree *role.Tree) *scene {
+// newScene books everything of a pool under a tree that holds at an instant: what has notice for a window that opens by then is
+// gone.
+func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 	s := &scene{
 		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, gone: map[*unit]bool{},
 		book:  lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
 		spare: map[placement.NodeID]resource.Vector{},
 	}
 	for _, u := range byStanding(p.units, p.ledger.Tree()) {
-		s.bookUnit(u)
+		s.bookUnit(u, at)
 	}
 	for _, cl := range p.claims {
 		c := cl.charge
@@ -66,10 +67,10 @@ func leafIn(tree *role.Tree, path string) role.ID {
 	return role.Root
 }
 
-func (s *scene) bookUnit(u *unit) {
+func (s *scene) bookUnit(u *unit, at time.Time) {
 	c := u.charge
 	c.Leaf = leafIn(s.tree, u.tasks[0].role)
-	lead := slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil && t.notice.Kind == ForWindow })
+	lead := slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil && t.notice.Kind == ForWindow && !t.notice.Opens.After(at) })
 	if u.leaving || lead {
 		c.At = role.Root
 		s.book.Add(c)
@@ -191,12 +192,25 @@ func (c *Cluster) lead() {
 	if !c.leadAt.IsZero() && !c.now.Before(c.leadAt) {
 		c.readCalendar()
 	}
-	for _, r := range c.raises {
-		if r.At.After(c.now) {
-			for _, p := range c.pools {
-				p.leadUp(r)
+	current := slices.DeleteFunc(slices.Clone(c.raises), func(r role.Raise) bool { return !r.At.After(c.now) })
+	for _, p := range c.pools {
+		p.dropLeads(current)
+		p.leadUp(current)
+	}
+}
+
+// dropLeads takes back the notices for windows that will not open then any more.
+func (p *pool) dropLeads(current []role.Raise) {
+	if len(current) == p.leads && !p.strained && p.led.calendar == p.c.calendars {
+		return
+	}
+	p.leads = len(current)
+	for _, u := range p.units {
+		for _, t := range u.tasks {
+			if t.notice != nil && t.notice.Kind == ForWindow && t.notice.Opens.After(p.c.now) &&
+				!slices.ContainsFunc(current, func(r role.Raise) bool { return r.At.Equal(t.notice.Opens) }) {
+				p.c.takeBackOne(t, "%s may stay: the window does not open then any more")
 			}
-			return
 		}
 	}
 }
@@ -204,19 +218,33 @@ func (c *Cluster) lead() {
 // readCalendar looks up which leads run now and when the next begins. It walks the whole plan: call it when that may have
 // changed, not on every step.
 func (c *Cluster) readCalendar() {
+	c.calendars++
 	c.raises = role.Upcoming(c.plan, c.now)
 	c.leadAt, _ = role.NextLead(c.plan, c.now)
 }
 
-// leadUp works out the notices for one raise, if anything has changed since it last did.
-func (p *pool) leadUp(r role.Raise) {
-	if state := (leadState{r.At, p.epoch, p.c.seq}); p.led == state {
+// leadUp works out the notices for the raises whose lead runs, in the order of their openings, if anything has changed since
+// it last did.
+func (p *pool) leadUp(raises []role.Raise) {
+	if len(raises) == 0 || p.led == (leadState{p.c.calendars, p.epoch, p.c.seq}) {
 		return
-	} else {
-		p.led = state
 	}
-	s := newScene(p, role.Effective(p.c.plan, r.At, p.c.kinds))
-	noticed := slices.DeleteFunc(slices.Clone(p.units), func(u *unit) bool { return u.leaving || !s.gone[u] })
+	for _, r := range raises {
+		p.leadFor(r)
+	}
+	p.led = leadState{p.c.calendars, p.epoch, p.c.seq}
+}
+
+func (p *pool) leadFor(r role.Raise) {
+	s := newScene(p, role.Effective(p.c.plan, r.At, p.c.kinds), r.At)
+	var noticed []*unit
+	for _, u := range p.units {
+		if s.gone[u] && slices.ContainsFunc(u.tasks, func(t *task) bool {
+			return t.notice != nil && t.notice.Kind == ForWindow && t.notice.Opens.Equal(r.At)
+		}) {
+			noticed = append(noticed, u)
+		}
+	}
 	for _, l := range s.plan("window " + r.Windows[0]) {
 		p.c.notify(l.unit, ForWindow, l.claimant, r.At)
 	}
@@ -229,9 +257,9 @@ func (p *pool) leadUp(r role.Raise) {
 
 // leadState is what the last working out of lead notices was based on.
 type leadState struct {
-	at    time.Time
-	epoch int64
-	seq   int64
+	calendar int64 // reading of the calendar
+	epoch    int64
+	seq      int64
 }
 
 // mayStay takes a unit that was to leave for the scene back if all that waits is served without it.
@@ -264,7 +292,7 @@ func (c *Cluster) PreviewPlan(plan *role.Plan, now time.Time) []Notice {
 		if p.entitled == nil {
 			p.weigh()
 		}
-		for _, l := range newScene(p, tree).plan("the new plan") {
+		for _, l := range newScene(p, tree, now).plan("the new plan") {
 			for _, t := range l.unit.tasks {
 				out = append(out, Notice{
 					Task: t.id, Role: t.role, Node: t.node.Name, Claimant: l.claimant, Amount: t.need.Resources(kinds, p.name),

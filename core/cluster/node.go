@@ -20,6 +20,7 @@ type node struct {
 	earmark   resource.Vector // kept for claimants, out of what is free or leaving
 	tasks     map[string]*task
 	reachable bool
+	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover
 }
 
 // free is what no lease holds.
@@ -66,12 +67,23 @@ func (n *node) reindex() {
 	n.pool.index.SetAvailable(n.id, n.available())
 }
 
+// maxAmount is the most of one kind that one node may offer or one task ask for: sums over the largest cluster stay far from
+// saturation.
+const maxAmount = 1 << 48
+
 // addNode makes a node known, or takes over what a known one says about itself now.
 func (c *Cluster) addNode(info NodeInfo) (*node, error) {
+	if err := c.kinds.InternAll(info.Capacity.Names()); err != nil {
+		return nil, refuse("InvalidNode", "correct the agent's capacity", "node %s: %v", info.Name, err)
+	}
 	for _, name := range info.Capacity.Names() {
-		if _, err := c.kinds.Intern(name); err != nil {
-			return nil, refuse("InvalidNode", "correct the agent's capacity", "node %s: %v", info.Name, err)
+		if a := info.Capacity[name]; a < 0 || a > maxAmount {
+			return nil, refuse("InvalidNode", "correct the agent's capacity", "node %s: %s=%s is no amount a machine can have", info.Name, name,
+				resource.FormatValue(name, a))
 		}
+	}
+	if c.growKinds() {
+		c.retree()
 	}
 	n, known := c.nodes[info.Name]
 	if !known {
@@ -80,15 +92,11 @@ func (c *Cluster) addNode(info NodeInfo) (*node, error) {
 	} else {
 		info.Cordoned, info.Draining = n.Cordoned, n.Draining
 	}
-	grown := c.growKinds()
 	pool := c.poolOrNew(c.plan.PoolOf(info.Attributes))
 	if known && n.pool != pool && len(n.tasks) > 0 {
 		pool = n.pool // moves once it is empty
 	}
 	c.place(n, info, pool)
-	if grown {
-		c.retree()
-	}
 	return n, nil
 }
 
@@ -167,6 +175,7 @@ func (c *Cluster) register(e Register) error {
 		r.Node = n.Name
 		c.reconcile(n, r)
 	}
+	n.trusted = false
 	for _, t := range n.sortedTasks() {
 		if !reported[t.id] {
 			c.missing(t)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -50,9 +51,17 @@ func (b book) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
 	b.index.EachFeasible(c.Task.(*class).compiled, visit)
 }
 
-// reclaimable reports whether a unit may be asked back at all.
+// reclaimable reports whether a unit may be asked back at all. One that was told to leave when a window opens still may, with
+// a notice of its own.
 func (u *unit) reclaimable() bool {
-	return !u.pinned && !u.leaving && !slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil })
+	return (!u.pinned || u.stopping()) && !u.leaving && !slices.ContainsFunc(u.tasks, func(t *task) bool {
+		return t.notice != nil && t.notice.Kind != ForWindow
+	})
+}
+
+// stopping reports whether all of a unit was told to stop: it goes anyhow, but a notice bounds by when.
+func (u *unit) stopping() bool {
+	return !slices.ContainsFunc(u.tasks, func(t *task) bool { return t.state != Stopping })
 }
 
 // reachable reports whether every task of a unit is on a node that answers.
@@ -66,6 +75,9 @@ func (p *pool) unit(u *unit) *reclaim.Unit {
 	out := &reclaim.Unit{
 		ID: u.seq, Owner: u, Charge: u.charge,
 		RolePriority: p.c.tree.Roles[u.charge.Leaf].Priority, Over: p.over(u.charge.Leaf), TaskPriority: first.shape.Priority,
+	}
+	if u.stopping() {
+		out.RolePriority = math.MinInt // before anything that could go on
 	}
 	for _, t := range u.tasks {
 		out.Parts = append(out.Parts, reclaim.Part{Node: t.node.id, Amount: t.need})
@@ -100,7 +112,10 @@ func (p *pool) evict(u *unit, kind NoticeKind, claimant string) time.Time {
 func (c *Cluster) notify(u *unit, kind NoticeKind, claimant string, notBefore time.Time) time.Time {
 	var last time.Time
 	for _, t := range u.tasks {
-		if t.notice == nil && t.state != Stopping {
+		if t.notice != nil && t.notice.Kind == ForWindow && kind != ForWindow {
+			c.takeBackOne(t, "the notice of %s is replaced: it is asked for earlier")
+		}
+		if t.notice == nil {
 			c.sendNotice(t, kind, claimant, later(t.earliestEnd(c.now), notBefore))
 			t.notice.Opens = notBefore
 		}
@@ -180,15 +195,19 @@ func (u *unit) mayStay() bool {
 // takeBack tells every task of a unit that it may stay.
 func (c *Cluster) takeBack(u *unit, why string) {
 	for _, t := range u.tasks {
-		if t.notice == nil {
-			continue
+		if t.notice != nil {
+			c.takeBackOne(t, "%s may stay: "+why)
 		}
-		id := t.notice.ID
-		c.closeNotice(t, NoticeWithdrawn)
-		c.emit(WithdrawNotice{t.node.Name, t.id, id}, SaveTask{t.id})
-		c.changed(ObjectTask, t.id)
-		c.happened("NoticeWithdrawn", t.id, t.role, t.node.Name, "%s may stay: %s", t.id, why)
 	}
+}
+
+// takeBackOne withdraws one task's notice; what has a place for the task's ID.
+func (c *Cluster) takeBackOne(t *task, what string) {
+	id := t.notice.ID
+	c.closeNotice(t, NoticeWithdrawn)
+	c.emit(WithdrawNotice{t.node.Name, t.id, id}, SaveTask{t.id})
+	c.changed(ObjectTask, t.id)
+	c.happened("NoticeWithdrawn", t.id, t.role, t.node.Name, what, t.id)
 }
 
 // accepted notes that an agent has a notice on disk. The agent's deadline counts; it is never earlier.
@@ -236,6 +255,9 @@ func (c *Cluster) release(t *task, amount resource.Resources) error {
 		return refuse("InvalidArgument", "answer done", "task %s is one of a gang and cannot become smaller alone", t.id)
 	}
 	c.shrink(t, less)
+	if !t.unit.leaving {
+		return nil // a notice for a window; it is looked at again
+	}
 	if t.unit.mayStay() && t.unit.pool.stay(t.unit) {
 		c.takeBack(t.unit, "what it released is enough")
 	}

@@ -19,7 +19,7 @@ type pool struct {
 	free   []placement.NodeID
 	total  resource.Vector // of all nodes
 
-	units   []*unit             // everything charged, in order of arrival
+	units   []*unit             // everything charged; the order has no meaning, but is the same every time
 	funded  map[role.ID][]*unit // charged and not leaving, by funding role; order is of no meaning
 	classes map[string]*class   // what waits, by identity
 	queue   []*class            // the same, in order of arrival
@@ -29,6 +29,7 @@ type pool struct {
 	demand   []resource.Vector    // by role, as of the last decision
 	paid     map[role.ID]struct{} // roles whose funding fell since units were last deepened
 	epoch    int64                // rises when something may fit that did not
+	leads    int                  // raises whose lead ran when notices were last looked through
 	led      leadState            // what lead notices were last worked out from
 	strained bool                 // tasks were adopted: repair what they break, if anything
 	touched  bool                 // something was freed or withdrawn: notices may be unneeded
@@ -70,12 +71,14 @@ type unit struct {
 	tasks   []*task
 	leaving bool   // its funding is given away; its tasks are under notice
 	slot    int    // position in pool.funded[charge.At]
+	pos     int    // position in pool.units
 	paidBy  string // funding last told to its agents
 }
 
 // enter puts a unit that is charged in the ledger on the lists.
 func (p *pool) enter(u *unit) {
 	u.paidBy = p.c.fundingName(u.charge.At)
+	u.pos = len(p.units)
 	p.units = append(p.units, u)
 	if !u.leaving {
 		p.list(u)
@@ -191,7 +194,9 @@ func (p *pool) drop(t *task) {
 		if !u.leaving {
 			p.unlist(u)
 		}
-		p.units = slices.DeleteFunc(p.units, func(x *unit) bool { return x == u })
+		last := p.units[len(p.units)-1]
+		p.units[u.pos], last.pos = last, u.pos
+		p.units = p.units[:len(p.units)-1]
 	}
 	p.ledger.Vacate(u.charge.Leaf, t.need)
 	p.opened()

@@ -28,7 +28,7 @@ func (c *Cluster) reconcile(n *node, r TaskReport) {
 		c.update(t, r)
 	case t != nil:
 		c.disown(n, r, "it runs on "+t.node.Name)
-	case c.expected(r):
+	case n.trusted && c.expected(r) && c.believable(&r, n):
 		c.adopt(r, n)
 	default:
 		c.disown(n, r, "nobody waits for it any more")
@@ -46,6 +46,23 @@ func (c *Cluster) expected(r TaskReport) bool {
 		return true
 	}
 	return slices.ContainsFunc(a.Returned, func(in Instance) bool { return in.Index == r.Index && in.Attempt <= r.Attempt })
+}
+
+// believable fills in from the ask what the agent's word must not decide, and reports whether the rest can be true: the agent
+// is trusted with what runs on its node, not with what other roles own.
+func (c *Cluster) believable(r *TaskReport, n *node) bool {
+	a := c.asks[r.Ask]
+	leaf := &c.tree.Roles[c.leafOf(a.Role)]
+	r.Role, r.Gang, r.Shape, r.Payload = a.Role, a.Gang, a.Shape, a.Payload
+	r.ReclaimGrace, r.MinRuntime = shorter(leaf.ReclaimGrace, a.Shape.ReclaimGrace), shorter(leaf.MinRuntime, a.Shape.MinRuntime)
+	for _, port := range r.Ports {
+		if !n.Ports.Contains(port) {
+			return false
+		}
+	}
+	need := amountsOf(r.Resources).Vector(c.kinds, "")
+	return r.Task == taskID(r.Ask, r.Index, r.Attempt) && !need.IsZero() && need.Negative() < 0 && n.pool.name == a.Shape.Pool &&
+		need.Fits(a.Shape.Resources.Vector(c.kinds, "")) && need.Fits(n.free())
 }
 
 // disown ends a task the cluster does not want on a node.
@@ -111,11 +128,7 @@ func orNow(t, now time.Time) time.Time {
 func (c *Cluster) syncNotice(t *task, theirs *Notice) {
 	switch {
 	case t.notice == nil && theirs != nil && (theirs.State == NoticeOpen || theirs.State == NoticeDone):
-		t.notice = &notice{Notice: *theirs, accepted: true}
-		if !t.unit.leaving {
-			t.unit.pool.leave(t.unit)
-		}
-		t.unit.pool.touched = true
+		c.takeOver(t, *theirs)
 	case t.notice != nil && theirs != nil && theirs.ID == t.notice.ID:
 		t.notice.accepted = true
 		t.notice.Deadline = later(t.notice.Deadline, theirs.Deadline)
@@ -125,6 +138,21 @@ func (c *Cluster) syncNotice(t *task, theirs *Notice) {
 	case t.notice != nil && !t.notice.accepted:
 		c.resend(t)
 	}
+}
+
+// takeOver makes a notice that only the agent, or a saved record, knows count again. What it says about the task itself is
+// the cluster's to say.
+func (c *Cluster) takeOver(t *task, theirs Notice) {
+	theirs.Task, theirs.Role, theirs.Node = t.id, t.role, t.node.Name
+	theirs.Amount, theirs.Funding = t.need.Resources(c.kinds, t.unit.pool.name), c.fundingName(t.unit.charge.At)
+	t.notice = &notice{Notice: theirs, accepted: true}
+	if theirs.Kind == ForWindow && c.now.Before(theirs.Opens) {
+		return // its funding stays until the window opens
+	}
+	if !t.unit.leaving {
+		t.unit.pool.leave(t.unit)
+	}
+	t.unit.pool.touched = true
 }
 
 // resend delivers a notice that did not arrive. The task has its full grace from now on, unless an operator forced it.
@@ -166,6 +194,10 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 	if a := t.ask; a != nil {
 		a.take(Instance{Index: t.index})
 		a.live[t.index] = t
+		if a.Gang {
+			a.unit = t.unit
+		}
+		c.dissolveAsk(a) // its claims may be for what runs already; they are planned anew
 		c.unwait(a)
 	}
 	c.occupy(t)
@@ -216,14 +248,11 @@ func amountsOf(r resource.Resources) resource.Resources {
 // recorded if that is still legal and as deep as is legal otherwise. What was leaving had given its funding away already.
 func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 	p := t.node.pool
-	leaving := t.state == Stopping || (r.Notice != nil && (r.Notice.State == NoticeOpen || r.Notice.State == NoticeDone))
+	leaving := r.Notice != nil && !(r.Notice.Kind == ForWindow && c.now.Before(r.Notice.Opens)) &&
+		(r.Notice.State == NoticeOpen || r.Notice.State == NoticeDone)
 	charge := lending.Charge{Leaf: c.leafOf(t.role), Amount: t.need, Hold: t.hold(), Count: 1}
-	if t.gang && t.ask != nil {
-		for _, o := range t.ask.tasks() {
-			if o.unit.pool == p {
-				return p.join(o.unit, t, charge, leaving)
-			}
-		}
+	if t.ask != nil && t.ask.unit != nil && len(t.ask.unit.tasks) > 0 && t.ask.unit.pool == p {
+		return p.join(t.ask.unit, t, charge, leaving)
 	}
 	charge.At = c.fundingRole(r.Funding, charge.Leaf)
 	u := &unit{seq: t.seq, pool: p, charge: charge, pinned: t.shape.Pinned, tasks: []*task{t}}
@@ -274,7 +303,10 @@ func (c *Cluster) fundingRole(name string, leaf role.ID) role.ID {
 // restoreNode makes a saved node known. It does not answer until it registers.
 func (c *Cluster) restoreNode(info NodeInfo) {
 	c.recovering = true
-	c.addNode(info) // it was accepted before
+	if n, err := c.addNode(info); err == nil { // it was accepted before
+		n.Cordoned, n.Draining, n.trusted = info.Cordoned, info.Draining, true
+		n.reindex()
+	}
 }
 
 // restoreAsk makes a saved ask known. It has waited since it was submitted.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 
 	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/placement"
@@ -23,6 +24,9 @@ func (c *Cluster) admit(spec AskSpec) error {
 		return refuse("NotFound", "see the plan's pools", "the plan has no pool %q", spec.Shape.Pool)
 	}
 	for _, name := range spec.Shape.Resources.Names() {
+		if a := spec.Shape.Resources[name]; a < 0 || a > maxAmount || (spec.Gang && a > maxAmount/resource.Amount(spec.Count)) {
+			return refuse("Impossible", "ask for less", "no machine can have %s=%s", name, resource.FormatValue(name, a))
+		}
 		if _, ok := c.kinds.Lookup(name); !ok {
 			return refuse("Impossible", "name a resource that a node or the plan has", "no node and no role has any %q", name)
 		}
@@ -91,6 +95,10 @@ func (c *Cluster) commit(e Commit) {
 	failed := false
 	for i, t := range e.Tasks {
 		h, why := c.hold(t)
+		if why == nil && slices.ContainsFunc(held, func(o *hold) bool { return o.spec.ID == t.Ask.ID }) {
+			h.release()
+			why = &Reason{Code: "AlreadyExists", Message: "ask " + t.Ask.ID + " is in the same commit twice"}
+		}
 		if why != nil {
 			out.Results[i].Conflict = why
 			failed = true
@@ -123,6 +131,7 @@ type hold struct {
 	class  *class
 	spec   AskSpec
 	node   *node
+	places // booked
 	charge lending.Charge
 }
 
@@ -165,6 +174,12 @@ func (h *hold) book() *verdict {
 	if r != nil {
 		return p.c.refused(p, cl, r)
 	}
+	ports, ok := p.take(cl, h.node.id)
+	if !ok {
+		p.ledger.Remove(charge)
+		return &verdict{string(placement.ReasonPorts), "node " + h.node.Name + " does not have its ports free", "choose another node from a fresh snapshot"}
+	}
+	h.add(h.node.id, ports)
 	h.charge = charge
 	p.ledger.Occupy(cl.leaf, cl.need)
 	h.node.used.Inc(cl.need)
@@ -172,7 +187,7 @@ func (h *hold) book() *verdict {
 	return nil
 }
 
-// unbook undoes what book did on ledger and node, except the charge.
+// unbook undoes what book did to amounts on ledger and node, except the charge.
 func (h *hold) unbook() {
 	h.class.pool.ledger.Vacate(h.class.leaf, h.class.need)
 	h.node.used.Dec(h.class.need)
@@ -181,6 +196,7 @@ func (h *hold) unbook() {
 
 func (h *hold) release() {
 	h.unbook()
+	h.class.pool.give(h.class, h.places)
 	h.class.pool.ledger.Remove(h.charge)
 	h.class.pool.index.Release(h.class.compiled)
 }
@@ -191,7 +207,7 @@ func (h *hold) launch() string {
 	p := h.class.pool
 	defer p.index.Release(h.class.compiled)
 	a := p.c.queueAsk(h.spec, AskState{})
-	p.launch(a.class, a, h.charge, []placement.NodeID{h.node.id})
+	p.launch(a.class, a, h.charge, h.places)
 	return taskID(a.ID, 0, 0)
 }
 

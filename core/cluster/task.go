@@ -153,14 +153,21 @@ func (c *Cluster) vacate(t *task) {
 	c.changed(ObjectRole, "")
 }
 
-// breakGang stops the rest of a gang that lost a member, so that all of it starts again together.
+// breakGang stops the rest of a gang that lost a member: all of it starts again together, or nothing of it does when the
+// member does not start again.
 func (c *Cluster) breakGang(t *task, s State) {
-	if !t.gang || s == Succeeded || t.killed {
+	if !t.gang || s == Succeeded {
 		return
 	}
-	for _, o := range append([]*task(nil), t.unit.tasks...) {
+	again := t.ask != nil && slices.ContainsFunc(t.ask.Returned, func(in Instance) bool { return in.Index == t.index })
+	for _, o := range slices.Clone(t.unit.tasks) {
+		o.killed = o.killed || !again
 		if o.state != Stopping {
-			c.stop(o, nil, false, Reason{Code: "GangBroken", Message: "its gang lost " + t.id})
+			code := "GangBroken"
+			if !again {
+				code = codeKilled
+			}
+			c.stop(o, nil, false, Reason{Code: code, Message: "its gang lost " + t.id})
 		}
 	}
 }
@@ -168,9 +175,6 @@ func (c *Cluster) breakGang(t *task, s State) {
 // stop tells the agent to end a task.
 func (c *Cluster) stop(t *task, grace *time.Duration, force bool, why Reason) {
 	t.state, t.reason = Stopping, why
-	if u := t.unit; !u.leaving && !slices.ContainsFunc(u.tasks, func(o *task) bool { return o.state != Stopping }) {
-		u.pool.leave(u) // what it holds comes free without a notice
-	}
 	c.emit(StopTask{Node: t.node.Name, Task: t.id, Grace: grace, Force: force, Reason: why}, SaveTask{t.id})
 	c.changed(ObjectTask, t.id)
 }

@@ -198,7 +198,7 @@ func (w *world) receive(e SendNotice) {
 	w.sent[e.Notice.ID] = e.Notice
 	// I4: who pays for the victim is at or above the claimant's own branch, never a stranger to it and never the claimant's
 	// funding role or deeper.
-	if claimant, _, isClaim := strings.Cut(e.Notice.Claimant, " ("); isClaim && e.Notice.Funding != Borrowed {
+	if claimant, _, isClaim := strings.Cut(e.Notice.Claimant, " ("); isClaim && e.Notice.Funding != Borrowed && e.Notice.Kind != ForWindow {
 		if !strings.HasPrefix(claimant, e.Notice.Funding+"/") {
 			w.fault("I4: %s, paid by %s, is asked back for %s", e.Notice.Task, e.Notice.Funding, claimant)
 		}

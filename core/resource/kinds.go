@@ -67,6 +67,28 @@ func (k *Kinds) Intern(name string) (Kind, error) {
 	return i, nil
 }
 
+// InternAll adds every new name, or none when one of them is refused as [Kinds.Intern] would.
+func (k *Kinds) InternAll(names []string) error {
+	fresh := map[string]bool{}
+	for _, n := range names {
+		if _, known := k.index[n]; !known {
+			fresh[n] = true
+		}
+		if !ValidName(n) {
+			return fmt.Errorf("resource name %q: use lower-case letters, digits, '-', '_' and '.', starting with a letter", n)
+		}
+	}
+	if len(k.names)+len(fresh) > MaxKinds {
+		return fmt.Errorf("%d new kinds of resources beside %d known ones: more than %d", len(fresh), len(k.names), MaxKinds)
+	}
+	for _, n := range names {
+		if _, err := k.Intern(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Scale returns the base units in one whole of the named kind: 1 for memory and disk (bytes), 1000 for all others.
 func Scale(name string) int64 {
 	if name == "memory" || name == "disk" {

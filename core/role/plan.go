@@ -102,14 +102,9 @@ func (p *Plan) PoolNames() []string {
 }
 
 // Intern adds every resource kind the plan names to k, in sorted order. Do it before [Effective], which leaves out kinds
-// that k does not know. It fails on a malformed name and beyond [resource.MaxKinds].
+// that k does not know. It fails on a malformed name and beyond [resource.MaxKinds], adding none.
 func (p *Plan) Intern(k *resource.Kinds) error {
-	for _, name := range p.kindNames() {
-		if _, err := k.Intern(name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.InternAll(p.kindNames())
 }
 
 // kindNames returns the names of all kinds written anywhere in the plan, sorted.
