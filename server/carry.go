@@ -42,9 +42,7 @@ func (t *turn) carryOut() error {
 			t.note(e, d)
 		}
 	}
-	if err := t.saveAll(d.saved); err != nil {
-		return err
-	}
+	t.saveAll(d.saved)
 	for _, c := range d.changed {
 		t.refresh(c)
 	}
@@ -120,20 +118,25 @@ func (t *turn) remember(e cluster.Effect, d *dirty) bool {
 	return true
 }
 
-// saveAll writes the record of each object as it is now, or deletes it when the object is gone.
-func (t *turn) saveAll(saved []cluster.Effect) error {
+// saveAll writes the record of each object as it is now, or deletes it when the object is gone. A record that the store
+// would not take is left out: it must not take everybody's changes with it.
+func (t *turn) saveAll(saved []cluster.Effect) {
 	for _, e := range saved {
 		key, value, err := t.record(e)
-		if err != nil {
-			return err
-		}
+		op := store.Put(key, value)
 		if value == nil {
-			t.batch.add(store.Delete(key))
-		} else {
-			t.batch.add(store.Put(key, value))
+			op = store.Delete(key)
 		}
+		if err == nil {
+			err = store.Txn{Ops: []store.Op{op}}.Validate()
+		}
+		if err == nil {
+			t.batch.add(op)
+			continue
+		}
+		t.log.Error("record left out; it would be missing after a restart", "key", clip(key, 200), "error", err)
+		t.happened(cluster.Happened{Kind: "RecordLeftOut", Subject: clip(key, 200), Message: clip(err.Error(), 1024)})
 	}
-	return nil
 }
 
 // record returns where an object is kept and its record, nil when it is gone.

@@ -48,7 +48,14 @@ type nodeRecord struct {
 	Capacity   resource.Resources `json:"capacity"`
 	Ports      string             `json:"ports,omitempty"`
 	Cordoned   bool               `json:"cordoned,omitempty"`
+	Draining   *drainRecord       `json:"draining,omitempty"`
 	nodeExtra
+}
+
+// drainRecord is a drain under way.
+type drainRecord struct {
+	By    time.Time `json:"by"`
+	Force bool      `json:"force,omitempty"`
 }
 
 // askRecord is an ask with how far it is. The shape is read again from the spec.
@@ -119,13 +126,13 @@ func encodeNode(n cluster.NodeInfo, extra nodeExtra) ([]byte, error) {
 			attributes[name] = value
 		}
 	}
-	return encodeRecord(nodeRecord{n.Name, attributes, n.Capacity, n.Ports.String(), n.Cordoned, extra})
+	return encodeRecord(nodeRecord{n.Name, attributes, n.Capacity, n.Ports.String(), n.Cordoned, (*drainRecord)(n.Draining), extra})
 }
 
 func (r nodeRecord) info() (cluster.NodeInfo, error) {
 	ports, err := resource.ParsePorts(r.Ports)
 	return cluster.NodeInfo{
-		Name: r.Name, Attributes: withRuntimes(r.Attributes, r.Runtimes), Capacity: r.Capacity, Ports: ports, Cordoned: r.Cordoned,
+		Name: r.Name, Attributes: withRuntimes(r.Attributes, r.Runtimes), Capacity: r.Capacity, Ports: ports, Cordoned: r.Cordoned, Draining: (*cluster.Draining)(r.Draining),
 	}, err
 }
 

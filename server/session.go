@@ -94,13 +94,16 @@ func (a agents) hello(c *caller, h *polderv1.Hello) (cluster.NodeInfo, []cluster
 		return cluster.NodeInfo{}, nil, refused("StaleLeader", "connect again", "node %s has obeyed leader epoch %d, this is epoch %d",
 			h.Node, h.Epoch, a.lead.Term())
 	}
+	if err := bound(h, a.cfg.Now()); err != nil {
+		return cluster.NodeInfo{}, nil, fmt.Errorf("hello of node %s: %w", h.Node, err)
+	}
 	info, err := helloCore(h)
 	if err != nil {
 		return info, nil, err
 	}
 	tasks := make([]cluster.TaskReport, 0, len(h.Tasks))
 	for i, r := range h.Tasks {
-		t, err := reportCore(h.Node, r, a.interned)
+		t, err := agentReport(h.Node, r, a.interned)
 		if err != nil {
 			return info, nil, fmt.Errorf("%s: %w", role.JoinIndex("hello.tasks", i), err)
 		}
@@ -131,7 +134,7 @@ func (a agents) register(ctx context.Context, s *session, info cluster.NodeInfo,
 		t.extras[s.node], t.sessions[s.node] = extra, s
 		s.seen = t.lastSeen(s.node)
 		s.seen.Store(t.now.UnixNano())
-		_, err := t.step(cluster.Register{Node: info, Tasks: tasks})
+		_, err := t.step(cluster.Register{Node: info, Tasks: t.settledAll(s.node, tasks)})
 		if err != nil {
 			delete(t.sessions, s.node)
 		} else {
@@ -223,24 +226,25 @@ func (a agents) silence(s *session, err error) error {
 
 // take feeds one message to the writer.
 func (a agents) take(ctx context.Context, s *session, m *polderv1.AgentMessage) error {
-	var event cluster.Event
-	switch body := m.Body.(type) {
-	case *polderv1.AgentMessage_Heartbeat:
+	if _, ok := m.Body.(*polderv1.AgentMessage_Heartbeat); ok {
 		return nil
+	}
+	if err := bound(m, a.cfg.Now()); err != nil {
+		return err
+	}
+	switch body := m.Body.(type) {
 	case *polderv1.AgentMessage_Report:
-		report, err := reportCore(s.node, body.Report, a.interned)
+		report, err := agentReport(s.node, body.Report, a.interned)
 		if err != nil {
 			return err
 		}
-		event = cluster.Report{Node: s.node, Task: report}
+		return a.feedFrom(ctx, s, func(t *turn) error { return t.reported(s.node, report) })
 	case *polderv1.AgentMessage_Notice:
 		return a.noticed(ctx, s, body.Notice)
 	case *polderv1.AgentMessage_Event:
 		return a.feedFrom(ctx, s, func(t *turn) error { t.agentEvent(s.node, body.Event); return nil })
-	default:
-		return invalid("", "want a report, a notice, a heartbeat or an event, not %T", m.Body)
 	}
-	return a.feedFrom(ctx, s, func(t *turn) error { _, err := t.step(event); return err })
+	return invalid("", "want a report, a notice, a heartbeat or an event, not %T", m.Body)
 }
 
 // feedFrom is feed for a session: what it says no longer counts once another session has replaced it. What the cluster
@@ -255,42 +259,6 @@ func (a agents) feedFrom(ctx context.Context, s *session, f func(*turn) error) e
 		}
 		return nil
 	})
-}
-
-// noticed takes news about a notice: the agent has it, the task answered.
-func (a agents) noticed(ctx context.Context, s *session, n *polderv1.NoticeReport) error {
-	deadline, err := timeCore(n.Deadline, "notice.deadline")
-	if err != nil {
-		return err
-	}
-	released, err := kindAmounts(n.Released, "notice.released")
-	if err != nil {
-		return err
-	}
-	return a.feedFrom(ctx, s, func(t *turn) error {
-		if v, ok := t.cluster.Task(n.Task); !ok || v.Node != s.node {
-			return nil // it is over, or was never this node's
-		}
-		if n.Accepted {
-			if _, err := t.step(cluster.Accepted{Task: n.Task, Notice: n.Notice, Deadline: deadline}); err != nil {
-				return err
-			}
-		}
-		if !n.Done && len(released) == 0 {
-			return nil
-		}
-		_, err := t.step(cluster.Answer{Task: n.Task, Done: n.Done, Released: released})
-		return err
-	})
-}
-
-// agentEvent puts what an agent tells into the event stream.
-func (t *turn) agentEvent(node string, e *polderv1.AgentEvent) {
-	h := cluster.Happened{Kind: clip(e.GetKind(), 64), Subject: node, Node: node, Message: clip(e.GetMessage(), 1024)}
-	if v, ok := t.working.tasks.Get(e.GetTask()); ok && v.Node == node {
-		h.Subject, h.Role = v.Task, v.Role
-	}
-	t.happened(h)
 }
 
 // clip cuts text to n bytes, at a character.

@@ -100,7 +100,7 @@ func reasonCore(r *polderv1.Reason) cluster.Reason {
 		return cluster.Reason{}
 	}
 	out := cluster.Reason{Code: r.Code, Message: r.Message, UnblockedBy: r.UnblockedBy}
-	if r.Expected != nil {
+	if r.Expected.IsValid() {
 		out.Expected = r.Expected.AsTime()
 	}
 	return out
@@ -113,6 +113,7 @@ func noticeProto(n *cluster.Notice) *polderv1.Notice {
 	return &polderv1.Notice{
 		Id: n.ID, Task: n.Task, Role: n.Role, Node: n.Node, Claimant: n.Claimant, Amount: amountsProto(n.Amount),
 		Issued: timeProto(n.Issued), Deadline: timeProto(n.Deadline), State: string(n.State), Funding: n.Funding,
+		Kind: string(n.Kind), Opens: timeProto(n.Opens),
 	}
 }
 
@@ -132,8 +133,13 @@ func noticeCore(n *polderv1.Notice, at string) (*cluster.Notice, error) {
 	if err != nil {
 		return nil, err
 	}
+	opens, err := timeCore(n.Opens, role.JoinKey(at, "opens"))
+	if err != nil {
+		return nil, err
+	}
 	return &cluster.Notice{
 		ID: n.Id, Task: n.Task, Role: n.Role, Node: n.Node, Claimant: n.Claimant, Amount: amount,
 		Issued: issued, Deadline: deadline, State: cluster.NoticeState(n.State), Funding: n.Funding,
+		Kind: cluster.NoticeKind(n.Kind), Opens: opens,
 	}, nil
 }

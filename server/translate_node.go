@@ -46,6 +46,9 @@ func helloCore(h *polderv1.Hello) (cluster.NodeInfo, error) {
 	if err != nil {
 		return cluster.NodeInfo{}, err
 	}
+	if err := countable(capacity, "hello.capacity"); err != nil {
+		return cluster.NodeInfo{}, err
+	}
 	ports, err := resource.ParsePorts(h.Ports)
 	if err != nil {
 		return cluster.NodeInfo{}, invalid("hello.ports", "%v", err)

@@ -3,6 +3,7 @@ package server
 import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"polder.dev/polder/agent/runtime"
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/role"
@@ -84,15 +85,45 @@ func reportProto(r cluster.TaskReport) *polderv1.TaskReport {
 // interned finds the shape and the one spec of an ask's tasks, so that its thousand tasks share one.
 type interned func(ask string) (cluster.Shape, *polderv1.TaskSpec, bool)
 
-// reportCore reads an agent's report. Errors name the task and the field.
-func reportCore(node string, r *polderv1.TaskReport, known interned) (cluster.TaskReport, error) {
-	out := cluster.TaskReport{State: cluster.State(r.GetState()), ExitCode: exitCore(r.ExitCode), Reason: reasonCore(r.Reason), Health: r.GetHealth()}
-	var err error
-	if out.Assignment, err = assignmentCore(node, r.GetAssignment(), known); err != nil {
+// agentReport reads an agent's report. One that names only the task is complete once the writer has looked the task up;
+// what it says of its notice beyond the notice's own words is not believed.
+func agentReport(node string, r *polderv1.TaskReport, known interned) (cluster.TaskReport, error) {
+	a := r.GetAssignment()
+	if !runtime.ValidTaskID(a.GetTask()) || a.GetAsk() != "" && !runtime.ValidTaskID(a.GetAsk()) {
+		return cluster.TaskReport{}, invalid("assignment", "task %q of ask %q: not the ids of a task and an ask", clip(a.GetTask(), 200), clip(a.GetAsk(), 200))
+	}
+	if a.GetAsk() == "" || a.GetRole() == "" {
+		out, err := newsCore(a.Task, r)
+		out.Task, out.Node = a.Task, node
 		return out, err
 	}
+	out, err := reportCore(node, r, known)
+	if err == nil {
+		err = countable(out.Resources, "assignment.resources")
+	}
+	if err == nil && out.Notice != nil {
+		err = countable(out.Notice.Amount, "notice.amount")
+	}
+	return out, err
+}
+
+// reportCore reads a report. Errors name the task and the field.
+func reportCore(node string, r *polderv1.TaskReport, known interned) (cluster.TaskReport, error) {
+	assignment, err := assignmentCore(node, r.GetAssignment(), known)
+	if err != nil {
+		return cluster.TaskReport{}, err
+	}
+	out, err := newsCore(assignment.Task, r)
+	out.Assignment = assignment
+	return out, err
+}
+
+// newsCore reads everything of a report but the assignment.
+func newsCore(task string, r *polderv1.TaskReport) (cluster.TaskReport, error) {
+	out := cluster.TaskReport{State: cluster.State(r.GetState()), ExitCode: exitCore(r.ExitCode), Reason: reasonCore(r.Reason), Health: r.GetHealth()}
+	var err error
 	if out.State < cluster.Starting || out.State > cluster.Lost {
-		return out, invalid("state", "task %s: %v is not a state of a task with a lease", out.Task, r.GetState())
+		return out, invalid("state", "task %s: %v is not a state of a task with a lease", task, r.GetState())
 	}
 	if out.Started, err = timeCore(r.Started, "started"); err != nil {
 		return out, err
