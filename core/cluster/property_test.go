@@ -64,6 +64,7 @@ func newActor(t *rapid.T) *actor {
 		t.Fatalf("generator made a bad plan: %v", ps)
 	}
 	a := &actor{world: newWorld(plan), t: t}
+	a.grace = rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Minute}).Draw(t, "stopGrace")
 	for _, r := range a.c.Tree().Roles[1:] {
 		if role.Display(r.Path) == r.Path {
 			a.paths = append(a.paths, r.Path)

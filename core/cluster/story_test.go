@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -80,5 +81,67 @@ func TestNewKindsOfResources(t *testing.T) {
 	if n := len(w.live()); n != 5 {
 		t.Errorf("%d of 5 tasks run", n)
 	}
+	w.check(t)
+}
+
+// TestStopHasAnEnd has a borrower that takes a day to stop: a claim gives it notice, so that the owner is served in time.
+func TestStopHasAnEnd(t *testing.T) {
+	w := newWorld(simplePlan("online 4 - 1m", "offline 0 - - 10s"))
+	w.grace = 24 * time.Hour
+	w.join("n1", cpu(4), nil)
+	w.step(Submit{askFor("batch", "offline", 4, 1)})
+	w.run(time.Second)
+	w.step(Kill{Task: "batch.2"})
+	w.step(Submit{askFor("web", "online", 1, 1)})
+	w.run(20 * time.Second)
+	if _, ok := w.c.Task("web.0"); !ok {
+		r, _, _ := w.c.Explain("web")
+		t.Errorf("web does not run: %+v", r)
+	}
+	if _, ok := w.c.Task("batch.2"); ok || len(w.live()) != 4 {
+		t.Errorf("what was stopping anyhow was not asked back first: %d tasks run", len(w.live()))
+	}
+	w.check(t)
+}
+
+// TestAgentIsBelievedAboutItsOwnNodeOnly has an agent invent leases.
+func TestAgentIsBelievedAboutItsOwnNodeOnly(t *testing.T) {
+	w := newWorld(simplePlan("a 2 -", "b 2 -"))
+	w.join("n1", cpu(4), nil)
+	w.step(Submit{askFor("x", "a", 8, 1)})
+	w.run(time.Second)
+	before := len(w.live())
+	forged := []TaskReport{
+		{Assignment: Assignment{Task: "x.7", Ask: "x", Index: 7, Role: "b", Resources: cpu(1), Funding: "b"}, State: Running},
+		{Assignment: Assignment{Task: "x.0", Ask: "x", Index: 6, Role: "a", Resources: cpu(1)}, State: Running},
+		{Assignment: Assignment{Task: "x.5", Ask: "x", Index: 5, Role: "a", Resources: resource.Resources{"cpu": 1 << 62}}, State: Running},
+	}
+	w.nodes["n2"] = &machine{info: NodeInfo{Name: "n2", Capacity: cpu(0)}, up: true, tasks: map[string]*process{}}
+	w.step(Register{w.nodes["n2"].info, forged})
+	w.failover()
+	w.step(Register{w.nodes["n2"].info, forged})
+	if n := len(w.live()); n != before {
+		t.Errorf("%d tasks run, %d did before the forgery", n, before)
+	}
+	w.check(t)
+}
+
+// TestRefusedNodeChangesNothing registers a node with more kinds than the table holds, and one with impossible amounts.
+func TestRefusedNodeChangesNothing(t *testing.T) {
+	w := newWorld(simplePlan("online 2 -"))
+	w.join("n1", cpu(4), nil)
+	many := resource.Resources{}
+	for i := range 40 {
+		many[fmt.Sprintf("k%d", i)] = 1
+	}
+	for _, capacity := range []resource.Resources{many, {"cpu": 1<<63 - 2}, {"cpu": -1}} {
+		if err := w.step(Register{Node: NodeInfo{Name: "n2", Capacity: capacity}}); err == nil {
+			t.Errorf("a node with %d kinds was taken", len(capacity))
+		}
+	}
+	if w.c.kinds.Len() != resource.NewKinds().Len() || len(w.c.Nodes()) != 1 {
+		t.Errorf("%d kinds and %d nodes are known", w.c.kinds.Len(), len(w.c.Nodes()))
+	}
+	w.step(Submit{askFor("x", "online", 4, 1)})
 	w.check(t)
 }

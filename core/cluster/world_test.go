@@ -26,6 +26,7 @@ type world struct {
 	faults  []error
 	started map[string]int // launches that began to run, by instance and attempt
 	lag     time.Duration  // between a command and its report
+	grace   time.Duration  // how long a process takes to stop when it is told to, at most
 	tape    []recorded     // every step of this leader, for I17
 }
 
@@ -139,13 +140,16 @@ func (w *world) do(e Effect) {
 	case Launch:
 		w.launch(e.Task)
 	case StopTask:
-		w.with(e.Node, e.Task, func(p *process) { p.kill(w.now.Add(w.lag), Killed) })
+		w.with(e.Node, e.Task, func(p *process) { p.kill(w.now.Add(max(w.lag, w.grace)), Killed) })
 	case SendNotice:
 		w.receive(e)
 	case WithdrawNotice:
 		w.with(e.Node, e.Task, func(p *process) {
 			if p.report.Notice != nil && p.report.Notice.ID == e.Notice {
-				p.report.Notice, p.killAt = nil, time.Time{}
+				p.report.Notice = nil
+				if p.endAs == Reclaimed {
+					p.killAt = time.Time{}
+				}
 			}
 		})
 	case ResizeTask:
@@ -216,9 +220,7 @@ func (w *world) receive(e SendNotice) {
 		n := e.Notice
 		n.Deadline = deadline
 		p.report.Notice = &n
-		if p.endAs != Killed {
-			p.killAt, p.endAs = deadline, Reclaimed
-		}
+		p.kill(deadline, Reclaimed)
 		w.feed(Accepted{Task: n.Task, Notice: n.ID, Deadline: deadline})
 	})
 }
