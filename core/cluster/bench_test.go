@@ -89,3 +89,79 @@ func BenchmarkFill(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRoles lists the accounts of 500 roles with 40,000 tasks.
+func BenchmarkRoles(b *testing.B) {
+	var lines []string
+	for i := range 500 {
+		lines = append(lines, fmt.Sprintf("t%d/r%d 1 -", i%20, i))
+	}
+	w := newWorld(simplePlan(lines...))
+	for i := range 2000 {
+		w.c.Step(Register{Node: NodeInfo{Name: fmt.Sprintf("n%05d", i), Capacity: cpu(20)}}, w.now)
+	}
+	for i := range 500 {
+		w.c.Step(Submit{askFor(fmt.Sprintf("x%d", i), fmt.Sprintf("t%d/r%d", i%20, i), 80, 1)}, w.now)
+	}
+	w.c.Step(Tick{}, w.now)
+	for b.Loop() {
+		w.c.Roles()
+	}
+}
+
+// BenchmarkAsk reads an ask that waits among 10,000 nodes.
+func BenchmarkAsk(b *testing.B) {
+	w := newWorld(simplePlan("a 10 -"))
+	for i := range 10000 {
+		w.c.Step(Register{Node: NodeInfo{Name: fmt.Sprintf("n%05d", i), Capacity: cpu(5)}}, w.now)
+	}
+	w.c.Step(Submit{askFor("filler", "a", 10000, 4)}, w.now)
+	w.c.Step(Submit{askFor("x", "a", 1, 5)}, w.now)
+	w.c.Step(Tick{}, w.now)
+	for b.Loop() {
+		w.c.Ask("x")
+	}
+}
+
+// BenchmarkFragmented decides, after one task has ended, for a claim of a whole node when every node runs four borrowed tasks
+// of a fifth each: no two of which may be asked back for one claim.
+func BenchmarkFragmented(b *testing.B) {
+	for _, nodes := range []int{100, 400, 1600} {
+		for _, gang := range []int{1, 8} {
+			b.Run(fmt.Sprintf("nodes=%d/gang=%d", nodes, gang), func(b *testing.B) {
+				w := newWorld(simplePlan(fmt.Sprintf("a %d -", nodes*2), "b 0 - - 10s"))
+				for i := range nodes {
+					w.c.Step(Register{Node: NodeInfo{Name: fmt.Sprintf("n%05d", i), Capacity: cpu(5)}}, w.now)
+				}
+				w.c.Step(Submit{askFor("batch", "b", nodes*5, 1)}, w.now)
+				w.c.Step(Tick{}, w.now)
+				var fifth []TaskView
+				per := map[string]int{}
+				for _, v := range w.c.Tasks() {
+					if per[v.Node]++; per[v.Node] == 5 {
+						fifth = append(fifth, v)
+					}
+				}
+				end := func(v TaskView) {
+					w.c.Step(Report{v.Node, TaskReport{Assignment: Assignment{Task: v.Task}, State: Succeeded}}, w.now)
+				}
+				for _, v := range fifth[1:] {
+					end(v)
+				}
+				spec := askFor("whole", "a", gang, 5)
+				spec.Gang = gang > 1
+				w.c.Step(Submit{spec}, w.now)
+				w.c.Step(Tick{}, w.now)
+				end(fifth[0])
+				w.now = w.now.Add(6 * time.Second)
+				for b.Loop() {
+					w.c.pools[0].opened()
+					w.c.Step(Tick{}, w.now)
+				}
+				if n := len(w.c.Notices()); n > 0 {
+					b.Fatalf("%d notices for a claim that cannot be served", n)
+				}
+			})
+		}
+	}
+}

@@ -9,39 +9,47 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// explainAsk finds the one primary reason why something of an ask waits.
-func (c *Cluster) explainAsk(a *ask) (Reason, []string) {
-	details := []string{fmt.Sprintf("%d waiting, %d with a lease, %d succeeded, %d failed", a.waiting(), len(a.live), a.Succeeded, a.Failed)}
+// reasonOf finds the one primary reason why something of an ask waits.
+func (c *Cluster) reasonOf(a *ask) Reason {
 	if a.waiting() == 0 {
-		return Reason{Code: "Running", Message: fmt.Sprintf("nothing of ask %s waits", a.ID)}, details
+		return Reason{Code: "Running", Message: fmt.Sprintf("nothing of ask %s waits", a.ID)}
 	}
 	if c.recovering {
-		return Reason{Code: "Recovering", Message: "the leader is still learning what runs", UnblockedBy: "the nodes register again"}, details
+		return Reason{Code: "Recovering", Message: "the leader is still learning what runs", UnblockedBy: "the nodes register again"}
 	}
 	if at, resting := a.resting(c.now); resting {
-		return Reason{Code: "Backoff", Message: "it failed and rests before it starts again", UnblockedBy: "time", Expected: at}, details
+		return Reason{Code: "Backoff", Message: "it failed and rests before it starts again", UnblockedBy: "time", Expected: at}
 	}
-	details = append(details, c.account(a)...)
 	if r, ok := c.claimed(a); ok {
-		return r, details
+		return r
 	}
 	v := a.class.refusal
 	if v == nil {
-		return Reason{Code: "Queued", Message: "it has not been looked at yet", UnblockedBy: "the next decision"}, details
+		return Reason{Code: "Queued", Message: "it has not been looked at yet", UnblockedBy: "the next decision"}
+	}
+	if due := a.blocked.Add(c.settings.ReclaimDelay); !a.blocked.IsZero() && c.now.Before(due) && c.covered(a) {
+		return Reason{Code: "ReclaimDelay", Message: v.message + "; its guarantee covers it, and borrowers are asked back once it has waited " +
+			c.settings.ReclaimDelay.String(), UnblockedBy: "time", Expected: due}
 	}
 	r := Reason{Code: v.code, Message: v.message, UnblockedBy: v.next}
 	if path, kind, ok := c.halfGuaranteed(a); ok {
 		r.Message += fmt.Sprintf("; the guarantee of %s covers no %s, so nobody is asked back for it", path, kind)
 		r.UnblockedBy += ", or " + kind + " is added to the guarantee of " + path
 	}
-	if first := a.class.asks; len(first) > 0 && first[0] != a {
+	return r
+}
+
+// detailsOf lists the steps behind the reason: where the instances are, what the ask could draw on, who is before it.
+func (c *Cluster) detailsOf(a *ask) []string {
+	details := []string{fmt.Sprintf("%d waiting, %d with a lease, %d succeeded, %d failed", a.waiting(), len(a.live), a.Succeeded, a.Failed)}
+	if _, resting := a.resting(c.now); resting || c.recovering || a.waiting() == 0 {
+		return details
+	}
+	details = append(details, c.account(a)...)
+	if first := a.class.asks; len(first) > 0 && first[0] != a && a.class.refusal != nil && a.claims == 0 {
 		details = append(details, fmt.Sprintf("%s of the same kind and role is before it", first[0].ID))
 	}
-	if due := a.blocked.Add(c.settings.ReclaimDelay); !a.blocked.IsZero() && c.now.Before(due) && c.covered(a) {
-		r = Reason{Code: "ReclaimDelay", Message: v.message + "; its guarantee covers it, and borrowers are asked back once it has waited " +
-			c.settings.ReclaimDelay.String(), UnblockedBy: "time", Expected: due}
-	}
-	return r, details
+	return details
 }
 
 // resting reports whether everything that waits of an ask rests after failures, and until when.

@@ -208,7 +208,7 @@ func (a *actor) excused(p *pool, cl *class, x *ask) {
 	}
 	for _, n := range p.nodes {
 		if ok, _ := p.index.Fits(cl.compiled, n.id); cl.count == 1 && (ok || cl.need.Fits(n.spare()) && n.schedulable()) {
-			r, _ := a.c.explainAsk(x)
+			r := a.c.reasonOf(x)
 			a.fault("I3: %s waits in %s with %s of its guarantee idle and room on %s: %s %s", x.ID, cl.path,
 				p.ledger.Idle(cl.leaf).Text(a.c.kinds, ""), n.Name, r.Code, r.Message)
 		}

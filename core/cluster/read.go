@@ -46,7 +46,7 @@ func (c *Cluster) askView(a *ask) AskView {
 	v := AskView{AskSpec: a.AskSpec, AskState: a.AskState, Pending: a.waiting(), Running: len(a.live), State: a.state()}
 	v.Returned = slices.Clone(a.Returned)
 	if v.Pending > 0 {
-		v.Reason, _ = c.explainAsk(a)
+		v.Reason = c.reasonOf(a)
 	}
 	return v
 }
@@ -111,13 +111,17 @@ func (c *Cluster) Notices() []Notice {
 func (c *Cluster) Roles() []RoleView {
 	ids := make(map[role.ID]int)
 	var out []RoleView
+	sums := make([]sums, len(c.pools))
+	for i, p := range c.pools {
+		sums[i] = p.sums()
+	}
 	for id, r := range c.tree.Roles {
 		if role.Display(r.Path) != r.Path {
 			ids[role.ID(id)] = ids[r.Parent]
 			continue
 		}
 		ids[role.ID(id)] = len(out)
-		out = append(out, c.roleView(role.ID(id)))
+		out = append(out, c.roleView(role.ID(id), sums))
 	}
 	add := func(leaf role.ID, running, pending int) {
 		for id := leaf; id != role.None; id = c.tree.Roles[id].Parent {
@@ -140,15 +144,15 @@ func (c *Cluster) Roles() []RoleView {
 	return out
 }
 
-func (c *Cluster) roleView(id role.ID) RoleView {
+func (c *Cluster) roleView(id role.ID, sums []sums) RoleView {
 	v := RoleView{Path: c.tree.Roles[id].Path}
-	for _, p := range c.pools {
+	for i, p := range c.pools {
 		l, show := p.ledger, func(into *resource.Resources, x resource.Vector) { merge(into, x.Resources(c.kinds, p.name)) }
 		show(&v.Usage, l.Used(id))
-		show(&v.Funded, p.fundedNow(id))
-		show(&v.Borrowed, l.Used(id).Minus(p.fundedNow(id)))
+		show(&v.Funded, sums[i].funded[id])
+		show(&v.Borrowed, l.Used(id).Minus(sums[i].funded[id]))
 		show(&v.Lent, l.Lent(id))
-		show(&v.Leaving, p.leavingIn(id))
+		show(&v.Leaving, sums[i].leaving[id])
 		if p.entitled != nil {
 			show(&v.Entitlement, p.entitled[id])
 			show(&v.Demand, p.demand[id])
@@ -157,25 +161,27 @@ func (c *Cluster) roleView(id role.ID) RoleView {
 	return v
 }
 
-// fundedNow is what runs in a subtree and is paid for by it, without reservations of claims and with what leaves.
-func (p *pool) fundedNow(id role.ID) resource.Vector {
-	sum := make(resource.Vector, p.c.kinds.Len())
-	for _, u := range p.units {
-		if p.c.within(u.charge.Leaf, id) && p.c.within(u.charge.At, id) {
-			sum.Inc(u.charge.Amount)
-		}
-	}
-	return sum
+// sums are what a pool's units add up to, by role.
+type sums struct {
+	funded  []resource.Vector // what runs in a subtree and is paid for by it, without reservations of claims and with what leaves
+	leaving []resource.Vector // what leaves in a subtree
 }
 
-func (p *pool) leavingIn(id role.ID) resource.Vector {
-	sum := make(resource.Vector, p.c.kinds.Len())
+func (p *pool) sums() sums {
+	tree := p.c.tree
+	s := sums{make([]resource.Vector, len(tree.Roles)), make([]resource.Vector, len(tree.Roles))}
+	for id := range tree.Roles {
+		s.funded[id], s.leaving[id] = make(resource.Vector, p.c.kinds.Len()), make(resource.Vector, p.c.kinds.Len())
+	}
 	for _, u := range p.units {
-		if u.leaving && p.c.within(u.charge.Leaf, id) {
-			sum.Inc(u.charge.Amount)
+		for id := u.charge.At; id != role.None; id = tree.Roles[id].Parent {
+			s.funded[id].Inc(u.charge.Amount)
+		}
+		for id := u.charge.Leaf; u.leaving && id != role.None; id = tree.Roles[id].Parent {
+			s.leaving[id].Inc(u.charge.Amount)
 		}
 	}
-	return sum
+	return s
 }
 
 func merge(into *resource.Resources, more resource.Resources) {
@@ -221,8 +227,7 @@ func (c *Cluster) NodeRecord(name string) (NodeInfo, bool) {
 // Explain says why an ask or a task is as it is: the primary reason, and the steps behind it.
 func (c *Cluster) Explain(id string) (Reason, []string, bool) {
 	if a := c.asks[id]; a != nil {
-		r, details := c.explainAsk(a)
-		return r, details, true
+		return c.reasonOf(a), c.detailsOf(a), true
 	}
 	if t := c.tasks[id]; t != nil {
 		r, details := c.explainTask(t)
