@@ -2,7 +2,7 @@
 # A container engine of its own in a directory, for the demo and the tests when the machine runs none.
 #
 #   e2e/engine.sh start DIR   starts containerd and dockerd there, makes the image polder/busybox, prints DOCKER_HOST
-#   e2e/engine.sh stop DIR    ends them, by the process ids recorded in DIR
+#   e2e/engine.sh stop DIR    ends them, by the process ids recorded in DIR, and what is left of them if they died before
 #
 # Start is idempotent. State is below DIR, sockets too, so DIR must be short (a socket path has 107 characters at most).
 # Only root can run an engine.
@@ -129,6 +129,27 @@ end() {
     rm -f "$file"
 }
 
+# leftovers ends what a killed engine leaves behind: the shims of its containers, with their containers, and its mounts.
+leftovers() {
+    for command in /proc/[0-9]*/cmdline; do
+        process=${command%/cmdline}
+        case $({ tr '\0' ' ' <"$command"; } 2>/dev/null || true) in
+            *containerd-shim*" -address $dir/containerd.sock "*) kill_shim "${process#/proc/}" ;;
+        esac
+    done
+    # The deepest first; the names in mountinfo have spaces and the like as octal escapes.
+    cut -d' ' -f5 /proc/self/mountinfo | sort -r | while read -r mount; do
+        mount=$(printf %b "$mount")
+        case $mount in "$dir"/*) umount -l "$mount" 2>/dev/null || true ;; esac
+    done
+}
+
+# kill_shim PID: with the processes it started, which are the containers' first ones; theirs end with them.
+kill_shim() {
+    for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do kill -9 "$child" 2>/dev/null || true; done
+    kill -9 "$1" 2>/dev/null || true
+}
+
 unbridge() {
     [ -s "$dir/bridge" ] || return 0
     busybox ip link del "$(cat "$dir/bridge")" 2>/dev/null || true
@@ -145,5 +166,5 @@ dir=$(cd "$2" && pwd -P)
 host=unix://$dir/docker.sock
 case $1 in
     start) start ;;
-    stop) end dockerd; end containerd; unbridge ;;
+    stop) end dockerd; end containerd; leftovers; unbridge ;;
 esac

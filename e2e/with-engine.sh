@@ -14,7 +14,15 @@ shift 2
 if [ "$which" = usual ] && docker version >/dev/null 2>&1; then
     exec "$@"
 fi
-trap : INT TERM # they are for the command; the engine is ended after it
+# Orders to end are for the command, which gets a Ctrl-C from the terminal as well; the engine is ended after it.
+command=
+ordered=
+pass() { ordered=$1; [ -z "$command" ] || kill -s "$1" "$command" 2>/dev/null || true; }
+for order in INT TERM HUP; do
+    # shellcheck disable=SC2064 # the name is wanted now
+    trap "pass $order" "$order"
+done
+trap : PIPE
 started=
 if host=$("$here/engine.sh" start "$dir"); then
     started=yes
@@ -22,7 +30,15 @@ if host=$("$here/engine.sh" start "$dir"); then
 else
     echo "Going on without a container engine."
 fi
+[ -z "$ordered" ] || { "$here/engine.sh" stop "$dir"; exit 130; }
+exec 3<&0
+"$@" <&3 3<&- &
+command=$!
 code=0
-"$@" || code=$?
+wait "$command" || code=$?
+while kill -0 "$command" 2>/dev/null; do # an order interrupts the wait
+    code=0
+    wait "$command" || code=$?
+done
 [ -z "$started" ] || "$here/engine.sh" stop "$dir"
 exit "$code"

@@ -20,6 +20,7 @@ import (
 
 // Agent runs an agent until ctx ends. Its tasks go on; the next agent takes them over.
 func Agent(ctx context.Context, s cli.Streams, o cli.AgentOptions) error {
+	defer outliveReaders()()
 	m, err := newMachine(ctx, logger(s, slog.LevelInfo), o)
 	if err != nil {
 		return err

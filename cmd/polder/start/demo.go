@@ -35,6 +35,7 @@ const (
 // Demo tells the story of two teams on one pool, twice: without lending and with it. It prints a timeline of the second, what
 // T was promised and what was seen, the records lost, and what lending was worth.
 func Demo(ctx context.Context, s cli.Streams, o cli.DemoOptions) (err error) {
+	defer outliveReaders()()
 	ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, errors.New("the demo did not end in two minutes"))
 	defer cancel()
 	dir, remove, err := demoDir(o.Dir)

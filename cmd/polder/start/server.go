@@ -32,6 +32,7 @@ const (
 // Server runs a server until ctx ends. Its directory gets the CA, the store, the audit trail, the first admin token, and a
 // context file for the other commands.
 func Server(ctx context.Context, s cli.Streams, o cli.ServerOptions) error {
+	defer outliveReaders()()
 	log := logger(s, slog.LevelInfo)
 	return runServer(ctx, log, o, nil, func(addr string) {
 		fmt.Fprintf(s.Out, "Serving on %s. Administrator's token: %s\n", addr, filepath.Join(o.Dir, adminTokenFile))

@@ -26,6 +26,7 @@ const stopTimeout = 30 * time.Second
 // Up runs a server and agents on slices of this machine until ctx ends, then stops the tasks, the agents and the server. The
 // tasks come back to the queue: the next Up with the same directory continues where this one was.
 func Up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {
+	defer outliveReaders()()
 	began := time.Now()
 	p, err := newPool(ctx, s, o, slog.LevelWarn)
 	if err != nil {
@@ -40,8 +41,12 @@ func Up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {
 	case <-ctx.Done():
 	case err = <-p.failed:
 	}
-	fmt.Fprintln(s.Out, "\nStopping tasks, agents and the server. The next \"polder up\" continues from here.")
-	return errors.Join(err, p.stop())
+	fmt.Fprintf(s.Out, "\nStopping tasks, agents and the server; tasks have %v. The next \"polder up\" continues from here.\n"+
+		"Ctrl-C again stops waiting for tasks and lets them run.\n", stopTimeout)
+	if err = errors.Join(err, p.stop()); err == nil {
+		fmt.Fprintln(s.Out, "Everything has stopped.")
+	}
+	return err
 }
 
 // pool is a server with agents in this process.
@@ -212,6 +217,8 @@ func (p *pool) stop() error {
 	p.serving.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	ctx, cancelAgain := orderedAgain(ctx)
+	defer cancelAgain()
 	errs := make([]error, len(p.machines))
 	var stopping sync.WaitGroup
 	for i, m := range p.machines {
@@ -225,7 +232,10 @@ func (p *pool) stop() error {
 	for _, m := range p.machines {
 		m.close()
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w. They go on without an agent: start \"polder up\" with the same --dir again, it takes them over, and \"polder kill --force TASK\" stops one", err)
+	}
+	return nil
 }
 
 // explain prints how to reach the pool and what to try.
