@@ -28,7 +28,7 @@ windows:
 const everything = `
 pools:
   - {name: gpu-a100, selector: {gpu-model: a100, zone: "1"}}
-cluster: {reclaimDelay: 3s, rebalance: fair, tolerance: 12.5%}
+cluster: {reclaimDelay: 3s, rebalance: off, tolerance: 12.5%}
 roles:
   a:
   a/b: {guarantee: {gpu-a100/gpu: 0}, lend: 50%, borrow: {cpu: 2.5, memory: 1.5Gi}, weight: 0.5, priority: -3, limit: {licences: unlimited}}

@@ -135,8 +135,12 @@ func (v *validation) duration(at string, d *Duration) {
 }
 
 func (v *validation) rebalance(at string, r Rebalance) {
-	if r != "" && r != RebalanceOff && r != RebalanceFair {
-		v.add(at, "rebalance %q: write %s or %s", string(r), RebalanceOff, RebalanceFair)
+	switch r {
+	case "", RebalanceOff:
+	case RebalanceFair:
+		v.add(at, "rebalance fair is not there yet: nobody is moved for fairness; write %s or leave it out", RebalanceOff)
+	default:
+		v.add(at, "rebalance %q: write %s", string(r), RebalanceOff)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestValidate(t *testing.T) {
 		"unknown role":      {`{"roles": {"a/b": {}}, "windows": [{"name": "w", "when": {"daily": "01:00-02:00"}, "set": {"a": {}}}]}`, []string{`windows[0].set.a: window "w" sets role "a", which is not written under roles`}},
 		"zone":              {`{"windows": [{"name": "w", "when": {"daily": "01:00-02:00", "tz": "Mars/Olympus"}}]}`, []string{`windows[0].when: window "w": time zone "Mars/Olympus" is not known`}},
 		"names":             {`{"windows": [{"name": "w", "when": {"daily": "01:00-02:00"}}, {"name": "w", "when": {"daily": "01:00-02:00"}}, {"name": "", "when": {"daily": "01:00-02:00"}}]}`, []string{"windows[1].name: has the name of windows[0]", "windows[2].name: use lower-case"}},
-		"rebalance":         {`{"cluster": {"rebalance": "often"}, "windows": [{"name": "w", "when": {"daily": "01:00-02:00"}, "rebalance": "x"}]}`, []string{"windows[0].rebalance: write off or fair", "cluster.rebalance: write off or fair"}},
+		"rebalance":         {`{"cluster": {"rebalance": "often"}, "windows": [{"name": "w", "when": {"daily": "01:00-02:00"}, "rebalance": "fair"}]}`, []string{"windows[0].rebalance: write off or leave it out", "cluster.rebalance: write off"}},
 		"tolerance":         {`{"cluster": {"tolerance": "101%"}}`, []string{"cluster.tolerance: not between"}},
 		"pools":             {`{"pools": [{"name": "X", "selector": {"A": "b"}}, {"name": "y"}, {"name": "y", "selector": {"a": "b"}}]}`, []string{"pools[0].name: use lower-case", "pools[0].selector.A: attribute name", "pools[1].selector: selects every node", "pools[2].name: has the name of pools[1]"}},
 		"kind name":         {`{"roles": {"a": {"limit": {"cpu": 1}}}, "windows": []}`, nil},
