@@ -47,12 +47,12 @@ func enterTask() (int, error) {
 			return 0, err
 		}
 	}
-	signal.Notify(make(chan os.Signal, 1), unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP) // the terminal's keys are for the child
 	giveUp := make(chan os.Signal, 1)
 	signal.Notify(giveUp, unix.SIGTERM)
 	child, err := os.StartProcess(exe, []string{exe, initArg, "exec"}, &os.ProcAttr{
 		Env:   os.Environ(),
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, told},
+		Sys:   &unix.SysProcAttr{Setsid: true, Setctty: e.Terminal}, // a session the task's namespace has a number for
 	})
 	if err != nil {
 		return 0, err

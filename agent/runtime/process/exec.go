@@ -28,6 +28,7 @@ type entry struct {
 	Command    []string    `json:"command"`
 	Env        []string    `json:"env"`
 	WorkDir    string      `json:"workDir"`
+	Terminal   bool        `json:"terminal"` // standard input is one, for this command to control
 }
 
 const entryFD = 3
@@ -65,7 +66,7 @@ func (r *Runtime) Exec(ctx context.Context, taskID string, opt runtime.ExecOptio
 // entry completes the options with the task's own settings.
 func (r *Runtime) entry(t *task, opt runtime.ExecOptions) (*entry, error) {
 	e := &entry{PID: t.procs.command.pid, Start: t.procs.command.start, Namespaces: t.rec.Namespaces,
-		Joins: t.rec.Joins, Cred: t.rec.Cred, Command: opt.Command, WorkDir: opt.WorkDir, Env: t.rec.Env}
+		Joins: t.rec.Joins, Cred: t.rec.Cred, Command: opt.Command, WorkDir: opt.WorkDir, Env: t.rec.Env, Terminal: opt.TTY}
 	if e.WorkDir == "" {
 		e.WorkDir = t.rec.Spec.WorkDir
 	}
@@ -105,6 +106,7 @@ func (r *Runtime) enter(ctx context.Context, e *entry, opt runtime.ExecOptions) 
 	cmd.Env = []string{defaultPath}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{told}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true} // away from a terminal the agent may have
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Second // background children may hold the streams open for ever
 	serve, err := attach(cmd, opt)
@@ -167,7 +169,6 @@ func attachTerminal(cmd *exec.Cmd, opt runtime.ExecOptions) (serve func() func()
 		return nil, err
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
 	return func() func() {
 		slave.Close()
 		ended, copied := make(chan struct{}), make(chan struct{})

@@ -379,7 +379,9 @@ func execs(t *testing.T, s *suite) {
 	if want := "in " + spec.TaskID + " y\n"; code != 5 || out.String() != want || errOut.String() != "oops\n" {
 		t.Errorf("exec: code %d, stdout %q, stderr %q", code, out.String(), errOut.String())
 	}
+	s.session(t, spec.TaskID)
 	s.terminal(t, spec.TaskID)
+	s.jobs(t, spec.TaskID)
 	must(t, s.Runtime.Kill(s.ctx, spec.TaskID))
 	s.wait(t, spec.TaskID)
 	_, err = s.Runtime.Exec(s.ctx, spec.TaskID, runtime.ExecOptions{Command: []string{"true"}})
@@ -396,6 +398,29 @@ func (s *suite) terminal(t *testing.T, id string) {
 	must(t, err)
 	if code != 4 || out.String() != "terminal\r\n" {
 		t.Errorf("exec on a terminal: code %d, output %q", code, out.String())
+	}
+}
+
+// session runs a command without a terminal: it leads a session of its own, in which there is no terminal to write to.
+func (s *suite) session(t *testing.T, id string) {
+	var out bytes.Buffer
+	code, err := s.Runtime.Exec(s.ctx, id, runtime.ExecOptions{Stdout: &out, Command: []string{"/bin/sh", "-c",
+		`test "$(cut -d' ' -f6 /proc/$$/stat)" = $$ || echo "not a session of its own"; if (: >/dev/tty) 2>/dev/null; then echo "a terminal"; fi; exit 6`}})
+	must(t, err)
+	if code != 6 || out.Len() > 0 {
+		t.Errorf("exec without a terminal: code %d, output %q", code, out.String())
+	}
+}
+
+// jobs runs an interactive shell, which controls its terminal.
+func (s *suite) jobs(t *testing.T, id string) {
+	var out bytes.Buffer
+	code, err := s.Runtime.Exec(s.ctx, id, runtime.ExecOptions{TTY: true, Stdout: &out, Command: []string{"/bin/sh", "-i"},
+		Stdin: strings.NewReader("sleep 0 & wait; echo on the terminal >/dev/tty; exit 5\n")})
+	must(t, err)
+	text := out.String()
+	if code != 5 || !strings.Contains(text, "on the terminal\r\n") || strings.Contains(text, "tty process group") || strings.Contains(text, "job control") {
+		t.Errorf("a shell on a terminal: code %d, output %q", code, text)
 	}
 }
 
