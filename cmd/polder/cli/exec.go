@@ -13,7 +13,7 @@ import (
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
-// execFlags are the flags of exec and attach.
+// execFlags are the flags of exec.
 type execFlags struct{ stdin, tty bool }
 
 func (o *execFlags) register(cmd *cobra.Command) {
@@ -36,7 +36,7 @@ func (a *app) execCmd() *cobra.Command {
 			command = command[1:]
 		}
 		if len(command) == 0 {
-			return usageError(cmd, errors.New("no command after --; \"polder attach\" connects to the task itself"))
+			return usageError(cmd, errors.New("no command after --; \"polder logs -f\" prints what the task itself writes"))
 		}
 		return a.call(func(ctx context.Context, c *client, args []string) error {
 			return a.exec(ctx, c, args[0], command, o)
@@ -45,19 +45,7 @@ func (a *app) execCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) attachCmd() *cobra.Command {
-	var o execFlags
-	cmd := &cobra.Command{
-		Use: "attach TASK", Short: "Connect to a task's own input and output", Args: cobra.ExactArgs(1), ValidArgsFunction: a.firstArg(taskNames),
-		Long:    "Connect to a task's own input and output. Without -t, Ctrl-C disconnects and the task goes on.",
-		Example: "  polder attach train-1.0\n  polder attach -it shell-1.0",
-	}
-	o.register(cmd)
-	cmd.RunE = a.call(func(ctx context.Context, c *client, args []string) error { return a.exec(ctx, c, args[0], nil, o) })
-	return cmd
-}
-
-// exec connects to a task; an empty command attaches. It ends with the exit code of what ran.
+// exec runs the command in the task and ends with its exit code.
 func (a *app) exec(ctx context.Context, c *client, task string, command []string, o execFlags) error {
 	fd, isTerminal := terminal(a.In)
 	if o.tty && !isTerminal {

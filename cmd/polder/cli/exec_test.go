@@ -23,8 +23,8 @@ func TestExec(t *testing.T) {
 	if want := "[\"cat\" \"-n\"] in count-1.0\nHELLO\n"; r.code != 7 || r.out != want || r.err != "bye\n" {
 		t.Errorf("exit %d\n%s%s", r.code, r.out, r.err)
 	}
-	r = command{env: f.env(), stdin: "not sent"}.run("attach", "count-1.0")
-	if r.code != 7 || r.out != "[] in count-1.0\n" {
+	r = command{env: f.env(), stdin: "not sent"}.run("exec", "count-1.0", "true")
+	if r.code != 7 || r.out != "[\"true\"] in count-1.0\n" {
 		t.Errorf("exit %d\n%s%s", r.code, r.out, r.err)
 	}
 	if r = f.run("exec", "nothing", "--", "ls"); r.code != exitNotFound {

@@ -912,7 +912,7 @@ type TaskServiceClient interface {
 	Kill(context.Context, *connect.Request[v1.KillRequest]) (*connect.Response[v1.KillResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest]) (*connect.ServerStreamForClient[v1.LogsResponse], error)
-	// Exec runs a command inside a task, or attaches to its input and output.
+	// Exec runs a command inside a task.
 	Exec(context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse]
 }
 
@@ -1002,7 +1002,7 @@ type TaskServiceHandler interface {
 	Kill(context.Context, *connect.Request[v1.KillRequest]) (*connect.Response[v1.KillResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error
-	// Exec runs a command inside a task, or attaches to its input and output.
+	// Exec runs a command inside a task.
 	Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error
 }
 
