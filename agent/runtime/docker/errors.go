@@ -22,7 +22,7 @@ func (r *Runtime) fail(op, taskID string, err error) error {
 		return err
 	case away(err):
 		return &runtime.Error{Kind: runtime.ErrUnavailable, Op: op, Task: taskID, Cause: err,
-			Next: "start the engine again (systemctl start docker); running tasks are found again then"}
+			Next: "start the engine at " + r.api.DaemonHost() + " again" + r.how() + "; running tasks are found again then"}
 	case errdefs.IsNotFound(err):
 		return &runtime.Error{Kind: runtime.ErrNotFound, Op: op, Task: taskID, Cause: err}
 	case errdefs.IsConflict(err):
@@ -31,6 +31,14 @@ func (r *Runtime) fail(op, taskID string, err error) error {
 		return &runtime.Error{Kind: runtime.ErrInvalid, Op: op, Task: taskID, Cause: err}
 	}
 	return &runtime.Error{Kind: errEngine, Op: op, Task: taskID, Cause: err}
+}
+
+// how says how to start the machine's own engine; of another one only its owner knows.
+func (r *Runtime) how() string {
+	if r.api.DaemonHost() == client.DefaultDockerHost {
+		return " (systemctl start docker)"
+	}
+	return ""
 }
 
 // errEngine is the kind of what an engine says that none of the runtime's kinds covers.
