@@ -16,7 +16,7 @@ import (
 // lockDir makes this process the only one to use dir until the file is closed. The file holds the process id.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w; give another with --data-dir", err)
+		return nil, fmt.Errorf("data directory: %w; give another with --dir", err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w; it must belong to this user", err)
@@ -31,7 +31,7 @@ func lockDir(dir string) (*os.File, error) {
 			return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
 		}
 		pid, _ := io.ReadAll(io.LimitReader(f, 20))
-		return nil, fmt.Errorf("%w: another polder server (pid %s) uses %s; stop it, or give another directory with --data-dir",
+		return nil, fmt.Errorf("%w: another polder server (pid %s) uses %s; stop it, or give another directory with --dir",
 			store.ErrInUse, strings.TrimSpace(string(pid)), dir)
 	}
 	if err := errors.Join(f.Truncate(0), writePid(f)); err != nil {
@@ -55,7 +55,7 @@ func checkSpace(dir string) error {
 		return fmt.Errorf("data directory %s: %w", dir, err)
 	}
 	if free := fs.Bavail * uint64(fs.Bsize); free < minFree {
-		return fmt.Errorf("%w: %s has %d MB free, the store needs %d MB; free space or give another directory with --data-dir",
+		return fmt.Errorf("%w: %s has %d MB free, the store needs %d MB; free space or give another directory with --dir",
 			store.ErrFull, dir, free>>20, minFree>>20)
 	}
 	return nil
