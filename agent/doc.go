@@ -25,8 +25,8 @@
 // task may stay after all. It answers in the body of the POST's response or in answer.json in its sandbox:
 // {"done":true} means stop me now, {"released":{"cpu":"1"}} means part is given back and it goes on. What is released is the
 // total under this notice: saying it again, in every session and to every leader, gives nothing more back. The server takes
-// off the lease what the total has beyond the difference between the notice's amount and what the lease still holds; both are
-// in its records and in the agent's. Ending is an answer, too: a task that ends under an open notice is RECLAIMED. The one exception is exit code 0 before any stop signal, which
+// off the lease what the total has beyond the difference between the amount of the notice, as reports have it, and what the
+// lease holds now. Ending is an answer, too: a task that ends under an open notice is RECLAIMED. The one exception is exit code 0 before any stop signal, which
 // says that the work is finished: SUCCEEDED. A task that saves its work to go on elsewhere answers done, waits for the
 // stop signal, or ends with another code. A withdrawal changes nothing about that until the deadline the task was told: it
 // may be leaving already, so a failure before then is RECLAIMED, too.

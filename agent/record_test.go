@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
@@ -35,7 +36,7 @@ func drawRecord(t *rapid.T) *record {
 	}
 	if rapid.Bool().Draw(t, "notice") {
 		r.Notice = &notice{
-			Wire: &polderv1.Notice{Id: "n", State: noticeOpen}, Asked: drawMoment(t, "asked").Wall, Term: drawMoment(t, "term"), Deadline: drawMoment(t, "deadline"),
+			Wire: &polderv1.Notice{Id: "n", State: noticeOpen, Kind: "window", Opens: timestamppb.New(drawMoment(t, "opens").Wall)}, Asked: drawMoment(t, "asked").Wall, Term: drawMoment(t, "term"), Deadline: drawMoment(t, "deadline"),
 			Length: time.Duration(rapid.Int64().Draw(t, "length")), Told: rapid.Bool().Draw(t, "told"), Termed: rapid.Bool().Draw(t, "termed"),
 			Released: rapid.SampledFrom([]map[string]string{nil, {"cpu": "1"}}).Draw(t, "released"),
 		}

@@ -42,7 +42,7 @@ func (s access) CreateToken(ctx context.Context, req *connect.Request[polderv1.C
 		return nil, err
 	}
 	if req.Msg.Kind == "join" {
-		spec := auth.JoinSpec{TTL: joinTTL, By: by}
+		spec := auth.JoinSpec{TTL: joinTTL, Uses: 1, By: by} // a leaked one lets nobody in after its node
 		if valid != nil {
 			spec.TTL = *valid
 		}

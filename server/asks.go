@@ -49,6 +49,9 @@ func (s asks) Submit(ctx context.Context, req *connect.Request[polderv1.SubmitRe
 		if len(k) > 256 {
 			return nil, invalid("idempotency_key", "%d bytes, at most 256", len(k))
 		}
+		if len(req.Msg.Asks) > maxKeyedAsks {
+			return nil, invalid("asks", "%d asks, at most %d with one idempotency_key; send several requests", len(req.Msg.Asks), maxKeyedAsks)
+		}
 		var err error
 		if key = answerKey(who, k); err == nil {
 			hash, err = digestOf(req.Msg)
@@ -132,7 +135,37 @@ func (t *turn) answered(key, hash string) (*polderv1.SubmitResponse, error) {
 		return nil, invalid("idempotency_key", "it was used for another request before; choose a new one for each")
 	}
 	out := &polderv1.SubmitResponse{}
-	return out, unmarshalJSON(r.Response, out)
+	if err := unmarshalJSON(r.Response, out); err != nil {
+		return nil, err
+	}
+	for _, result := range out.Results {
+		if row, ok := t.working.asks.Get(result.GetAsk().GetId()); ok {
+			result.Ask = askProto(row)
+		}
+	}
+	return out, nil
+}
+
+// Bounds on an answer that is kept: its record must fit into a transaction whatever was asked.
+const (
+	maxKeyedAsks = 1000
+	maxRefusal   = 256 // bytes of each text
+)
+
+// brief is what is kept of an answer: the ids of the asks and why others were refused. The rest is looked up again.
+func brief(r *polderv1.SubmitResponse) *polderv1.SubmitResponse {
+	out := &polderv1.SubmitResponse{}
+	for _, full := range r.Results {
+		short := &polderv1.SubmitResult{}
+		if full.Ask != nil {
+			short.Ask = &polderv1.Ask{Id: full.Ask.Id}
+		}
+		if why := full.Refused; why != nil {
+			short.Refused = &polderv1.Reason{Code: why.Code, Message: clip(why.Message, maxRefusal), UnblockedBy: clip(why.UnblockedBy, maxRefusal)}
+		}
+		out.Results = append(out.Results, short)
+	}
+	return out
 }
 
 // answer writes down what a request with a key is told.
@@ -140,7 +173,7 @@ func (t *turn) answer(key, hash string, out *polderv1.SubmitResponse) error {
 	if key == "" {
 		return nil
 	}
-	text, err := messageJSON(out)
+	text, err := messageJSON(brief(out))
 	if err != nil {
 		return err
 	}

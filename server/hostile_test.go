@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/role"
 )
 
 // refusedHello says hello and returns why there was no session.
@@ -268,4 +269,55 @@ func TestReleaseOnce(t *testing.T) {
 	holds("3")
 	told(l, "2", "more")
 	holds("2")
+}
+
+// TestKeyedAnswersAreSmall: requests with a key may be as large as others, and what is kept of their answers is small.
+func TestKeyedAnswersAreSmall(t *testing.T) {
+	w := newWorld(t, nil)
+	req := &polderv1.SubmitRequest{IdempotencyKey: "k"}
+	for range 15 {
+		a := process("default", 1, "1")
+		a.Task.Env = map[string]string{"A": strings.Repeat("x", 200<<10)}
+		req.Asks = append(req.Asks, a)
+	}
+	bad := process("default", 1, "1")
+	bad.Task.Env = map[string]string{strings.Repeat("!", 200<<10): ""}
+	req.Asks = append(req.Asks, bad)
+	ask := w.as(w.admin).ask
+	first := call(t, ask.Submit, req)
+	again := call(t, ask.Submit, req)
+	for i, r := range first.Results {
+		if r.Ask.GetId() != again.Results[i].Ask.GetId() || r.Refused.GetCode() != again.Results[i].Refused.GetCode() {
+			t.Errorf("ask %d is told %.300v, then %.300v", i, r, again.Results[i])
+		}
+	}
+	for key, kept := range w.leader().answers.byKey {
+		if len(kept.Response) > 10_000 {
+			t.Errorf("%d bytes are kept at %s", len(kept.Response), key)
+		}
+	}
+	many := &polderv1.SubmitRequest{IdempotencyKey: "many", Asks: make([]*polderv1.AskSpec, maxKeyedAsks+1)}
+	refusal(t, connect.CodeInvalidArgument, ask.Submit, many)
+}
+
+// TestLargePlan: a plan that cannot be kept is refused.
+func TestLargePlan(t *testing.T) {
+	w := newWorld(t, nil)
+	plan := &role.Plan{Roles: map[string]role.RoleSpec{"a": {}}}
+	err := w.leader().change(t.Context(), func(t *turn) error {
+		return t.setPlan(planRecord{Revision: 2, Plan: plan, Comment: strings.Repeat("x", 3<<20)})
+	})
+	if err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("%v", err)
+	}
+	w.submit(w.as(w.admin), process("default", 1, "1"))
+}
+
+// TestJoinTokenOnce: a join token lets one node in.
+func TestJoinTokenOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	w.newAgent("n1", nil)
+	if joins := w.leader().book.Joins(); len(joins) != 1 || joins[0].Uses != 1 || len(joins[0].Used) != 1 {
+		t.Errorf("%+v", joins)
+	}
 }

@@ -45,6 +45,9 @@ func (t *turn) settled(node string, r cluster.TaskReport) (cluster.TaskReport, b
 		r.Role = a.Role // the ask's, or of no role when nobody knows the ask
 	}
 	if n := r.Notice; n != nil {
+		if s := t.sessions[node]; len(s.asked) < maxReports {
+			s.asked[r.Task] = *n
+		}
 		known := v.Notice
 		if known == nil || known.ID != n.ID {
 			known = n
@@ -79,7 +82,11 @@ func (a agents) noticed(ctx context.Context, s *session, n *polderv1.NoticeRepor
 				return err
 			}
 		}
-		more := stillHeld(released, v)
+		before := v.Notice.Amount
+		if first, ok := s.asked[n.Task]; ok && first.ID == n.Notice {
+			before = first.Amount // a leader since then knows only what the lease had when it began to lead
+		}
+		more := stillHeld(released, before, v.Resources)
 		if !n.Done && len(more) == 0 {
 			return nil
 		}
@@ -90,8 +97,8 @@ func (a agents) noticed(ctx context.Context, s *session, n *polderv1.NoticeRepor
 
 // stillHeld is what of all that a task released under its notice the lease still holds. Agents say the total again in
 // every session; what the lease had when the notice was given, less what it has now, was taken off it before.
-func stillHeld(total resource.Resources, v cluster.TaskView) resource.Resources {
-	before, now := byKind(v.Notice.Amount), byKind(v.Resources)
+func stillHeld(total, before, now resource.Resources) resource.Resources {
+	before, now = byKind(before), byKind(now)
 	out := resource.Resources{}
 	for _, kind := range total.Names() {
 		if more := total[kind].Sub(max(0, before[kind].Sub(now[kind]))); more > 0 {

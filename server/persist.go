@@ -1,7 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 	"sync"
 
 	"polder.dev/polder/store"
@@ -45,22 +48,44 @@ func (b *batch) merge(o *batch) {
 	b.after = append(b.after, o.after...)
 }
 
-// chunks cuts the operations into transactions, in order.
+// chunks cuts the operations into transactions. When it takes several, a leader that follows may find only the first of
+// them, so they go in an order in which every beginning makes sense: see rank.
 func (b *batch) chunks() [][]store.Op {
+	ops := b.ops
+	if len(ops) > store.MaxOps || b.bytes > store.MaxBytes {
+		ops = slices.Clone(ops)
+		slices.SortStableFunc(ops, func(a, b store.Op) int { return cmp.Compare(rank(a), rank(b)) })
+	}
 	var out [][]store.Op
 	from, bytes := 0, 0
-	for i, op := range b.ops {
+	for i, op := range ops {
 		size := len(op.Key) + len(op.Value)
 		if i > from && (i-from == store.MaxOps || bytes+size > store.MaxBytes) {
-			out = append(out, b.ops[from:i])
+			out = append(out, ops[from:i])
 			from, bytes = i, 0
 		}
 		bytes += size
 	}
-	if from < len(b.ops) {
-		out = append(out, b.ops[from:])
+	if from < len(ops) {
+		out = append(out, ops[from:])
 	}
 	return out
+}
+
+// rank orders what one transaction cannot hold. A task that is counted twice is noticed when its node is back; one that no
+// record speaks of would be started twice, or never. So tasks come first, then everything that counts them, then the
+// answers that promise it, and tasks go last.
+func rank(op store.Op) int {
+	task := strings.HasPrefix(op.Key, taskPrefix)
+	switch {
+	case task && !op.Delete:
+		return 0
+	case task:
+		return 3
+	case strings.HasPrefix(op.Key, answerPrefix):
+		return 2
+	}
+	return 1
 }
 
 // persister writes batches in order, one at a time. What comes while a write is under way is merged into the next.

@@ -75,6 +75,27 @@ func TestGroupCommit(t *testing.T) {
 	})
 }
 
+// TestCutBatchOrder: of a batch too large for one transaction every beginning makes sense.
+func TestCutBatchOrder(t *testing.T) {
+	b := newBatch()
+	for i := range store.MaxOps {
+		b.add(store.Delete(fmt.Sprintf("/task/old%d", i)))
+		b.add(store.Put(fmt.Sprintf("/answer/%d", i), nil))
+		b.add(store.Put(fmt.Sprintf("/ask/%d", i), nil))
+		b.add(store.Put(fmt.Sprintf("/task/new%d", i), nil))
+	}
+	var got []string
+	for _, ops := range b.chunks() {
+		if len(ops) != store.MaxOps {
+			t.Fatalf("%d operations", len(ops))
+		}
+		got = append(got, strings.Trim(ops[0].Key, "0123456789"), strings.Trim(ops[len(ops)-1].Key, "0123456789"))
+	}
+	if want := []string{"/task/new", "/task/new", "/ask/", "/ask/", "/answer/", "/answer/", "/task/old", "/task/old"}; !slices.Equal(got, want) {
+		t.Errorf("in the order %v, want %v", got, want)
+	}
+}
+
 // TestBatches: whatever is added, in whatever portions, the transactions are legal and leave behind what the last write of
 // each key says.
 func TestBatches(t *testing.T) {

@@ -156,11 +156,17 @@ func (s plans) Apply(ctx context.Context, req *connect.Request[polderv1.ApplyReq
 	return connect.NewResponse(&polderv1.ApplyResponse{Revision: r.proto(), Warnings: s.warnings(plan)}), nil
 }
 
+// maxPlanBytes bounds a plan's record; two revisions fit into a transaction.
+const maxPlanBytes = 2<<20 - 64<<10
+
 // setPlan puts a plan in force and writes it down.
 func (t *turn) setPlan(r planRecord) error {
 	value, err := encodeRecord(r)
 	if err != nil {
 		return err
+	}
+	if len(value) > maxPlanBytes {
+		return invalid("plan", "it takes %d bytes to keep, at most %d", len(value), maxPlanBytes)
 	}
 	if _, err := t.step(cluster.SetPlan{Plan: r.Plan, Revision: r.Revision}); err != nil {
 		return err

@@ -25,10 +25,12 @@ type session struct {
 	once   sync.Once // closes ended and sets cause
 	cause  error
 	unread func() // makes a pending read return
+	// asked has, by task, the notice as the agent was first told it: with what the lease had then. It is the writer's.
+	asked map[string]cluster.Notice
 }
 
 func newSession(node string, unread func()) *session {
-	return &session{node: node, out: make(chan *polderv1.ServerMessage, sessionQueue), ended: make(chan struct{}), unread: unread}
+	return &session{node: node, out: make(chan *polderv1.ServerMessage, sessionQueue), ended: make(chan struct{}), unread: unread, asked: map[string]cluster.Notice{}}
 }
 
 // send queues a message. A session whose agent does not keep up ends: the agent connects again and gets everything it lacks.
