@@ -533,6 +533,28 @@ func TestNoticeWhilePreparing(t *testing.T) {
 	})
 }
 
+func TestNoticeForATaskThatIsStoppedForAnEarlierOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, stubborn)
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		m.write("t1", answerFile, `{"done":true}`)
+		pass(time.Second)
+		m.want("t1", stopping, "Done")
+		m.server.say(&polderv1.ServerMessage{Body: &polderv1.ServerMessage_Notice{Notice: &polderv1.NoticeTask{
+			Grace: durationpb.New(time.Hour), Notice: &polderv1.Notice{Id: "nlater", Task: "t1", Claimant: "corp/ads"},
+		}}})
+		if n := m.server.lastNotice("later"); !n.Accepted || !n.Deadline.AsTime().Equal(time.Now().Add(time.Hour)) {
+			t.Errorf("accepted %v", n)
+		}
+		if text := m.read("t1", noticeFile); !strings.Contains(text, `"nt1"`) {
+			t.Errorf("the task reads %s", text)
+		}
+		pass(time.Minute)
+		m.want("t1", reclaimed, "Done")
+	})
+}
+
 func TestForcedStopDuringANotice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, stubborn)

@@ -27,6 +27,8 @@ func (t *task) notice(ctx context.Context, c noticeCommand) {
 		t.publish()
 	case n != nil && n.Wire.Id == c.notice.Id:
 		t.extend(ctx, c)
+	case n.forces() && t.rec.Stop != nil:
+		t.leavesAnyway(c)
 	default:
 		t.takeOver(ctx, c)
 	}
@@ -47,6 +49,15 @@ func (t *task) takeOver(ctx context.Context, c noticeCommand) {
 	if t.live {
 		t.deliver(ctx, true)
 	}
+}
+
+// leavesAnyway accepts a notice for a task that is being stopped for an earlier one, which was withdrawn too late. The earlier
+// one stays in force: its deadline is nearer, and the task must not read of time it will not have.
+func (t *task) leavesAnyway(c noticeCommand) {
+	deadline := after(t.a.c.Clock, t.length(c)).Wall
+	t.a.outbox.reply(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Notice{Notice: &polderv1.NoticeReport{
+		Notice: c.notice.Id, Task: t.id, Accepted: true, Deadline: timestamppb.New(deadline),
+	}}})
 }
 
 // length is how long the notice lasts: the grace, or as long as the server meant when that is longer. What the server
