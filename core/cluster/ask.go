@@ -42,6 +42,7 @@ type class struct {
 
 	tried   int64 // epoch in which nothing more of it could start
 	refusal *verdict
+	impasse impasse
 }
 
 // verdict is why a class cannot start at the moment.

@@ -22,6 +22,12 @@ type claim struct {
 	victims int
 }
 
+// impasse is that no claim of a class could be planned, and why if a guarantee covers it. It lasts until the pool's epoch rises.
+type impasse struct {
+	at  int64 // the epoch and one
+	why *verdict
+}
+
 // serveClaims starts every claimant whose place is free, or that finds another one.
 func (p *pool) serveClaims() {
 	for _, cl := range slices.Clone(p.claims) {
@@ -150,6 +156,9 @@ func (p *pool) reclaim() {
 			if !p.due(cl, a) {
 				continue
 			}
+			if cl.impasse.at == p.epoch+1 {
+				break
+			}
 			if round == nil {
 				round = reclaim.NewRound(p.ledger, p.book())
 			}
@@ -202,8 +211,10 @@ func (p *pool) claimAll(round *reclaim.Round, cl *class, a *ask) bool {
 		if outcome == reclaim.Planned {
 			continue
 		}
+		cl.impasse = impasse{at: p.epoch + 1}
 		if outcome != reclaim.NotGuaranteed {
-			cl.refusal = p.unclaimable(cl, outcome)
+			cl.impasse.why = p.unclaimable(cl, outcome)
+			cl.refusal = cl.impasse.why
 		}
 		return false
 	}

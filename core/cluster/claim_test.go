@@ -123,3 +123,54 @@ func TestCommitBooksPorts(t *testing.T) {
 		w.check(t)
 	}
 }
+
+// TestClaimAmongHopelessNodes looks for a whole node among more than are ever tried, each with four borrowers of which only one
+// may be asked back for room: the one node with a single borrower is found, and without it the search is not repeated.
+func TestClaimAmongHopelessNodes(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		w := newWorld(simplePlan("own 150 -", "batch 0 - - 10s"))
+		node := func(name, kind string) {
+			w.c.Step(Register{Node: NodeInfo{Name: name, Capacity: cpu(5), Attributes: map[string]string{"kind": kind}}}, w.now)
+		}
+		on := func(id, kind string, count, cpus int) {
+			spec := askFor(id, "batch", count, cpus)
+			spec.Shape.Constraints = []placement.Constraint{must(placement.ParseConstraint("kind==" + kind))}
+			w.c.Step(Submit{spec}, w.now)
+		}
+		for i := range 150 {
+			node(fmt.Sprintf("n%03d", i), "many")
+		}
+		on("small", "many", 750, 1)
+		if single {
+			node("z", "one")
+			on("large", "one", 1, 5)
+		}
+		w.c.Step(Tick{}, w.now)
+		per := map[string]int{}
+		for _, v := range w.c.Tasks() {
+			if per[v.Node]++; per[v.Node] == 5 {
+				w.c.Step(Report{v.Node, TaskReport{Assignment: Assignment{Task: v.Task}, State: Succeeded}}, w.now)
+			}
+		}
+		w.c.Step(Submit{askFor("whole", "own", 1, 5)}, w.now)
+		w.c.Step(Tick{}, w.now)
+		w.now = w.now.Add(6 * time.Second)
+		for range 2 {
+			w.c.Step(Tick{}, w.now)
+			p, a := w.c.pools[0], w.c.asks["whole"]
+			if notices := w.c.Notices(); single && (len(notices) != 1 || notices[0].Task != "large.0") {
+				t.Errorf("notices %v, want one to large.0", notices)
+			}
+			if r := w.c.reasonOf(a); !single && (r.Code != "Fragmented" || a.class.impasse.at != p.epoch+1) {
+				t.Errorf("it waits because of %v, its claim is to be tried again at epoch %d of %d", r, a.class.impasse.at, p.epoch)
+			}
+		}
+		if !single {
+			node("y", "one")
+			w.c.Step(Tick{}, w.now)
+			if v, _ := w.c.Task("whole.0"); v.Node != "y" {
+				t.Errorf("it is on %q, want the node that has joined", v.Node)
+			}
+		}
+	}
+}

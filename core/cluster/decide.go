@@ -251,6 +251,9 @@ func (p *pool) start(cl *class, a *ask) bool {
 	if v != nil {
 		cl.tried = p.epoch + 1
 		cl.refusal = v
+		if cl.impasse.at == cl.tried && cl.impasse.why != nil {
+			cl.refusal = cl.impasse.why
+		}
 		return false
 	}
 	p.launch(cl, a, charge, places)

@@ -109,12 +109,13 @@ type Round struct {
 	ledger *lending.Ledger
 	book   Book
 	funded map[role.ID][]*Unit // sorted cheapest first
+	sites  map[role.ID]map[placement.NodeID][]site
 	taken  map[*Unit]bool
 }
 
 // NewRound starts a round on a ledger.
 func NewRound(l *lending.Ledger, b Book) *Round {
-	return &Round{ledger: l, book: b, funded: map[role.ID][]*Unit{}, taken: map[*Unit]bool{}}
+	return &Round{ledger: l, book: b, funded: map[role.ID][]*Unit{}, sites: map[role.ID]map[placement.NodeID][]site{}, taken: map[*Unit]bool{}}
 }
 
 // Undo takes a plan back: the claimant is no longer charged, its victims are not leaving.

@@ -9,14 +9,25 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// enough is how many target nodes are compared before the cheapest found is taken.
-const enough = 64
+// A search takes the cheapest of the first so many options, and gives up a pass over the target nodes after so many that it
+// tried in vain.
+const (
+	enough   = 64
+	patience = 64
+)
 
 // sweep is the search for one claim at one funding role.
 type sweep struct {
 	*Round
 	claim  Claim
 	levels []stage // ancestors of the funding role, nearest first
+	sites  map[placement.NodeID][]site
+}
+
+// site is what a unit that may be asked back for claims of one funding role holds on a node.
+type site struct {
+	Victim
+	on resource.Vector
 }
 
 // stage is one ancestor on the way up: what is funded there and leaves within grace may be asked back for the claim.
@@ -64,22 +75,25 @@ func (s *sweep) search() (option, Outcome) {
 	if len(tight) == 0 {
 		return option{}, NoNode
 	}
-	best, found, outcome := option{}, 0, Fragmented
-	byNode := s.candidatesByNode()
-	for _, n := range tight {
-		if !s.mayFit(n, byNode[n]) {
-			continue
-		}
-		o, oc := s.try(n)
-		if oc != Planned {
-			outcome = oc
-			continue
-		}
-		if found == 0 || compareOptions(o, best) < 0 {
-			best = o
-		}
-		if found++; found == enough {
-			break
+	s.sites = s.sitesFor(s.claim.Charge.At)
+	return s.compare(tight)
+}
+
+// compare tries nodes, those first where one unit's leaving makes room, and takes the cheapest option.
+func (s *sweep) compare(tight []placement.NodeID) (best option, outcome Outcome) {
+	found, outcome := 0, Fragmented
+	for _, ns := range s.byHope(tight) {
+		for failed := 0; len(ns) > 0 && found < enough && failed < patience; ns = ns[1:] {
+			o, oc := s.try(ns[0])
+			if oc != Planned {
+				outcome = oc
+				failed++
+				continue
+			}
+			if found == 0 || compareOptions(o, best) < 0 {
+				best = o
+			}
+			found++
 		}
 	}
 	if found == 0 {
@@ -88,34 +102,48 @@ func (s *sweep) search() (option, Outcome) {
 	return best, Planned
 }
 
-// candidatesByNode groups what may legally be asked back for this claim by node, cheapest first.
-func (s *sweep) candidatesByNode() map[placement.NodeID][]Victim {
-	out := map[placement.NodeID][]Victim{}
-	for _, st := range s.levels {
-		for _, u := range s.units(st.role) {
-			if s.taken[u] || u.Charge.Hold > st.grace {
-				continue
-			}
-			for i, p := range u.Parts {
-				if !slices.ContainsFunc(u.Parts[:i], func(q Part) bool { return q.Node == p.Node }) {
-					out[p.Node] = append(out[p.Node], Victim{u, st.role})
-				}
+// byHope divides nodes into those where the claim fits when one unit leaves, and those where it fits when all leave that may.
+func (s *sweep) byHope(ns []placement.NodeID) (out [2][]placement.NodeID) {
+	need := s.claim.Charge.Amount
+	for _, n := range ns {
+		spare := s.book.Spare(n).Clone(s.ledger.Kinds())
+		all, alone := spare.Clone(0), false
+		for _, x := range s.sites[n] {
+			if !s.taken[x.Unit] {
+				alone = alone || need.Fits(spare.Plus(x.on))
+				all.Inc(x.on)
 			}
 		}
-	}
-	for _, vs := range out {
-		slices.SortStableFunc(vs, func(a, b Victim) int { return cheaper(a.Unit, b.Unit) })
+		if alone {
+			out[0] = append(out[0], n)
+		} else if need.Fits(all) {
+			out[1] = append(out[1], n)
+		}
 	}
 	return out
 }
 
-// mayFit reports whether the claim fits node n when every candidate there leaves.
-func (s *sweep) mayFit(n placement.NodeID, on []Victim) bool {
-	room := s.book.Spare(n).Clone(s.ledger.Kinds())
-	for _, v := range on {
-		room.Inc(v.Unit.On(n))
+// sitesFor groups what may legally be asked back for a claim funded at v by node. It is worked out once a round: a claim looks
+// past what others have taken meanwhile.
+func (s *sweep) sitesFor(v role.ID) map[placement.NodeID][]site {
+	if known, ok := s.Round.sites[v]; ok {
+		return known
 	}
-	return s.claim.Charge.Amount.Fits(room)
+	out := map[placement.NodeID][]site{}
+	for _, st := range s.levels {
+		for _, u := range s.units(st.role) {
+			if u.Charge.Hold > st.grace {
+				continue
+			}
+			for i, p := range u.Parts {
+				if !slices.ContainsFunc(u.Parts[:i], func(q Part) bool { return q.Node == p.Node }) {
+					out[p.Node] = append(out[p.Node], site{Victim{u, st.role}, u.On(p.Node)})
+				}
+			}
+		}
+	}
+	s.Round.sites[v] = out
+	return out
 }
 
 // try finds victims for one target node and leaves the ledger as it was. The cheapest may be too many for the bound where fewer,

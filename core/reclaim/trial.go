@@ -141,15 +141,10 @@ func (t *trial) makeRoom() bool {
 // roomiest picks the next victim, of any stage, for what the node is short of: the cheapest or, where fewest is asked for, the
 // cheapest of those that are enough alone, else the largest.
 func (t *trial) roomiest(short resource.Vector) (best *Victim) {
-	for i := range t.levels {
-		st := &t.levels[i]
-		for _, u := range t.units(st.role) {
-			if t.taken[u] || u.Charge.Hold > st.grace || !t.helps(u, short) {
-				continue
-			}
-			if best == nil || t.roomier(u, best.Unit, short) {
-				best = &Victim{u, st.role}
-			}
+	for i := range t.sites[t.node] {
+		v := &t.sites[t.node][i].Victim
+		if !t.taken[v.Unit] && t.helps(v.Unit, short) && (best == nil || t.roomier(v.Unit, best.Unit, short)) {
+			best = v
 		}
 	}
 	return best
