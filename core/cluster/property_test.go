@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
@@ -60,6 +61,13 @@ type actor struct {
 func newActor(t *rapid.T) *actor {
 	total := rapid.IntRange(4, 24).Draw(t, "cpus")
 	plan := drawPlan(t, total)
+	plan.Pools = []role.PoolSpec{{Name: "fast", Selector: resource.Attributes{"fast": "yes"}}}
+	for path, s := range plan.Roles {
+		if s.Guarantee["cpu"] > 0 && !strings.Contains(path, "/") {
+			s.Guarantee["fast/cpu"] = resource.Milli
+			plan.Roles[path] = s
+		}
+	}
 	if ps := role.Validate(plan); len(ps) > 0 {
 		t.Fatalf("generator made a bad plan: %v", ps)
 	}
@@ -73,9 +81,36 @@ func newActor(t *rapid.T) *actor {
 	for i := 0; total > 0; i++ {
 		n := min(total, rapid.IntRange(2, 8).Draw(t, "node"))
 		total -= n
-		a.join(fmt.Sprintf("n%d", i), resource.Resources{"cpu": resource.Amount(n) * resource.Milli, "memory": resource.Amount(n)}, nil)
+		a.machine(i, n, map[string]string{"zone": []string{"a", "b"}[i%2]})
+	}
+	for i := range 2 {
+		a.machine(100+i, 3, map[string]string{"zone": []string{"a", "b"}[i], "fast": "yes"})
 	}
 	return a
+}
+
+// machine joins a node with a few host ports.
+func (a *actor) machine(i, cpus int, attrs map[string]string) {
+	name := fmt.Sprintf("n%d", i)
+	a.nodes[name] = &machine{up: true, tasks: map[string]*process{}, info: NodeInfo{Name: name, Attributes: attrs, Ports: must(resource.ParsePorts("8000-8003")),
+		Capacity: resource.Resources{"cpu": resource.Amount(cpus) * resource.Milli, "memory": resource.Amount(cpus)}}}
+	a.register(name)
+}
+
+// narrow draws what restricts the nodes of a shape beside amounts: seldom anything.
+func (a *actor) narrow(s *Shape) {
+	switch rapid.IntRange(0, 8).Draw(a.t, "narrow") {
+	case 0:
+		s.Exclusive = true
+	case 1:
+		s.Spread = []placement.Spread{{Attribute: "zone", MaxSkew: 1, Hard: true}}
+	case 2:
+		s.Ports = []Port{{"http", uint16(8000 + rapid.IntRange(0, 1).Draw(a.t, "port"))}}
+	case 3:
+		s.Ports = []Port{{"http", 8000}, {"admin", 0}}
+	case 4:
+		s.Pool = "fast"
+	}
 }
 
 func (a *actor) submit() {
@@ -84,6 +119,7 @@ func (a *actor) submit() {
 		Resources: resource.Resources{"cpu": resource.Amount(rapid.IntRange(0, 4).Draw(a.t, "cpu")) * resource.Milli, "memory": resource.Amount(rapid.IntRange(0, 4).Draw(a.t, "memory"))},
 		Priority:  rapid.IntRange(0, 2).Draw(a.t, "priority"), Pinned: rapid.IntRange(0, 4).Draw(a.t, "pinned") == 0, Requeue: rapid.Bool().Draw(a.t, "requeue"),
 	}
+	a.narrow(&shape)
 	spec := AskSpec{ID: fmt.Sprintf("a%02d", a.n), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: rapid.IntRange(1, 4).Draw(a.t, "count"),
 		Gang: rapid.IntRange(0, 4).Draw(a.t, "gang") == 0, Submitted: a.now, Shape: shape}
 	a.step(Submit{spec})
@@ -134,7 +170,7 @@ func (a *actor) act() {
 
 // replan changes numbers of the plan; the roles stay.
 func (a *actor) replan() {
-	next := &role.Plan{Roles: map[string]role.RoleSpec{}}
+	next := &role.Plan{Roles: map[string]role.RoleSpec{}, Pools: a.plan.Pools}
 	for _, path := range slices.Sorted(maps.Keys(a.plan.Roles)) {
 		s := a.plan.Roles[path]
 		if rapid.Bool().Draw(a.t, "cut") {
@@ -156,6 +192,8 @@ func (a *actor) commit() {
 	a.n++
 	n := rapid.SampledFrom(a.c.Nodes()).Draw(a.t, "node")
 	shape := Shape{Resources: cpu(rapid.IntRange(1, 3).Draw(a.t, "cpu")), Requeue: true}
+	a.narrow(&shape)
+	shape.Pool = n.Pool
 	var cs []Claim
 	for i := range rapid.IntRange(1, 3).Draw(a.t, "claims") {
 		spec := AskSpec{ID: fmt.Sprintf("c%02d-%d", a.n, i), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: 1, Submitted: a.now, Shape: shape}
@@ -207,7 +245,8 @@ func (a *actor) excused(p *pool, cl *class, x *ask) {
 		return
 	}
 	for _, n := range p.nodes {
-		if ok, _ := p.index.Fits(cl.compiled, n.id); cl.count == 1 && (ok || cl.need.Fits(n.spare()) && n.schedulable()) {
+		ok, why := p.index.Fits(cl.compiled, n.id)
+		if cl.count == 1 && (ok || why == placement.ReasonResources && cl.need.Fits(n.spare())) {
 			r := a.c.reasonOf(x)
 			a.fault("I3: %s waits in %s with %s of its guarantee idle and room on %s: %s %s", x.ID, cl.path,
 				p.ledger.Idle(cl.leaf).Text(a.c.kinds, ""), n.Name, r.Code, r.Message)
@@ -249,6 +288,7 @@ func (a *actor) drainOne() {
 }
 
 func (a *actor) verdict() {
+	a.checkApart()
 	if len(a.faults) > 0 {
 		var b strings.Builder
 		for _, f := range a.faults {
@@ -259,7 +299,7 @@ func (a *actor) verdict() {
 }
 
 // TestContract drives random clusters through random days and checks the contract after every step: I1, I2, I9, I10, I11, I18,
-// I19 and the bookkeeping itself.
+// I19 and the bookkeeping itself, and that nobody shares a host port or, exclusive, a node. Nodes are in two pools and two zones.
 func TestContract(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := newActor(t)
