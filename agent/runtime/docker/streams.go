@@ -93,7 +93,9 @@ func (r *Runtime) attach(ctx context.Context, id string, opt runtime.ExecOptions
 	if opt.Stdin != nil {
 		go func() { // ends with the connection, or the caller's reader
 			io.Copy(conn.Conn, opt.Stdin)
-			conn.CloseWrite()
+			if !opt.TTY { // the engine would cut the output too; a terminal's input has no end
+				conn.CloseWrite()
+			}
 		}()
 	}
 	if opt.TTY {
