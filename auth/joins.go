@@ -72,6 +72,23 @@ func (b *Book) Joins() []Join {
 	return joins
 }
 
+// CheckJoin returns nil if a join token is good, without using it. Errors are [ErrUnauthenticated].
+func (b *Book) CheckJoin(token Secret) error {
+	t, err := ParseJoinToken(token.Reveal())
+	if err != nil {
+		return err
+	}
+	r, _ := b.joins.get(t.ID)
+	return b.checkJoin(r.value, t)
+}
+
+func (b *Book) checkJoin(r joinRecord, t JoinToken) error {
+	if !matchesHash(t.Secret, r.Hash) || r.ID == "" {
+		return fmt.Errorf("%w: join token %s; create one with \"polder token create --join\"", ErrUnknownToken, t.ID)
+	}
+	return checkLife("join token "+r.ID, r.Expires, r.Revoked, b.now())
+}
+
 // redeem checks the token and counts a use of it. The same node with the same key counts once: an agent that lost the
 // answer may ask again.
 func (b *Book) redeem(ctx context.Context, token Secret, user string) error {
@@ -79,18 +96,12 @@ func (b *Book) redeem(ctx context.Context, token Secret, user string) error {
 	if err != nil {
 		return err
 	}
-	check := func(r joinRecord) error {
-		if !matchesHash(t.Secret, r.Hash) || r.ID == "" {
-			return fmt.Errorf("%w: join token %s; create one with \"polder token create --join\"", ErrUnknownToken, t.ID)
-		}
-		return checkLife("join token "+r.ID, r.Expires, r.Revoked, b.now())
-	}
 	r, _ := b.joins.get(t.ID)
-	if err := check(r.value); err != nil || r.value.Uses == 0 || slices.Contains(r.value.Used, user) {
+	if err := b.checkJoin(r.value, t); err != nil || r.value.Uses == 0 || slices.Contains(r.value.Used, user) {
 		return err
 	}
 	_, err = b.joins.update(ctx, t.ID, func(r joinRecord) (joinRecord, error) {
-		if err := check(r); err != nil || slices.Contains(r.Used, user) {
+		if err := b.checkJoin(r, t); err != nil || slices.Contains(r.Used, user) {
 			return r, err
 		}
 		if len(r.Used) >= r.Uses {

@@ -47,6 +47,7 @@ type Config struct {
 	RelayWait time.Duration
 
 	recheck time.Duration // how soon a revoked credential ends a stream
+	denials int           // refusals of callers without an identity that are written down each second
 	stall   time.Duration // how long the other side of a stream may take for one message
 }
 
@@ -80,6 +81,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.FirstPlan == nil {
 		c.FirstPlan = &role.Plan{Roles: map[string]role.RoleSpec{"default": {}}}
+	}
+	if c.denials == 0 {
+		c.denials = 10
 	}
 	if c.Cluster == "" {
 		c.Cluster = "polder"

@@ -164,9 +164,24 @@ func (l *leader) entry(c *caller, rt route, object, roles string, outcome auth.O
 	return e
 }
 
-// deny writes a refusal down. It is a refusal even when that fails.
+// deny writes a refusal down, of callers whom nobody knows only so many. It is a refusal even when that fails.
 func (l *leader) deny(ctx context.Context, c *caller, rt route, object, roles string, why error) {
-	if err := l.cfg.Audit.Record(ctx, *l.entry(c, rt, object, roles, auth.Denied, why)); err != nil {
+	if c.id.IsZero() && !l.strangers.admit(l.denyMore) {
+		return
+	}
+	l.denied(ctx, *l.entry(c, rt, object, roles, auth.Denied, why))
+}
+
+// denyMore writes down how many refusals were not.
+func (l *leader) denyMore(more int) {
+	l.denied(context.Background(), auth.Entry{
+		Time: l.cfg.Now(), Who: auth.Identity{}.String(), Outcome: auth.Denied,
+		Reason: fmt.Sprintf("within a second %d more requests of callers without an identity were refused", more),
+	})
+}
+
+func (l *leader) denied(ctx context.Context, e auth.Entry) {
+	if err := l.cfg.Audit.Record(ctx, e); err != nil {
 		l.log.Error("audit trail cannot be written", "error", err)
 	}
 }

@@ -25,6 +25,8 @@ type leader struct {
 	board   *board
 	relays  *relays
 	trees   treeCache
+	// strangers are callers without an identity.
+	strangers strangers
 
 	// What follows belongs to the writer.
 	cluster                              *cluster.Cluster

@@ -42,7 +42,7 @@ func newLeader(ctx context.Context, cfg Config, lead store.Leadership) (*leader,
 		asks: map[string]askExtra{}, answers: newAnswers(), awaited: map[string]bool{},
 		endedTasks: ended{most: keepTasks}, endedAsks: ended{most: keepAsks}, closedNotices: ended{most: keepNotices},
 	}
-	l.lostAt = map[string]time.Time{}
+	l.lostAt, l.strangers.most = map[string]time.Time{}, cfg.denials
 	r := &restoring{turn: &turn{leader: l, batch: newBatch()}, entries: snap.Entries}
 	if err := r.restore(); err != nil {
 		return nil, err

@@ -18,12 +18,14 @@ type route struct {
 	roles func(*leader, *caller, proto.Message) ([]string, error)
 	// check replaces verb and roles where they do not say enough. Exactly one of the two is set, or one of the next three.
 	check func(*leader, *caller, proto.Message) error
-	// anonymous procedures prove who calls by themselves.
+	// anonymous procedures are for callers without an identity.
 	anonymous bool
 	// agent procedures are for the agent of a node only; which node is checked by the handler.
 	agent bool
 	// filtered procedures are for everybody; they show only what the caller may view.
 	filtered bool
+	// shows is what callers of an anonymous or filtered procedure must have first; nil is nothing.
+	shows func(*leader, *caller, proto.Message) error
 	// change procedures are audited before they happen.
 	change bool
 	// object names what is changed, for the audit trail.
@@ -33,7 +35,7 @@ type route struct {
 // routes is the one table of who may do what. A procedure that is not here keeps the server from starting.
 var routes = map[string]route{
 	api.PlanServiceGetProcedure:      {verb: auth.View},
-	api.PlanServiceValidateProcedure: {filtered: true},
+	api.PlanServiceValidateProcedure: {filtered: true, shows: viewsAny},
 	api.PlanServicePreviewProcedure:  {verb: auth.View},
 	api.PlanServiceApplyProcedure:    {verb: auth.Plan, roles: changedRoles, change: true, object: fixed("plan")},
 	api.PlanServiceHistoryProcedure:  {verb: auth.View},
@@ -80,7 +82,7 @@ var routes = map[string]route{
 	api.AccessServiceGetPermissionsProcedure: {verb: auth.Admin},
 	api.AccessServiceSetPermissionsProcedure: {verb: auth.Admin, change: true, object: fixed("permissions")},
 
-	api.AgentServiceJoinProcedure:    {anonymous: true, change: true, object: named("node/", (*polderv1.JoinRequest).GetNode)},
+	api.AgentServiceJoinProcedure:    {anonymous: true, shows: holdsJoinToken, change: true, object: named("node/", (*polderv1.JoinRequest).GetNode)},
 	api.AgentServiceRenewProcedure:   {agent: true, change: true, object: fixed("certificate")},
 	api.AgentServiceSessionProcedure: {agent: true},
 	api.AgentServiceRelayProcedure:   {agent: true},
@@ -90,13 +92,13 @@ var routes = map[string]route{
 func (r route) permits(l *leader, c *caller, m proto.Message) ([]string, error) {
 	switch {
 	case r.anonymous:
-		return nil, nil
+		return nil, r.shown(l, c, m)
 	case r.agent:
 		return nil, auth.CheckNode(c.id, c.id.Name)
 	case c.id.Kind == auth.Agent:
 		return nil, fmt.Errorf("%w: %s may not do this: an agent acts only for its own node", auth.ErrDenied, c.id)
 	case r.filtered:
-		return nil, nil
+		return nil, r.shown(l, c, m)
 	case r.check != nil:
 		return nil, r.check(l, c, m)
 	}
@@ -114,6 +116,13 @@ func (r route) permits(l *leader, c *caller, m proto.Message) ([]string, error) 
 		}
 	}
 	return roles, nil
+}
+
+func (r route) shown(l *leader, c *caller, m proto.Message) error {
+	if r.shows == nil {
+		return nil
+	}
+	return r.shows(l, c, m)
 }
 
 func fixed(name string) func(proto.Message) string { return func(proto.Message) string { return name } }
