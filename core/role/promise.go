@@ -7,12 +7,22 @@ import (
 	"polder.dev/polder/core/resource"
 )
 
+// MaxChecks bounds how long checking a plan takes: the number of its roles times that of the sets of windows that can be
+// open together, where windows that set neither guarantee nor limit do not count.
+const MaxChecks = 1 << 20
+
 // promises checks for every set of windows that can be open together that guarantees fit into limits and into the
 // parents' guarantees. A problem is reported for the smallest such sets only.
 func (v *validation) promises() {
 	o := newOutline(v.plan)
+	sets := reachable(newCalendar(v.plan))
+	if len(sets) > 1 && len(sets)*len(o) > MaxChecks {
+		v.add("windows", "the windows can be open together in %d ways, and there are %d roles: that is more than can be checked (%d together); "+
+			"use fewer windows that set guarantees or limits", len(sets), len(o), MaxChecks)
+		return
+	}
 	reported := map[string][]windowSet{}
-	for _, s := range reachable(newCalendar(v.plan)) {
+	for _, s := range sets {
 		open := s.flags(min(len(v.plan.Windows), MaxWindows))
 		b := balance{plan: v.plan, outline: o, open: open, specs: o.specs(v.plan, open)}
 		b.guarantees = o.guarantees(b.specs)
