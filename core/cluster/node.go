@@ -108,6 +108,7 @@ func (c *Cluster) growKinds() bool {
 // place puts a node into a pool with what it says about itself.
 func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 	if n.pool != nil && n.pool != p {
+		c.dissolveOn(n)
 		c.unplace(n)
 	}
 	k := c.kinds.Len()
