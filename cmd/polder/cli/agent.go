@@ -51,7 +51,7 @@ func (a *app) agentCmd() *cobra.Command {
 		Short:   "Join this machine to the pool and run its tasks",
 		Long: `Join this machine to the pool and run its tasks.
 
-The join token comes from "polder token create --join". It proves the server to the agent and the agent to the server,
+The join token comes from "polder token create --join NAME". It proves the server to the agent and the agent to the server,
 and is needed only the first time: afterwards the certificate in --dir is enough. When the agent stops or is killed, its
 tasks keep running and are taken over by the next one.`,
 		Example: "  polder agent --server 10.0.0.1:7070 --token polder-join-...\n" +

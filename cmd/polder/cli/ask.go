@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -148,6 +149,9 @@ an unknown one is an error. Minimal:
 func (o *submitOptions) asks(a *app, cmd *cobra.Command, args []string) ([]*polderv1.AskSpec, error) {
 	if o.file == "" {
 		ask, err := o.spec(args)
+		if err == nil && ask.GetCount() == 0 {
+			err = errAtLeast("--count", 1)
+		}
 		if err != nil {
 			return nil, usageError(cmd, err)
 		}
@@ -200,7 +204,12 @@ func (a *app) submit(ctx context.Context, c *client, o *submitOptions, asks []*p
 			accepted = append(accepted, res.GetAsk())
 			continue
 		}
-		refused = append(refused, refusal(fmt.Sprintf("ask %d (role %s)", i+1, asks[min(i, len(asks)-1)].GetRole()), res.GetRefused()))
+		spec := asks[min(i, len(asks)-1)]
+		what := fmt.Sprintf("ask %d (role %s)", i+1, spec.GetRole())
+		if spec.GetName() != "" {
+			what = fmt.Sprintf("ask %d (%s, role %s)", i+1, spec.GetName(), spec.GetRole())
+		}
+		refused = append(refused, refusal(what, res.GetRefused()))
 	}
 	if len(accepted) > 0 {
 		if err := list(a.Out, o.output, a.askView(), accepted, a.colour()); err != nil {
@@ -213,10 +222,16 @@ func (a *app) submit(ctx context.Context, c *client, o *submitOptions, asks []*p
 	for i := range max(0, len(refused)-1) {
 		fmt.Fprintln(a.Err, clean(refused[i].Error()))
 	}
-	if len(refused) > 0 {
-		return refused[len(refused)-1]
+	if len(refused) == 0 {
+		return nil
 	}
-	return nil
+	last := refused[len(refused)-1]
+	var f *failure
+	if len(accepted) > 0 && !o.dryRun && errors.As(last, &f) {
+		f.next = fmt.Sprintf("%s The %d above are queued: repeat only the refused ones, or give --idempotency-key from the first try on.",
+			f.next, len(accepted))
+	}
+	return last
 }
 
 func (a *app) askCancelCmd() *cobra.Command {

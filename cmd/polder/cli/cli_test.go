@@ -427,10 +427,43 @@ func TestSubmitRefused(t *testing.T) {
 	f := newFake(t)
 	f.refuse = &polderv1.Reason{Code: "OverLimit", Message: "corp needs cpu=9, its limit is cpu=8", UnblockedBy: "a higher limit"}
 	r := command{env: f.env(), stdin: "role: corp\ntask: {command: [x]}\n---\nrole: corp\ntask: {command: [y], resources: {cpu: 9}}\n"}.run("ask", "submit", "-f", "-", "--dry-run", "-o", "name")
-	if r.code != exitError || r.out != "ask-1\n" || !strings.Contains(r.err, "ask 2 (role corp) was refused (OverLimit): corp needs cpu=9, its limit is cpu=8\n  next: A higher limit.") {
+	if r.code != exitConflict || r.out != "ask-1\n" || !strings.Contains(r.err, "ask 2 (role corp) was refused (OverLimit): corp needs cpu=9, its limit is cpu=8\n  next: A higher limit.") {
 		t.Errorf("exit %d\n%s%s", r.code, r.out, r.err)
 	}
 	if got := f.submitted[0]; !got.DryRun || len(got.Asks) != 2 || got.Asks[1].Task.Resources["cpu"] != "9" {
 		t.Errorf("submitted %v", got)
+	}
+}
+
+// TestSubmitMixed: some asks are queued and some are not; the command says which to repeat, and how to exit.
+func TestSubmitMixed(t *testing.T) {
+	for code, want := range map[string]int{"InvalidArgument": exitUsage, "NotFound": exitNotFound, "Impossible": exitConflict, "Recovering": exitError} {
+		f := newFake(t)
+		f.refuse = &polderv1.Reason{Code: code, Message: "no"}
+		stdin := "role: corp\ntask: {command: [x]}\n---\nrole: corp\nname: big\ntask: {command: [y], resources: {cpu: 9}}\n"
+		r := command{env: f.env(), stdin: stdin}.run("ask", "submit", "-f", "-", "-o", "name")
+		if r.code != want || r.out != "ask-1\n" || !strings.Contains(r.err, "ask 2 (big, role corp)") || !strings.Contains(r.err, "The 1 above are queued: repeat only the refused ones") {
+			t.Errorf("%s: exit %d\n%s%s", code, r.code, r.out, r.err)
+		}
+	}
+}
+
+// TestNamesMustExist: a list narrowed to a misspelt name is an error and not an empty list.
+func TestNamesMustExist(t *testing.T) {
+	f := newFake(t)
+	for _, line := range []string{"ps --role nosuch", "ps --node nosuch", "ps --ask nosuch", "role tree nosuch"} {
+		if r := f.run(strings.Fields(line)...); r.code != exitNotFound {
+			t.Errorf("%s: exit %d\n%s%s", line, r.code, r.out, r.err)
+		}
+	}
+}
+
+func TestInputThatCannotBe(t *testing.T) {
+	f := newFake(t)
+	if r := (command{env: f.env(), stdin: "roles: {\xff: {}}"}).run("plan", "validate", "-f", "-"); r.code != exitUsage || !strings.Contains(r.err, "not UTF-8") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	if r := f.run("ask", "submit", "--role", "corp", "--count", "0", "--", "x"); r.code != exitUsage || !strings.Contains(r.err, "--count") {
+		t.Errorf("exit %d: %s", r.code, r.err)
 	}
 }

@@ -57,7 +57,22 @@ func refusal(what string, r *polderv1.Reason) error {
 	if r.GetUnblockedBy() != "" {
 		next = sentence(r.GetUnblockedBy())
 	}
-	return fail(exitError, next, "%s was refused (%s): %s", what, r.GetCode(), r.GetMessage())
+	return fail(refusalExit(r.GetCode()), next, "%s was refused (%s): %s", what, r.GetCode(), r.GetMessage())
+}
+
+// refusalExit is the exit code for the code of a refusal.
+func refusalExit(code string) int {
+	switch code {
+	case "InvalidArgument":
+		return exitUsage
+	case "NotFound":
+		return exitNotFound
+	case "PermissionDenied", "Denied":
+		return exitDenied
+	case "Recovering", "Internal":
+		return exitError
+	}
+	return exitConflict // the plan or the pool is not so that it can be had
 }
 
 // report prints err and returns the exit code for it.
@@ -189,7 +204,9 @@ func sentence(s string) string {
 	if s == "" {
 		return ""
 	}
-	s = strings.ToUpper(s[:1]) + s[1:]
+	if word, _, _ := strings.Cut(s, " "); !strings.ContainsAny(word, "-./=") { // an id or a path stays as it is
+		s = strings.ToUpper(s[:1]) + s[1:]
+	}
 	if !strings.ContainsAny(s[len(s)-1:], ".!?") {
 		s += "."
 	}

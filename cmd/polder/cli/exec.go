@@ -36,7 +36,7 @@ func (a *app) execCmd() *cobra.Command {
 			command = command[1:]
 		}
 		if len(command) == 0 {
-			return usageError(cmd, errors.New("no command after --; \"polder logs -f\" prints what the task itself writes"))
+			return usageError(cmd, errors.New("no command after --; \"polder logs -f TASK\" prints what the task itself writes"))
 		}
 		return a.call(func(ctx context.Context, c *client, args []string) error {
 			return a.exec(ctx, c, args[0], command, o)

@@ -137,7 +137,7 @@ func TestRunWithoutWaiting(t *testing.T) {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	f.refuse = &polderv1.Reason{Code: "Impossible", Message: "no node has cpu=900"}
-	if r := f.run("run", "--role", "r", "--cpu", "900", "--", "x"); r.code != exitError || !strings.Contains(r.err, "the ask was refused (Impossible): no node has cpu=900") {
+	if r := f.run("run", "--role", "r", "--cpu", "900", "--", "x"); r.code != exitConflict || !strings.Contains(r.err, "the ask was refused (Impossible): no node has cpu=900") {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}
 }

@@ -143,6 +143,9 @@ deadline, unless --force. "polder node uncordon" puts the node back into service
 			return err
 		}
 		fmt.Fprintf(a.Out, "%s is %s, with %s to leave in %s\n", clean(n.GetName()), clean(n.GetState()), taskCount(n.GetTasks()), shortDuration(deadline))
+		if !force && n.GetTasks() > 0 {
+			fmt.Fprintln(a.Err, "  a task whose own notice is longer keeps that one; --force holds the deadline against it")
+		}
 		fmt.Fprintf(a.Err, "  see them go: polder ps --node %s --watch\n", clean(n.GetName()))
 		return nil
 	})

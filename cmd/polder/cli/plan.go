@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -15,9 +16,20 @@ import (
 )
 
 func (a *app) planCmd() *cobra.Command {
-	return a.noun("plan", "Read and change the plan: the role tree and its calendar", "  polder plan get > plan.yaml\n  polder plan preview -f plan.yaml\n  polder plan apply -f plan.yaml",
+	cmd := a.noun("plan", "Read and change the plan: the role tree and its calendar", "  polder plan get > plan.yaml\n  polder plan preview -f plan.yaml\n  polder plan apply -f plan.yaml",
 		a.planGetCmd(), a.planValidateCmd(), a.planPreviewCmd(), a.planDiffCmd(), a.planApplyCmd(), a.planShowCmd(), a.planHistoryCmd())
+	cmd.Long = planLong
+	return cmd
 }
+
+const planLong = `Read and change the plan: the role tree and its calendar. A plan is one YAML document:
+
+  roles     path: guarantee, limit, weight, priority, lend, borrow, reclaimGrace, lendGrace, minRuntime
+  windows   name, when (from and to, daily, weekly or monthly; tz), lead, warm, rebalance, set: path: the fields of a role
+  pools     name, selector: attribute: value
+  cluster   reclaimDelay, rebalance, tolerance
+
+Only roles is required, and every field in it may be left out. docs/plan.md says what each means, with an example.`
 
 // planFile adds the flag that names a plan and returns how to read it.
 func (a *app) planFile(cmd *cobra.Command) func() (string, error) {
@@ -32,6 +44,9 @@ func (a *app) planFile(cmd *cobra.Command) func() (string, error) {
 		}
 		defer r.Close()
 		data, err := io.ReadAll(r)
+		if err == nil && !utf8.Valid(data) {
+			err = fail(exitUsage, "Save it as UTF-8 text.", "%s is not UTF-8", *file)
+		}
 		return string(data), err
 	}
 }

@@ -24,6 +24,12 @@ func (c *client) roles(ctx context.Context, under string) ([]*polderv1.RoleStatu
 	return roles, err
 }
 
+// roleExists fails as not found for a path the plan does not have.
+func (c *client) roleExists(ctx context.Context, path string) error {
+	_, err := do(ctx, c.role.Get, &polderv1.RoleServiceGetRequest{Path: strings.TrimPrefix(path, "/")})
+	return err
+}
+
 func rolePath(r *polderv1.RoleStatus) string { return rootName(r.GetEffective().GetPath()) }
 
 // rootName writes the path of a role; the root, whose path is empty, is "/".
@@ -49,6 +55,11 @@ func (a *app) roleTreeCmd() *cobra.Command {
 	l.register(cmd)
 	cmd.RunE = a.call(func(ctx context.Context, c *client, args []string) error {
 		under := strings.TrimPrefix(strings.Join(args, ""), "/")
+		if under != "" {
+			if err := c.roleExists(ctx, under); err != nil {
+				return err
+			}
+		}
 		if l.format != "table" && l.format != "wide" {
 			return showList(ctx, a, l, roleView(), func(ctx context.Context) ([]*polderv1.RoleStatus, error) { return c.roles(ctx, under) })
 		}

@@ -223,7 +223,11 @@ func (w *waiter) result(t *polderv1.Task) error {
 		return fail(exitConflict, "Somebody cancelled it; \"polder event --subject "+w.ask+"\" says who.", "%s never started", w.ask)
 	}
 	if t.ExitCode != nil && t.GetExitCode() != 0 {
-		fmt.Fprintf(w.Err, "%s %s with exit code %d\n", clean(t.GetId()), stateName(t.GetState()), t.GetExitCode())
+		reason := ""
+		if t.GetReason().GetMessage() != "" {
+			reason = ": " + t.GetReason().GetMessage()
+		}
+		fmt.Fprintf(w.Err, "%s %s with exit code %d%s\n", clean(t.GetId()), stateName(t.GetState()), t.GetExitCode(), clean(reason))
 		return exitStatus(t.GetExitCode())
 	}
 	if t.GetState() != polderv1.TaskState_TASK_STATE_SUCCEEDED {

@@ -30,6 +30,11 @@ func resume[T any](ctx context.Context, a *app, from int64, open func(ctx contex
 		if ctx.Err() != nil {
 			return nil
 		}
+		if connect.CodeOf(err) == connect.CodeOutOfRange && from > 0 && err != nil {
+			fmt.Fprintln(a.Err, "the server has started anew and does not remember what was before; going on with what it knows")
+			from = 0
+			continue
+		}
 		if err != nil && connect.CodeOf(err) != connect.CodeUnavailable || tries == reconnects {
 			return err
 		}

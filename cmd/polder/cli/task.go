@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
@@ -121,9 +122,32 @@ func (a *app) psCmd() *cobra.Command {
 		return nil
 	}
 	cmd.RunE = a.call(func(ctx context.Context, c *client, _ []string) error {
+		if err := c.mustExist(ctx, filter); err != nil {
+			return err
+		}
 		return showList(ctx, a, l, a.taskView(), func(ctx context.Context) ([]*polderv1.Task, error) { return c.tasks(ctx, filter) })
 	})
 	return cmd
+}
+
+// mustExist checks that what a list of tasks is narrowed to exists: an empty list for a misspelt name would mislead.
+func (c *client) mustExist(ctx context.Context, filter *polderv1.TaskServiceListRequest) error {
+	if filter.GetRole() != "" {
+		if err := c.roleExists(ctx, filter.GetRole()); err != nil {
+			return err
+		}
+	}
+	if filter.GetNode() != "" {
+		if _, err := do(ctx, c.node.Get, &polderv1.NodeServiceGetRequest{Name: filter.GetNode()}); err != nil {
+			return err
+		}
+	}
+	if filter.GetAsk() == "" {
+		return nil
+	}
+	ask, err := c.askID(ctx, filter.GetAsk())
+	filter.Ask = ask
+	return err
 }
 
 // stateNames lists the states in the order of a task's life.
@@ -235,8 +259,13 @@ func (a *app) copyLogs(ctx context.Context, c *client, r *polderv1.LogsRequest) 
 			return err
 		}
 	}
-	if errors.Is(ctx.Err(), context.Canceled) && r.Follow {
+	err = stream.Err()
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled) && r.Follow:
 		return nil
+	case connect.CodeOf(err) == connect.CodeUnavailable && err != nil:
+		return fail(exitError, fmt.Sprintf("The task goes on. When the server is back: polder logs -f --tail 20 %s", r.GetTask()),
+			"the connection ended before the output of %s did (%v)", r.GetTask(), err)
 	}
-	return stream.Err()
+	return err
 }
