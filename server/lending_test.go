@@ -26,6 +26,7 @@ func TestReclaim(t *testing.T) {
 	one.until("four tasks", func() bool { return len(one.tasks) == 4 })
 	online := w.submit(c, process("online", 1, "2"))
 	one.until("two notices", func() bool { return len(one.notices) == 2 })
+	w.until("two notices to read", func(p *picture) bool { return p.notices.Len() == 2 }) // agents hear first
 	open := call(t, c.notice.List, &polderv1.NoticeServiceListRequest{}).Notices
 	if len(open) != 2 || !strings.Contains(open[0].Claimant, "online") || open[0].State != "open" || open[0].Amount["cpu"] != "1" {
 		t.Fatalf("notices are %v", open)
@@ -44,6 +45,7 @@ func TestReclaim(t *testing.T) {
 		}
 	}
 	one.until("the online task", func() bool { return one.tasks[online.Id+".0"] != nil })
+	w.until("the online task to read", func(p *picture) bool { r, _ := p.roleView("online"); return r.Running == 1 })
 	all := call(t, c.notice.List, &polderv1.NoticeServiceListRequest{All: true}).Notices
 	if len(all) != 2 || all[0].State == "open" {
 		t.Errorf("notices are %v", all)
