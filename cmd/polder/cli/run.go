@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -224,8 +225,8 @@ func (w *waiter) result(t *polderv1.Task) error {
 	}
 	if t.ExitCode != nil && t.GetExitCode() != 0 {
 		reason := ""
-		if t.GetReason().GetMessage() != "" {
-			reason = ": " + t.GetReason().GetMessage()
+		if text := t.GetReason().GetMessage(); text != "" && !strings.HasPrefix(text, "ended with exit code") { // which is said already
+			reason = ": " + text
 		}
 		fmt.Fprintf(w.Err, "%s %s with exit code %d%s\n", clean(t.GetId()), stateName(t.GetState()), t.GetExitCode(), clean(reason))
 		return exitStatus(t.GetExitCode())
