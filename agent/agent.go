@@ -253,11 +253,23 @@ func (a *Agent) StopAll(ctx context.Context) error {
 		select {
 		case <-t.ended:
 		case <-ctx.Done():
-			left = append(left, t.id)
+			if !t.isEnded() {
+				left = append(left, t.id)
+			}
 		}
 	}
 	if left != nil {
 		return fmt.Errorf("agent %s: these tasks have not ended: %s", a.c.Node, strings.Join(left, ", "))
 	}
 	return nil
+}
+
+// isEnded reports whether the task's end is seen.
+func (t *task) isEnded() bool {
+	select {
+	case <-t.ended:
+		return true
+	default:
+		return false
+	}
 }

@@ -80,7 +80,7 @@ func (d *dialer) close() {
 
 func (d *dialer) join(ctx context.Context) error {
 	if d.c.Token == "" {
-		return fmt.Errorf("%w: node %s has not joined and has no join token; create one with \"polder token create --join\"", ErrRefused, d.c.Node)
+		return fmt.Errorf("%w: node %s has not joined and has no join token; create one with \"polder token create NAME --join\"", ErrRefused, d.c.Node)
 	}
 	token, err := auth.ParseJoinToken(d.c.Token)
 	if err != nil {

@@ -84,7 +84,7 @@ func (b *Book) CheckJoin(token Secret) error {
 
 func (b *Book) checkJoin(r joinRecord, t JoinToken) error {
 	if !matchesHash(t.Secret, r.Hash) || r.ID == "" {
-		return fmt.Errorf("%w: join token %s; create one with \"polder token create --join\"", ErrUnknownToken, t.ID)
+		return fmt.Errorf("%w: join token %s; create one with \"polder token create NAME --join\"", ErrUnknownToken, t.ID)
 	}
 	return checkLife("join token "+r.ID, r.Expires, r.Revoked, b.now())
 }

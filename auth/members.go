@@ -86,7 +86,7 @@ func (b *Book) admit(ctx context.Context, ca *CA, id Identity, csr *x509.Certifi
 	key := keyDigest(csr)
 	_, err := b.members.update(ctx, memberKey(id), func(m Member) (Member, error) {
 		if m.Name != "" && m.Forgotten.IsZero() && m.Key != key {
-			return m, fmt.Errorf("%w: %s joined before with another key; if that machine is gone, forget it first (polder node forget %s)",
+			return m, fmt.Errorf("%w: %s joined before with another key; if that machine is gone, forget it first (polder node remove %s)",
 				ErrDenied, id, id.Name)
 		}
 		return Member{Kind: id.Kind, Name: id.Name, Key: key, Admitted: b.now().UTC()}, nil

@@ -60,7 +60,7 @@ func ParseJoinToken(s string) (JoinToken, error) {
 	parts := strings.Split(s, "-")
 	if len(parts) != 5 || parts[0] != prefix || parts[1] != joinWord ||
 		!isBase32(parts[2], secretLen) || !isBase32(parts[3], idLen) || !isBase32(parts[4], secretLen) {
-		return JoinToken{}, fmt.Errorf("%w: want polder-join-<digest>-<id>-<secret>; get one with \"polder token create --join\"", ErrMalformedToken)
+		return JoinToken{}, fmt.Errorf("%w: want polder-join-<digest>-<id>-<secret>; get one with \"polder token create NAME --join\"", ErrMalformedToken)
 	}
 	return JoinToken{parts[2], parts[3], NewSecret(parts[4])}, nil
 }
