@@ -26,7 +26,7 @@ var quoted = regexp.MustCompile(`'[^']*'`)
 func TestHintsNameWhatThereIs(t *testing.T) {
 	root := os.DirFS("../../..")
 	checked := 0
-	for _, place := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "docs", "cmd", "agent/runtime", "server", "store", "planfile", "core", "api"} {
+	for _, place := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "docs", "cmd", "agent", "auth", "server", "store", "planfile", "core", "api"} {
 		err := fs.WalkDir(root, place, func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.go") {
 				return err
