@@ -147,7 +147,7 @@ func (c *Credentials) RenewAt() time.Time {
 // error before joining.
 func (c *Credentials) TLS() (*tls.Config, error) {
 	if !c.Joined() {
-		return nil, fmt.Errorf("%w: %s has not joined yet; run \"polder join <token>@<server>\"", ErrNoCredentials, c.id)
+		return nil, fmt.Errorf("%w: %s has not joined yet; run \"polder agent --server ADDRESS --token-file FILE\"", ErrNoCredentials, c.id)
 	}
 	config := clientTLS(c.currentRoot())
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
