@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -37,6 +38,15 @@ func shell(spec runtime.Spec, opt runtime.ExecOptions) (int, error) {
 	if opt.TTY {
 		fmt.Fprint(opt.Stdout, "terminal\r\n")
 		return 4, nil
+	}
+	if opt.Stdout == nil {
+		opt.Stdout = io.Discard
+	}
+	if opt.Stderr == nil {
+		opt.Stderr = io.Discard
+	}
+	if opt.Stdin == nil {
+		opt.Stdin = strings.NewReader("")
 	}
 	in, err := io.ReadAll(opt.Stdin)
 	fmt.Fprintf(opt.Stdout, "%s%s %s\n", in, spec.TaskID, opt.Env["X"])
