@@ -43,8 +43,8 @@ type answer struct {
 	notice string // the notice it was given to
 }
 
-// told says that a task was signalled and called once about a notice.
-type told struct{ notice string }
+// told says that a task was signalled and called once about a notice in a state.
+type told struct{ notice, state string }
 
 // callbacks is the client for tasks' own URLs. It follows no redirect and uses no proxy.
 var callbacks = &http.Client{
@@ -69,7 +69,7 @@ func (t *task) deliver(ctx context.Context, fresh bool) {
 	n := t.rec.Notice
 	way := t.rec.Assignment.GetSpec().GetNotice()
 	d := delivery{
-		t: t, document: documentOf(n.Wire), told: n.Told && n.Wire.State == noticeOpen, fresh: fresh, term: n.Term,
+		t: t, document: documentOf(n.Wire), told: n.Told, fresh: fresh, term: n.Term,
 		url: withPorts(way.GetHttp(), t.rec.Assignment), signal: way.GetSignal(),
 	}
 	ctx, t.hush = context.WithCancel(ctx)
@@ -96,7 +96,7 @@ func (d delivery) run(ctx context.Context) {
 	}
 	for wait := retryFirst; d.url != ""; wait = min(2*wait, retryMost) {
 		err := d.call(ctx)
-		d.t.post(ctx, told{d.document.ID})
+		d.t.post(ctx, told{d.document.ID, d.document.State})
 		if err == nil {
 			return
 		}
@@ -105,7 +105,7 @@ func (d delivery) run(ctx context.Context) {
 			return
 		}
 	}
-	d.t.post(ctx, told{d.document.ID})
+	d.t.post(ctx, told{d.document.ID, d.document.State})
 }
 
 func (d delivery) send(ctx context.Context) error {

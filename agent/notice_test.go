@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"polder.dev/polder/agent/checkpoint"
 	"polder.dev/polder/agent/runtime"
 	"polder.dev/polder/agent/runtime/fake"
 	polderv1 "polder.dev/polder/api/polder/v1"
@@ -180,6 +181,52 @@ func TestWithdrawnNoticeLetsTheTaskRun(t *testing.T) {
 			t.Errorf("signals %v", got)
 		}
 	})
+}
+
+// TestWithdrawalIsToldAfterARestart ends the agent when the withdrawal is in its journal and not yet in the sandbox; after
+// that it is told once, not at every restart.
+func TestWithdrawalIsToldAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script(10))
+		m.server.launch(assignment("t1", func(s *polderv1.TaskSpec) { s.Notice = &polderv1.NoticeDelivery{Signal: "SIGUSR1"} }))
+		m.server.notice("t1", time.Minute)
+		text := m.read("t1", noticeFile)
+		record := m.agent.task("t1").rec.clone()
+		record.Notice.Wire, record.Notice.Told = withState(record.Notice.Wire, noticeWithdrawn), false
+		m.halt()
+		m.overwrite(record)
+		for range 2 {
+			m.start()
+			m.want("t1", running, "")
+			if after := m.read("t1", noticeFile); after == text || !strings.Contains(after, noticeWithdrawn) {
+				t.Errorf("the task reads %s", after)
+			}
+			pass(time.Hour)
+			m.halt()
+		}
+		if len(got) != 2 {
+			t.Errorf("signals %v, want one for the notice and one for its withdrawal", got)
+		}
+	})
+}
+
+// overwrite changes a record in the journal of an agent that does not run.
+func (m *machine) overwrite(r *record) {
+	m.t.Helper()
+	j, _, err := checkpoint.Open(filepath.Join(m.dir, "checkpoint"), checkpoint.Options{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	data, err := r.encode()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var b checkpoint.Batch
+	b.Put(taskPrefix+r.Assignment.Task, data)
+	if err := errors.Join(j.Commit(b), j.Close()); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 func TestTaskLeavesAsItsNoticeIsWithdrawn(t *testing.T) {

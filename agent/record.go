@@ -35,7 +35,7 @@ type notice struct {
 	Term     moment           // when the task's stop signal is due
 	Deadline moment           // what the notice promises; nothing ends the task before, except the stop signal it asked for
 	Length   time.Duration    // from when it was recorded first to the deadline
-	Told     bool             // signal sent and callback tried: not repeated after a restart
+	Told     bool             // of its state: signal sent and callback tried, not repeated after a restart
 	Termed   bool             // the stop signal was sent
 	Released map[string]string
 }
@@ -54,6 +54,11 @@ func (n *notice) open() bool { return n != nil && n.Wire.State == noticeOpen }
 // forces reports whether its deadline still ends the task.
 func (n *notice) forces() bool {
 	return n != nil && (n.Wire.State == noticeOpen || n.Wire.State == noticeDone || n.Wire.State == noticeExpired)
+}
+
+// withdrawnUnheard reports whether the task may not know yet that it may stay.
+func (n *notice) withdrawnUnheard() bool {
+	return n != nil && n.Wire.State == noticeWithdrawn && !n.Told
 }
 
 // clockGrain is how much too early the time of an end may be: files are stamped by the kernel's tick.

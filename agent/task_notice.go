@@ -142,7 +142,7 @@ func (t *task) withdraw(ctx context.Context, id string) {
 		t.a.tell("WithdrawnTooLate", t.id, fmt.Sprintf("notice %s was withdrawn after the task was being stopped; it will not run on", id))
 		return
 	}
-	t.apply(func(r *record) { r.Notice.Wire = withState(r.Notice.Wire, noticeWithdrawn) })
+	t.apply(func(r *record) { r.Notice.Wire, r.Notice.Told = withState(r.Notice.Wire, noticeWithdrawn), false })
 	if n.Termed {
 		t.a.tell("WithdrawnAfterSignal", t.id, fmt.Sprintf("notice %s was withdrawn after the stop signal was sent; the task runs on only if it ignores it", id))
 	}
@@ -167,7 +167,8 @@ func (t *task) giveUp(context.Context) {
 
 // onTold notes that the task was told once; after a restart it is not signalled again.
 func (t *task) onTold(m told) {
-	if n := t.rec.Notice; n != nil && n.Wire.Id == m.notice && !n.Told && !terminal(t.rec.State) {
+	n := t.rec.Notice
+	if n != nil && n.Wire.Id == m.notice && n.Wire.State == m.state && !n.Told && !terminal(t.rec.State) {
 		t.apply(func(r *record) { r.Notice.Told = true })
 	}
 }

@@ -181,7 +181,7 @@ func (t *task) awaitEnd(ctx context.Context, s runtime.Status) {
 	alive, cancel := context.WithCancel(ctx)
 	t.quiet = cancel
 	t.watchHealth(alive)
-	if t.rec.Notice.open() {
+	if n := t.rec.Notice; n.open() || n.withdrawnUnheard() {
 		t.deliver(ctx, false)
 	}
 }
