@@ -99,6 +99,10 @@ func procedures() []string {
 // Leading is closed when this server leads and has read everything back.
 func (s *Server) Leading() <-chan struct{} { return s.leading }
 
+// Handler is the API for doors in this process: what [Server.Run] serves, guard included. While this server does not lead it
+// answers Unavailable.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
 // Run serves on the listener, with TLS always, and leads whenever it wins the election, until ctx ends or something fails:
 // a write to the store, the leadership, the listener. It closes the listener and returns when everything it started has
 // stopped; nil when ctx ended. Call it once.
@@ -109,7 +113,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	server := &http.Server{
-		Handler: http.HandlerFunc(s.serve), TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: s.Handler(), TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: log.New(io.Discard, "", 0),
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000, SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: s.cfg.stall},
 	}

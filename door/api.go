@@ -1,0 +1,35 @@
+package door
+
+import (
+	"net/http"
+
+	api "polder.dev/polder/api/polder/v1/polderv1connect"
+)
+
+// API is the native API as a door calls it. A call whose context has no [Caller] is anonymous, and denied.
+type API struct {
+	Plans   api.PlanServiceClient
+	Roles   api.RoleServiceClient
+	Nodes   api.NodeServiceClient
+	Asks    api.AskServiceClient
+	Claims  api.ClaimServiceClient
+	Tasks   api.TaskServiceClient
+	Leases  api.LeaseServiceClient
+	Notices api.NoticeServiceClient
+	Events  api.EventServiceClient
+	Access  api.AccessServiceClient
+}
+
+// Open returns the API of a server in this process. The handler is the server's own, guard included; door is the door's
+// name, which the audit trail shows as where calls come from.
+func Open(server http.Handler, door string) *API {
+	client := &http.Client{Transport: &transport{server: server, door: door}}
+	const url = "http://polder.invalid" // never dialled
+	return &API{
+		Plans: api.NewPlanServiceClient(client, url), Roles: api.NewRoleServiceClient(client, url),
+		Nodes: api.NewNodeServiceClient(client, url), Asks: api.NewAskServiceClient(client, url),
+		Claims: api.NewClaimServiceClient(client, url), Tasks: api.NewTaskServiceClient(client, url),
+		Leases: api.NewLeaseServiceClient(client, url), Notices: api.NewNoticeServiceClient(client, url),
+		Events: api.NewEventServiceClient(client, url), Access: api.NewAccessServiceClient(client, url),
+	}
+}
