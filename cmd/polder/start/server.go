@@ -66,25 +66,21 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 	defer func() { err = errors.Join(err, st.Close()) }()
 	addr := listener.Addr().String()
 	host, _, _ := net.SplitHostPort(addr)
+	hosts := append([]string{host, "localhost", "127.0.0.1", "::1"}, o.Advertise...)
 	srv, err := server.New(server.Config{
 		Store: st, CA: ca, Audit: audit, Logger: log, Version: Version, FirstPlan: first,
-		Hosts:      append([]string{host, "localhost", "127.0.0.1", "::1"}, o.Advertise...),
+		Hosts:      hosts,
 		AdminToken: func(t auth.Secret) error { return writePrivate(filepath.Join(o.Dir, adminTokenFile), t.Reveal()+"\n") },
 	})
 	if err != nil {
 		return err
 	}
-	go func() {
-		select {
-		case <-srv.Leading():
-			if err := writeContext(o.Dir, addr, ca); err != nil {
-				log.Warn("context file not written", "error", err)
-			}
-			ready(addr)
-		case <-ctx.Done():
+	return runFronts(ctx, srv, listener, fronts(o, ground{dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log}), func() {
+		if err := writeContext(o.Dir, addr, ca); err != nil {
+			log.Warn("context file not written", "error", err)
 		}
-	}()
-	return srv.Run(ctx, listener)
+		ready(addr)
+	})
 }
 
 // openStore opens the store the options name.

@@ -1,0 +1,74 @@
+package start
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"polder.dev/polder/auth"
+	"polder.dev/polder/cmd/polder/cli"
+	"polder.dev/polder/server"
+)
+
+// front is a door: it serves its protocol from when the server leads until ctx ends. One that ends by itself ends the server.
+type front struct {
+	name  string
+	serve func(ctx context.Context) error
+}
+
+// ground is what a front stands on.
+type ground struct {
+	dir    string   // the server's
+	ca     *auth.CA // signs the front's TLS certificate: ServerTLS with hosts
+	hosts  []string
+	server http.Handler // the native API, for door.Open
+	log    *slog.Logger
+}
+
+// fronts are the doors that the options open. Each has a file of its own beside this one.
+func fronts(cli.ServerOptions, ground) []front { return nil }
+
+// runFronts runs a server on its listener and, once it leads, everything in front of it, until ctx ends or one of them does.
+// ready is called when the server leads.
+func runFronts(ctx context.Context, srv *server.Server, listener net.Listener, doors []front, ready func()) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		if err := srv.Run(ctx, listener); err != nil {
+			return err
+		}
+		return errEnded
+	})
+	all.Go(func() error {
+		select {
+		case <-srv.Leading():
+			ready()
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	for _, d := range doors {
+		all.Go(func() error {
+			select {
+			case <-srv.Leading():
+			case <-ctx.Done():
+				return nil
+			}
+			if err := d.serve(ctx); err != nil {
+				return fmt.Errorf("door %s: %w", d.name, err)
+			}
+			return errEnded
+		})
+	}
+	if err := all.Wait(); !errors.Is(err, errEnded) {
+		return err
+	}
+	return nil
+}
+
+// errEnded says that something ended because it was told to.
+var errEnded = errors.New("ended")
