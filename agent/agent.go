@@ -81,6 +81,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	a.restore(ctx)
 	close(a.ready)
+	a.running.Go(func() { a.sweep(ctx) })
 	a.running.Go(func() {
 		if err := a.connect(ctx); err != nil {
 			cancel(err)

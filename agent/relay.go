@@ -20,7 +20,7 @@ const relayGoodbye = 5 * time.Second
 
 type relayStream = Stream[polderv1.RelayUp, polderv1.RelayDown]
 
-// relay serves one log or exec stream the server asked for. A slow reader slows the task's output down and nothing else.
+// relay serves one log, exec or engine stream the server asked for. A slow reader slows the task's output down and nothing else.
 // The last message up carries the exit code or the error.
 func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -47,9 +47,13 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 			c := int32(code)
 			last.ExitCode = &c
 		}
+	case m.Engine != nil:
+		err = a.relayEngine(ctx, stream, cancel, received)
+	case m.Create != nil:
+		err = a.relayCreate(ctx, stream, m.Create, cancel, received)
 	default:
 		a.drain(stream, received, cancel)
-		err = errors.New("the server asked for neither logs nor exec")
+		err = errors.New("the server asked for something this agent does not know; does it have the same version?")
 	}
 	if err != nil {
 		last.Error = err.Error()

@@ -38,6 +38,11 @@ func specOf(a *polderv1.Assignment, node, sandbox string, mounts []string) (runt
 		StopSignal: s.GetKill().GetSignal(), Funded: funded(a.Funding),
 	}
 	var err error
+	if s.GetContainer() != nil {
+		if out.Container, err = containerOf(s.Container, node, sandbox, mounts); err != nil {
+			return out, err
+		}
+	}
 	if out.Mounts, err = mountsOf(s.GetMounts(), mounts); err != nil {
 		return out, err
 	}
@@ -96,6 +101,9 @@ func withPorts(text string, a *polderv1.Assignment) string {
 // sandboxOf is a task's directory below dir. Containers reach theirs through the engine, so only root needs to; a process
 // walks there itself.
 func sandboxOf(dir string, a *polderv1.Assignment) string {
+	if c := a.GetSpec().GetContainer(); c != nil {
+		return containerSandbox(dir, c.Id)
+	}
 	if a.GetSpec().GetImage() != "" {
 		return filepath.Join(dir, "containers", a.Task)
 	}
@@ -105,6 +113,9 @@ func sandboxOf(dir string, a *polderv1.Assignment) string {
 // makeSandbox creates the task's directory. A container's is open to all users, as only its image knows them; no other
 // user of the machine gets there.
 func makeSandbox(dir string, a *polderv1.Assignment) error {
+	if a.GetSpec().GetContainer() != nil {
+		return renewContainerSandbox(dir)
+	}
 	parent, mode := os.FileMode(0o711), os.FileMode(0o755)
 	if a.GetSpec().GetImage() != "" {
 		parent, mode = 0o700, 0o777

@@ -119,6 +119,12 @@ func (t *task) receive(ctx context.Context, wait time.Duration) bool {
 
 // handle is the table of everything a task can be told.
 func (t *task) handle(ctx context.Context, m any) {
+	over := terminal(t.rec.State) && !t.restored
+	defer func() {
+		if !over && terminal(t.rec.State) {
+			t.recorded(ctx)
+		}
+	}()
 	switch m := m.(type) {
 	case command:
 		t.obey(ctx, m)

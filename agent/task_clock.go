@@ -174,8 +174,10 @@ func (t *task) erase(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(sandboxOf(t.a.c.Dir, t.rec.Assignment)); err != nil {
-		return err
+	if t.rec.Assignment.GetSpec().GetContainer() == nil { // a door's container keeps its own until its users remove it
+		if err := os.RemoveAll(sandboxOf(t.a.c.Dir, t.rec.Assignment)); err != nil {
+			return err
+		}
 	}
 	if t.volatile {
 		return nil

@@ -45,6 +45,9 @@ func (t *task) launch(ctx context.Context) {
 // adopt goes on where the record of an earlier agent ends.
 func (t *task) adopt(ctx context.Context, m found) {
 	t.restored = false
+	if m.status != nil && m.status.State == runtime.Starting {
+		m.status = nil // made, and not started yet
+	}
 	if terminal(t.rec.State) {
 		return
 	}

@@ -40,6 +40,19 @@ func WithIdentity(ctx context.Context, id Identity) context.Context {
 	return context.WithValue(ctx, identityKey{}, id)
 }
 
+type doorKey struct{}
+
+// WithDoor marks requests of the door of that name, made inside this process. Nothing that comes from the network can set it.
+func WithDoor(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, doorKey{}, name)
+}
+
+// DoorIn is the door of this process that a request was made by, whoever it was made for; empty when it came from the network.
+func DoorIn(ctx context.Context) string {
+	name, _ := ctx.Value(doorKey{}).(string)
+	return name
+}
+
 func (a *Authenticator) byHeader(values []string) (Identity, error) {
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") {

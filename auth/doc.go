@@ -21,6 +21,8 @@
 //	logs    read what a task writes                                                 the task's role
 //	run     ask, claim, accept offers, cancel, kill tasks, answer their notices     the task's role
 //	exec    start a command in, or attach to, a running task                        the task's role
+//	host    run containers that reach beyond themselves on their machine: its        the task's role
+//	        directories, devices, namespaces, more capabilities
 //	plan    change the plan of the role                                             every role whose plan changes
 //	node    cordon, drain, label and forget nodes                                   the root
 //	token   issue and revoke join tokens, and tokens for oneself                    the root

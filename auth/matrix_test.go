@@ -60,7 +60,7 @@ func TestMatrix(t *testing.T) {
 	}
 	foreign.advance(2 * memberLife)
 
-	all := map[Verb]bool{View: true, Logs: true, Run: true, Exec: true, Plan: true, Node: true, TokenUse: true, Admin: true}
+	all := map[Verb]bool{View: true, Logs: true, Run: true, Exec: true, Host: true, Plan: true, Node: true, TokenUse: true, Admin: true}
 	work := map[Verb]bool{View: true, Logs: true, Run: true, Exec: true}
 	for _, c := range []struct {
 		name    string

@@ -17,6 +17,7 @@ const (
 	Logs     Verb = "logs"
 	Run      Verb = "run"
 	Exec     Verb = "exec"
+	Host     Verb = "host"
 	Plan     Verb = "plan"
 	Node     Verb = "node"
 	TokenUse Verb = "token"
@@ -24,7 +25,7 @@ const (
 )
 
 // Verbs lists every verb.
-var Verbs = []Verb{View, Logs, Run, Exec, Plan, Node, TokenUse, Admin}
+var Verbs = []Verb{View, Logs, Run, Exec, Host, Plan, Node, TokenUse, Admin}
 
 // AdminGroup is the group that holds admin on everything, by a rule that cannot be removed.
 const AdminGroup = "admin"

@@ -18,6 +18,7 @@ type API struct {
 	Notices api.NoticeServiceClient
 	Events  api.EventServiceClient
 	Access  api.AccessServiceClient
+	Engines api.EngineServiceClient
 }
 
 // Open returns the API of a server in this process. The handler is the server's own, guard included; door is the door's
@@ -31,5 +32,6 @@ func Open(server http.Handler, door string) *API {
 		Claims: api.NewClaimServiceClient(client, url), Tasks: api.NewTaskServiceClient(client, url),
 		Leases: api.NewLeaseServiceClient(client, url), Notices: api.NewNoticeServiceClient(client, url),
 		Events: api.NewEventServiceClient(client, url), Access: api.NewAccessServiceClient(client, url),
+		Engines: api.NewEngineServiceClient(client, url),
 	}
 }

@@ -57,7 +57,7 @@ func (t *transport) incoming(ctx context.Context, r *http.Request) *http.Request
 	if !c.Identity.IsZero() {
 		ctx = auth.WithIdentity(ctx, c.Identity)
 	}
-	in := r.Clone(ctx)
+	in := r.Clone(auth.WithDoor(ctx, t.door))
 	in.Header.Del("Authorization")
 	if c.Authorization != "" {
 		in.Header.Set("Authorization", c.Authorization)

@@ -116,13 +116,16 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.AgentServiceRenewProcedure:           `{}`,
 		api.AgentServiceSessionProcedure:         `{"hello":{"node":"n2"}}`,
 		api.AgentServiceRelayProcedure:           `{"id":"x"}`,
+		api.EngineServiceListProcedure:           `{}`,
+		api.EngineServiceCreateProcedure:         `{"role":"own","node":"n1","container":{"id":"x"}}`,
+		api.EngineServiceDialProcedure:           `{"start":{"node":"n1","verb":"view"}}`,
 	}
 }
 
 var streams = map[string]bool{
 	api.ClaimServiceWatchProcedure: true, api.TaskServiceLogsProcedure: true, api.TaskServiceExecProcedure: true,
 	api.NoticeServiceWatchProcedure: true, api.EventServiceWatchProcedure: true,
-	api.AgentServiceSessionProcedure: true, api.AgentServiceRelayProcedure: true,
+	api.EngineServiceDialProcedure: true, api.AgentServiceSessionProcedure: true, api.AgentServiceRelayProcedure: true,
 }
 
 func TestWhoMayDoWhat(t *testing.T) {
@@ -162,10 +165,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"anonymous", w.as("").http, func(route) string { return "unauthenticated" }},
 		{"revoked", w.as(revoked.Secret).http, func(route) string { return "unauthenticated" }},
 		{"expired", w.as(expired.Secret).http, func(route) string { return "unauthenticated" }},
-		{"other tenant", w.as(other.Secret).http, func(r route) string { return permitted(r.filtered) }},
+		{"other tenant", w.as(other.Secret).http, func(r route) string { return permitted(r.filtered && !r.door) }},
 		{"agent", second.http, func(r route) string { return permitted(r.agent) }},
-		{"own tenant", w.as(own.Secret).http, func(r route) string { return permitted(r.filtered || r.roles != nil) }},
-		{"admin", w.as(w.admin).http, func(r route) string { return permitted(!r.agent) }},
+		{"own tenant", w.as(own.Secret).http, func(r route) string { return permitted(!r.door && (r.filtered || r.roles != nil)) }},
+		{"admin", w.as(w.admin).http, func(r route) string { return permitted(!r.agent && !r.door) }},
 	} {
 		for _, p := range procedures() {
 			requests := bodies(ask.Id+".0", ask.Id, revoked.Token.Id, w.leader().board.look().plan.Revision)

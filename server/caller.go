@@ -13,6 +13,7 @@ import (
 type caller struct {
 	id      auth.Identity
 	remote  string
+	door    string // of this process, that speaks for the caller; empty for a call from the network
 	request string // id of the request, in the audit trail and in the answer's header
 	http    *http.Request
 	control *http.ResponseController

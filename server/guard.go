@@ -27,7 +27,7 @@ func (l *leader) admit(next http.Handler) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		c := &caller{remote: r.RemoteAddr, request: randomName(12), http: r, control: http.NewResponseController(w)}
+		c := &caller{remote: r.RemoteAddr, door: auth.DoorIn(r.Context()), request: randomName(12), http: r, control: http.NewResponseController(w)}
 		w.Header().Set(requestHeader, c.request)
 		var err error
 		if c.id, err = l.authenticator().Authenticate(r); err != nil && !rt.anonymous {
@@ -142,7 +142,7 @@ func (g guard) authorise(ctx context.Context, c *caller, procedure string, m pro
 	if errors.Is(err, auth.ErrDenied) || errors.Is(err, auth.ErrUnauthenticated) {
 		g.deny(ctx, c, rt, object, strings.Join(roles, ","), err)
 	}
-	if err != nil || !rt.change {
+	if err != nil || !rt.change || rt.changes != nil && !rt.changes(m) {
 		return nil, err
 	}
 	entry := g.entry(c, rt, object, strings.Join(roles, ","), auth.Allowed, nil)

@@ -22,12 +22,16 @@ type route struct {
 	anonymous bool
 	// agent procedures are for the agent of a node only; which node is checked by the handler.
 	agent bool
+	// door procedures are for doors in this process only, with what their callers may.
+	door bool
 	// filtered procedures are for everybody; they show only what the caller may view.
 	filtered bool
 	// shows is what callers of an anonymous or filtered procedure must have first; nil is nothing.
 	shows func(*leader, *caller, proto.Message) error
 	// change procedures are audited before they happen.
 	change bool
+	// changes says which requests of a change procedure are one; nil is all.
+	changes func(proto.Message) bool
 	// object names what is changed, for the audit trail.
 	object func(proto.Message) string
 }
@@ -82,6 +86,10 @@ var routes = map[string]route{
 	api.AccessServiceGetPermissionsProcedure: {verb: auth.Admin},
 	api.AccessServiceSetPermissionsProcedure: {verb: auth.Admin, change: true, object: fixed("permissions")},
 
+	api.EngineServiceListProcedure:   {door: true, filtered: true, shows: viewsAny},
+	api.EngineServiceCreateProcedure: {door: true, check: engineCreator, change: true, object: createObject},
+	api.EngineServiceDialProcedure:   {door: true, check: engineDialler, change: true, changes: dialChanges, object: dialObject},
+
 	api.AgentServiceJoinProcedure:    {anonymous: true, shows: holdsJoinToken, change: true, object: named("node/", (*polderv1.JoinRequest).GetNode)},
 	api.AgentServiceRenewProcedure:   {agent: true, change: true, object: fixed("certificate")},
 	api.AgentServiceSessionProcedure: {agent: true},
@@ -97,6 +105,8 @@ func (r route) permits(l *leader, c *caller, m proto.Message) ([]string, error) 
 		return nil, auth.CheckNode(c.id, c.id.Name)
 	case c.id.Kind == auth.Agent:
 		return nil, fmt.Errorf("%w: %s may not do this: an agent acts only for its own node", auth.ErrDenied, c.id)
+	case r.door && c.door == "":
+		return nil, fmt.Errorf("%w: only a door inside the server may use the engines of nodes", auth.ErrDenied)
 	case r.filtered:
 		return nil, r.shown(l, c, m)
 	case r.check != nil:

@@ -107,12 +107,22 @@ func explainedRole(l *leader, _ *caller, m proto.Message) ([]string, error) {
 	return l.askRoles([]string{id})
 }
 
-func submittedRoles(_ *leader, _ *caller, m proto.Message) ([]string, error) {
-	return eachRole(m.(*polderv1.SubmitRequest).Asks, func(a *polderv1.AskSpec) (string, error) { return workRole(a.GetRole()) })
+func submittedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
+	return eachRole(m.(*polderv1.SubmitRequest).Asks, func(a *polderv1.AskSpec) (string, error) {
+		if err := mayContain(l, c, a.GetTask().GetContainer(), a.GetRole()); err != nil {
+			return "", err
+		}
+		return workRole(a.GetRole())
+	})
 }
 
-func claimedRoles(_ *leader, _ *caller, m proto.Message) ([]string, error) {
-	return eachRole(m.(*polderv1.CommitRequest).Tasks, func(t *polderv1.ClaimTask) (string, error) { return workRole(t.GetRole()) })
+func claimedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
+	return eachRole(m.(*polderv1.CommitRequest).Tasks, func(t *polderv1.ClaimTask) (string, error) {
+		if err := mayContain(l, c, t.GetTask().GetContainer(), t.GetRole()); err != nil {
+			return "", err
+		}
+		return workRole(t.GetRole())
+	})
 }
 
 // workRole checks the syntax of a role that work is for.

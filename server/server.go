@@ -229,6 +229,7 @@ func (l *leader) handler() http.Handler {
 	mux.Handle(api.NewNoticeServiceHandler(notices{l}, public))
 	mux.Handle(api.NewEventServiceHandler(events{l}, public))
 	mux.Handle(api.NewAccessServiceHandler(access{l}, public))
+	mux.Handle(api.NewEngineServiceHandler(engines{l}, public))
 	mux.Handle(api.NewAgentServiceHandler(agents{l}, private))
 	return l.admit(mux)
 }

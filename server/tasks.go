@@ -40,12 +40,16 @@ func (s tasks) Get(_ context.Context, req *connect.Request[polderv1.TaskServiceG
 
 // Kill stops tasks for good. One that is over is shown as it ended.
 func (s tasks) Kill(ctx context.Context, req *connect.Request[polderv1.KillRequest]) (*connect.Response[polderv1.KillResponse], error) {
-	err := s.change(ctx, func(t *turn) error {
+	grace, err := durationCore(req.Msg.Grace, "grace")
+	if err != nil {
+		return nil, err
+	}
+	err = s.change(ctx, func(t *turn) error {
 		for _, id := range req.Msg.Ids {
 			if _, ok := t.cluster.Task(id); !ok {
 				continue
 			}
-			if _, err := t.step(cluster.Kill{Task: id, Force: req.Msg.Force}); err != nil {
+			if _, err := t.step(cluster.Kill{Task: id, Force: req.Msg.Force, Grace: grace}); err != nil {
 				return err
 			}
 		}

@@ -25,7 +25,7 @@ func taskProto(t cluster.TaskView) *polderv1.Task {
 		Priority: int32(t.Shape.Priority), Preemptible: !t.Shape.Pinned,
 	}
 	if s := specOf(t.Payload); s != nil {
-		out.Runtime, out.Labels = runtimeOf(s), s.Labels
+		out.Runtime, out.Labels, out.Container = runtimeOf(s), s.Labels, s.GetContainer().GetId()
 	}
 	return out
 }

@@ -39,6 +39,9 @@ type Spec struct {
 	Sandbox    string    `json:"sandbox,omitempty"`    // directory of the machine, made by the agent; $POLDER_SANDBOX in the task
 	StopSignal string    `json:"stopSignal,omitempty"` // what the agent sends first; empty is SIGTERM
 	Funded     string    `json:"funded,omitempty"`     // Guaranteed or Borrowed; empty is Borrowed
+
+	// Container, where a door made one, is what runs; the fields above only say what it was made with and may use.
+	Container *Container `json:"container,omitempty"`
 }
 
 // Mount makes a path of the machine visible in the task.

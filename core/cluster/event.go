@@ -87,6 +87,7 @@ type Accepted struct {
 type Kill struct {
 	Task  string
 	Force bool
+	Grace *time.Duration // between the stop signal and SIGKILL; nil: the task's own
 }
 
 // RestoreNode, RestoreAsk and RestoreTask rebuild the state after a failover from what was saved, before agents are back.

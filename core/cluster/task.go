@@ -191,7 +191,7 @@ func (c *Cluster) kill(e Kill) error {
 		return noTask(e.Task)
 	}
 	t.killed = true
-	c.stop(t, nil, e.Force, Reason{Code: codeKilled, Message: "somebody asked for it"})
+	c.stop(t, e.Grace, e.Force, Reason{Code: codeKilled, Message: "somebody asked for it"})
 	return nil
 }
 

@@ -28,6 +28,7 @@ type Options struct {
 	Agent   string       // name of the agent; several agents may share an engine and see only their own tasks
 	Tree    *cgroup.Tree // nil: containers go where the engine puts them
 	Network string       // the network tasks join; empty is the engine's default
+	State   string       // directory where it is kept which task runs in which container of a door; empty: such tasks are refused
 }
 
 // Runtime runs tasks in containers. Make one with [New].
@@ -40,6 +41,7 @@ type Runtime struct {
 	mu       sync.Mutex
 	driver   string                   // the engine's cgroup driver, "" until asked
 	starting map[string]chan struct{} // tasks in Start; closed when that is over
+	held     map[string]holding       // by task, of those that run in a container of a door
 }
 
 // New makes a runtime. It does not talk to the engine yet: see [Runtime.Ping].
@@ -51,6 +53,9 @@ func New(opt Options) (*Runtime, error) {
 	}
 	if r.tree == nil {
 		r.tree = &cgroup.Tree{}
+	}
+	if r.held, err = loadHoldings(opt.State); err != nil {
+		return nil, errors.Join(err, r.api.Close())
 	}
 	return r, nil
 }
@@ -94,7 +99,7 @@ func (r *Runtime) Wait(ctx context.Context, taskID string) (runtime.Exit, error)
 		case errors.Is(err, runtime.ErrUnavailable):
 		case err != nil:
 			return runtime.Exit{}, err
-		case ended(c.State):
+		case r.over(taskID, c):
 			r.unweigh(c)
 			return r.exitAfter(ctx, cut, c.State), nil
 		default:
@@ -148,7 +153,7 @@ func (r *Runtime) stopping(ctx context.Context) bool {
 // waitOnce blocks until the container has ended or the engine stopped answering; the caller looks again either way.
 func (r *Runtime) waitOnce(ctx context.Context, c container.InspectResponse) error {
 	until := container.WaitConditionNotRunning
-	if c.State.Status == container.StateCreated {
+	if c.State.Status == container.StateCreated || ended(c.State) { // a door's container may have run before
 		until = container.WaitConditionNextExit
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -183,7 +188,7 @@ func (r *Runtime) pause(ctx context.Context, taskID string, d time.Duration) err
 // Signal sends to the container's first process.
 func (r *Runtime) Signal(ctx context.Context, taskID string, sig syscall.Signal) error {
 	c, err := r.inspect(ctx, "signal", taskID)
-	if err != nil || ended(c.State) {
+	if err != nil || r.over(taskID, c) {
 		return err
 	}
 	_, err = r.api.ContainerKill(ctx, c.ID, client.ContainerKillOptions{Signal: strconv.Itoa(int(sig))})
@@ -202,8 +207,11 @@ func (r *Runtime) Kill(ctx context.Context, taskID string) error {
 	return err
 }
 
-// Remove removes an ended container with its anonymous volumes.
+// Remove removes an ended container with its anonymous volumes. A door's container stays: it is its users'.
 func (r *Runtime) Remove(ctx context.Context, taskID string) error {
+	if _, ok := r.holding(taskID); ok {
+		return r.release(taskID)
+	}
 	c, err := r.inspect(ctx, "remove", taskID)
 	if errors.Is(err, runtime.ErrNotFound) {
 		return r.tree.Remove(taskID)
@@ -225,7 +233,7 @@ func (r *Runtime) Remove(ctx context.Context, taskID string) error {
 // unweigh takes an ended container out of the cgroup tree. The engine removes its directory, a moment later perhaps; a
 // parent that is not free yet goes with a later task, or with Remove.
 func (r *Runtime) unweigh(c container.InspectResponse) {
-	task := taskOf(c.Config.Labels)
+	task := r.taskOf(c)
 	r.tree.Remove(task.ID)
 	r.tree.Sweep(task.Role, task.Funded)
 }
@@ -240,7 +248,13 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Status, error) {
 	}
 	list := make([]runtime.Status, 0, len(found.Items))
 	for _, item := range found.Items {
-		c, err := r.inspect(ctx, "list", item.Labels[labelTask])
+		task := item.Labels[labelTask]
+		if id := item.Labels[LabelContainer]; id != "" {
+			if task = r.taskIn(id, item.ID); task == "" {
+				continue // nothing runs in it that anybody here started
+			}
+		}
+		c, err := r.inspect(ctx, "list", task)
 		if errors.Is(err, runtime.ErrNotFound) {
 			continue
 		}
@@ -253,7 +267,7 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Status, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, statusOf(c))
+		list = append(list, r.statusOf(c))
 	}
 	slices.SortFunc(list, func(a, b runtime.Status) int { return strings.Compare(a.TaskID, b.TaskID) })
 	return list, nil
@@ -263,14 +277,14 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Status, error) {
 // restarted says it again.
 func (r *Runtime) SetFunding(ctx context.Context, taskID, funded, _ string) error {
 	c, err := r.inspect(ctx, "fund", taskID)
-	if err != nil || ended(c.State) {
+	if err != nil || r.over(taskID, c) {
 		return err
 	}
 	if err := r.adopt(ctx, c); err != nil {
 		return err
 	}
 	r.tree.SetFunded(taskID, funded)
-	task := taskOf(c.Config.Labels)
+	task := r.taskOf(c)
 	task.Funded = funded
 	_, err = r.api.ContainerUpdate(ctx, c.ID, client.ContainerUpdateOptions{
 		Resources: &container.Resources{CPUShares: cgroup.Shares(task)}})
@@ -280,11 +294,11 @@ func (r *Runtime) SetFunding(ctx context.Context, taskID, funded, _ string) erro
 // adopt weighs a running container in, if it is not yet.
 func (r *Runtime) adopt(ctx context.Context, c container.InspectResponse) error {
 	systemd, err := r.systemd(ctx)
-	task := taskOf(c.Config.Labels)
+	task := r.taskOf(c)
 	if err != nil || systemd || r.tree.Has(task.ID) {
 		return err
 	}
-	return r.tree.Add(task)
+	return r.weigh(task)
 }
 
 // systemd reports whether the engine leaves cgroups to systemd, which then owns names and weights.
@@ -319,10 +333,18 @@ func (r *Runtime) inspect(ctx context.Context, op, taskID string) (container.Ins
 	if !runtime.ValidTaskID(taskID) {
 		return container.InspectResponse{}, &runtime.Error{Kind: runtime.ErrNotFound, Op: op, Task: taskID}
 	}
-	res, err := r.api.ContainerInspect(ctx, containerName(taskID), client.ContainerInspectOptions{})
+	h, held := r.holding(taskID)
+	name := containerName(taskID)
+	if held {
+		name = h.Engine
+	}
+	res, err := r.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
 	c := res.Container
 	if err != nil {
 		return c, r.fail(op, taskID, err)
+	}
+	if held && c.State != nil && c.Config != nil && c.Config.Labels[LabelContainer] == h.Container {
+		return c, nil
 	}
 	if c.State == nil || c.Config == nil || c.Config.Labels[labelTask] != taskID || c.Config.Labels[labelAgent] != r.opt.Agent {
 		return c, &runtime.Error{Kind: runtime.ErrNotFound, Op: op, Task: taskID,

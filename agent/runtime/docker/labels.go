@@ -23,6 +23,15 @@ const (
 	labelCPU    = "polder.cpu"    // thousandths of a core
 )
 
+// Labels of a container that a door made. LabelContainer is the door's id, LabelRemove is there when the container is to go
+// with its task; a door reads both.
+const (
+	LabelContainer = "polder.container"
+	LabelAgent     = labelAgent
+	LabelRole      = labelRole
+	LabelRemove    = "polder.remove"
+)
+
 func containerName(taskID string) string { return "polder-" + taskID }
 
 // labels are the spec's own, then Polder's: those cannot be forged by a spec.
@@ -40,8 +49,16 @@ func taskOf(labels map[string]string) cgroup.Task {
 	return cgroup.Task{ID: labels[labelTask], Role: labels[labelRole], Funded: labels[labelFunded], CPU: cpu, Engine: true}
 }
 
+// taskOf is what the cgroup tree needs to know of the task in a container.
+func (r *Runtime) taskOf(c container.InspectResponse) cgroup.Task {
+	if h, ok := r.holdingOf(c.Config.Labels[LabelContainer]); ok {
+		return cgroup.Task{ID: h.Task, Role: h.Role, Funded: h.Funded, CPU: h.CPU, Engine: true}
+	}
+	return taskOf(c.Config.Labels)
+}
+
 // statusOf reads a task out of its container.
-func statusOf(c container.InspectResponse) runtime.Status {
+func (r *Runtime) statusOf(c container.InspectResponse) runtime.Status {
 	l := c.Config.Labels
 	st := runtime.Status{TaskID: l[labelTask], Role: l[labelRole], Node: l[labelNode], Funded: l[labelFunded],
 		Labels: map[string]string{}, State: runtime.Running, Isolation: "container", StartedAt: instant(c.State.StartedAt)}
@@ -50,8 +67,11 @@ func statusOf(c container.InspectResponse) runtime.Status {
 			st.Labels[k] = v
 		}
 	}
+	if h, ok := r.holdingOf(l[LabelContainer]); ok {
+		st.TaskID, st.Funded = h.Task, h.Funded
+	}
 	switch {
-	case ended(c.State):
+	case r.over(st.TaskID, c):
 		e := exitOf(c.State)
 		st.State, st.Exit = runtime.Exited, &e
 	case c.State.Status == container.StateCreated:

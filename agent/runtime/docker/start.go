@@ -23,6 +23,11 @@ func (r *Runtime) Prepare(ctx context.Context, spec runtime.Spec, progress func(
 	if err := validate(spec); err != nil {
 		return err
 	}
+	if spec.Container != nil {
+		if _, err := r.find(ctx, spec.Container.ID); err == nil || !errors.Is(err, runtime.ErrNotFound) {
+			return err // what it was made from is its own
+		}
+	}
 	if progress == nil {
 		progress = func(runtime.Progress) {}
 	}
@@ -90,6 +95,9 @@ func (r *Runtime) Start(ctx context.Context, spec runtime.Spec) (runtime.Status,
 		return runtime.Status{}, err
 	}
 	defer done()
+	if spec.Container != nil {
+		return r.startContainer(ctx, spec)
+	}
 	c, err := r.inspect(ctx, "start", spec.TaskID)
 	if errors.Is(err, runtime.ErrNotFound) {
 		c, err = r.create(ctx, spec)
@@ -103,7 +111,7 @@ func (r *Runtime) Start(ctx context.Context, spec runtime.Spec) (runtime.Status,
 	if err != nil {
 		return runtime.Status{}, err
 	}
-	return statusOf(c), nil
+	return r.statusOf(c), nil
 }
 
 // alone waits until no other call starts this task, and returns how to let the next one in.

@@ -1532,10 +1532,14 @@ func (x *ResizeTask) GetResources() map[string]string {
 }
 
 type OpenRelay struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Logs          *LogsRequest           `protobuf:"bytes,2,opt,name=logs,proto3" json:"logs,omitempty"`
-	Exec          *ExecStart             `protobuf:"bytes,3,opt,name=exec,proto3" json:"exec,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Logs  *LogsRequest           `protobuf:"bytes,2,opt,name=logs,proto3" json:"logs,omitempty"`
+	Exec  *ExecStart             `protobuf:"bytes,3,opt,name=exec,proto3" json:"exec,omitempty"`
+	// A connection to the node's container engine.
+	Engine *EngineOpen `protobuf:"bytes,4,opt,name=engine,proto3" json:"engine,omitempty"`
+	// A container to make; what the engine says comes back as status and data.
+	Create        *Container `protobuf:"bytes,5,opt,name=create,proto3" json:"create,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1591,6 +1595,57 @@ func (x *OpenRelay) GetExec() *ExecStart {
 	return nil
 }
 
+func (x *OpenRelay) GetEngine() *EngineOpen {
+	if x != nil {
+		return x.Engine
+	}
+	return nil
+}
+
+func (x *OpenRelay) GetCreate() *Container {
+	if x != nil {
+		return x.Create
+	}
+	return nil
+}
+
+// EngineOpen asks for a connection to the node's container engine.
+type EngineOpen struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineOpen) Reset() {
+	*x = EngineOpen{}
+	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineOpen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineOpen) ProtoMessage() {}
+
+func (x *EngineOpen) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineOpen.ProtoReflect.Descriptor instead.
+func (*EngineOpen) Descriptor() ([]byte, []int) {
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
 // RelayUp is agent to server: first the id, then output.
 type RelayUp struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1599,14 +1654,16 @@ type RelayUp struct {
 	Stderr   bool                   `protobuf:"varint,3,opt,name=stderr,proto3" json:"stderr,omitempty"`
 	ExitCode *int32                 `protobuf:"varint,4,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// Set when the stream could not be opened or broke.
-	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// The engine's HTTP status, of a create.
+	Status        uint32 `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RelayUp) Reset() {
 	*x = RelayUp{}
-	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1675,7 @@ func (x *RelayUp) String() string {
 func (*RelayUp) ProtoMessage() {}
 
 func (x *RelayUp) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1688,7 @@ func (x *RelayUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayUp.ProtoReflect.Descriptor instead.
 func (*RelayUp) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RelayUp) GetId() string {
@@ -1669,7 +1726,14 @@ func (x *RelayUp) GetError() string {
 	return ""
 }
 
-// RelayDown is server to agent: input for exec.
+func (x *RelayUp) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+// RelayDown is server to agent: input for exec, or bytes for the engine.
 type RelayDown struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stdin         []byte                 `protobuf:"bytes,1,opt,name=stdin,proto3" json:"stdin,omitempty"`
@@ -1681,7 +1745,7 @@ type RelayDown struct {
 
 func (x *RelayDown) Reset() {
 	*x = RelayDown{}
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1757,7 @@ func (x *RelayDown) String() string {
 func (*RelayDown) ProtoMessage() {}
 
 func (x *RelayDown) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1770,7 @@ func (x *RelayDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayDown.ProtoReflect.Descriptor instead.
 func (*RelayDown) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RelayDown) GetStdin() []byte {
@@ -1873,17 +1937,22 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\tresources\x18\x02 \x03(\v2$.polder.v1.ResizeTask.ResourcesEntryR\tresources\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"q\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x01\n" +
 	"\tOpenRelay\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04logs\x18\x02 \x01(\v2\x16.polder.v1.LogsRequestR\x04logs\x12(\n" +
-	"\x04exec\x18\x03 \x01(\v2\x14.polder.v1.ExecStartR\x04exec\"\x8b\x01\n" +
+	"\x04exec\x18\x03 \x01(\v2\x14.polder.v1.ExecStartR\x04exec\x12-\n" +
+	"\x06engine\x18\x04 \x01(\v2\x15.polder.v1.EngineOpenR\x06engine\x12,\n" +
+	"\x06create\x18\x05 \x01(\v2\x14.polder.v1.ContainerR\x06create\"\f\n" +
+	"\n" +
+	"EngineOpen\"\xa3\x01\n" +
 	"\aRelayUp\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x16\n" +
 	"\x06stderr\x18\x03 \x01(\bR\x06stderr\x12 \n" +
 	"\texit_code\x18\x04 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05errorB\f\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
+	"\x06status\x18\x06 \x01(\rR\x06statusB\f\n" +
 	"\n" +
 	"_exit_code\"s\n" +
 	"\tRelayDown\x12\x14\n" +
@@ -1909,7 +1978,7 @@ func file_polder_v1_agent_proto_rawDescGZIP() []byte {
 	return file_polder_v1_agent_proto_rawDescData
 }
 
-var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_polder_v1_agent_proto_goTypes = []any{
 	(*JoinRequest)(nil),           // 0: polder.v1.JoinRequest
 	(*JoinResponse)(nil),          // 1: polder.v1.JoinResponse
@@ -1932,24 +2001,26 @@ var file_polder_v1_agent_proto_goTypes = []any{
 	(*SetFunding)(nil),            // 18: polder.v1.SetFunding
 	(*ResizeTask)(nil),            // 19: polder.v1.ResizeTask
 	(*OpenRelay)(nil),             // 20: polder.v1.OpenRelay
-	(*RelayUp)(nil),               // 21: polder.v1.RelayUp
-	(*RelayDown)(nil),             // 22: polder.v1.RelayDown
-	nil,                           // 23: polder.v1.Hello.AttributesEntry
-	nil,                           // 24: polder.v1.Hello.CapacityEntry
-	nil,                           // 25: polder.v1.Assignment.ResourcesEntry
-	nil,                           // 26: polder.v1.Assignment.PortsEntry
-	nil,                           // 27: polder.v1.NoticeReport.ReleasedEntry
-	nil,                           // 28: polder.v1.Heartbeat.UsageEntry
-	nil,                           // 29: polder.v1.ResizeTask.ResourcesEntry
-	(TaskState)(0),                // 30: polder.v1.TaskState
-	(*Reason)(nil),                // 31: polder.v1.Reason
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*Notice)(nil),                // 33: polder.v1.Notice
-	(*TaskSpec)(nil),              // 34: polder.v1.TaskSpec
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
-	(*LogsRequest)(nil),           // 36: polder.v1.LogsRequest
-	(*ExecStart)(nil),             // 37: polder.v1.ExecStart
-	(*TerminalSize)(nil),          // 38: polder.v1.TerminalSize
+	(*EngineOpen)(nil),            // 21: polder.v1.EngineOpen
+	(*RelayUp)(nil),               // 22: polder.v1.RelayUp
+	(*RelayDown)(nil),             // 23: polder.v1.RelayDown
+	nil,                           // 24: polder.v1.Hello.AttributesEntry
+	nil,                           // 25: polder.v1.Hello.CapacityEntry
+	nil,                           // 26: polder.v1.Assignment.ResourcesEntry
+	nil,                           // 27: polder.v1.Assignment.PortsEntry
+	nil,                           // 28: polder.v1.NoticeReport.ReleasedEntry
+	nil,                           // 29: polder.v1.Heartbeat.UsageEntry
+	nil,                           // 30: polder.v1.ResizeTask.ResourcesEntry
+	(TaskState)(0),                // 31: polder.v1.TaskState
+	(*Reason)(nil),                // 32: polder.v1.Reason
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*Notice)(nil),                // 34: polder.v1.Notice
+	(*TaskSpec)(nil),              // 35: polder.v1.TaskSpec
+	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
+	(*LogsRequest)(nil),           // 37: polder.v1.LogsRequest
+	(*ExecStart)(nil),             // 38: polder.v1.ExecStart
+	(*Container)(nil),             // 39: polder.v1.Container
+	(*TerminalSize)(nil),          // 40: polder.v1.TerminalSize
 }
 var file_polder_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: polder.v1.AgentMessage.hello:type_name -> polder.v1.Hello
@@ -1957,24 +2028,24 @@ var file_polder_v1_agent_proto_depIdxs = []int32{
 	8,  // 2: polder.v1.AgentMessage.notice:type_name -> polder.v1.NoticeReport
 	9,  // 3: polder.v1.AgentMessage.heartbeat:type_name -> polder.v1.Heartbeat
 	11, // 4: polder.v1.AgentMessage.event:type_name -> polder.v1.AgentEvent
-	23, // 5: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
-	24, // 6: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
+	24, // 5: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
+	25, // 6: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
 	6,  // 7: polder.v1.Hello.tasks:type_name -> polder.v1.TaskReport
 	7,  // 8: polder.v1.TaskReport.assignment:type_name -> polder.v1.Assignment
-	30, // 9: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
-	31, // 10: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
-	32, // 11: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
-	32, // 12: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
-	33, // 13: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
-	25, // 14: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
-	26, // 15: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
-	34, // 16: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
-	35, // 17: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
-	35, // 18: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
-	32, // 19: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
-	32, // 20: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
-	27, // 21: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
-	28, // 22: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
+	31, // 9: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
+	32, // 10: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
+	33, // 11: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
+	33, // 12: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
+	34, // 13: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
+	26, // 14: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
+	27, // 15: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
+	35, // 16: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
+	36, // 17: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
+	36, // 18: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
+	33, // 19: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
+	33, // 20: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
+	28, // 21: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
+	29, // 22: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
 	13, // 23: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
 	7,  // 24: polder.v1.ServerMessage.launch:type_name -> polder.v1.Assignment
 	14, // 25: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
@@ -1984,29 +2055,31 @@ var file_polder_v1_agent_proto_depIdxs = []int32{
 	18, // 29: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
 	20, // 30: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
 	19, // 31: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
-	35, // 32: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	35, // 33: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
-	31, // 34: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
-	33, // 35: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
-	35, // 36: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
-	29, // 37: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
-	36, // 38: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
-	37, // 39: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
-	38, // 40: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
-	10, // 41: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
-	0,  // 42: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
-	2,  // 43: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
-	4,  // 44: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
-	21, // 45: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
-	1,  // 46: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
-	3,  // 47: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
-	12, // 48: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
-	22, // 49: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
-	46, // [46:50] is the sub-list for method output_type
-	42, // [42:46] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	36, // 32: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	36, // 33: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
+	32, // 34: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
+	34, // 35: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
+	36, // 36: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
+	30, // 37: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
+	37, // 38: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
+	38, // 39: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
+	21, // 40: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
+	39, // 41: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
+	40, // 42: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
+	10, // 43: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
+	0,  // 44: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
+	2,  // 45: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
+	4,  // 46: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
+	22, // 47: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
+	1,  // 48: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
+	3,  // 49: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
+	12, // 50: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
+	23, // 51: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
+	48, // [48:52] is the sub-list for method output_type
+	44, // [44:48] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_agent_proto_init() }
@@ -2035,14 +2108,14 @@ func file_polder_v1_agent_proto_init() {
 		(*ServerMessage_Relay)(nil),
 		(*ServerMessage_Resize)(nil),
 	}
-	file_polder_v1_agent_proto_msgTypes[21].OneofWrappers = []any{}
+	file_polder_v1_agent_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_agent_proto_rawDesc), len(file_polder_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -3172,7 +3172,9 @@ type KillRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ids   []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	// SIGKILL at once.
-	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	// Time between the stop signal and SIGKILL; unset is the tasks' own.
+	Grace         *durationpb.Duration `protobuf:"bytes,3,opt,name=grace,proto3" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3219,6 +3221,13 @@ func (x *KillRequest) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *KillRequest) GetGrace() *durationpb.Duration {
+	if x != nil {
+		return x.Grace
+	}
+	return nil
 }
 
 type KillResponse struct {
@@ -5299,6 +5308,491 @@ func (x *SetPermissionsResponse) GetRevision() int64 {
 	return 0
 }
 
+type EngineServiceListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the task would need, by kind without a pool; empty is nothing.
+	Resources map[string]string `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Pool      string            `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Constraints on node attributes.
+	Constraints   []string `protobuf:"bytes,3,rep,name=constraints,proto3" json:"constraints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineServiceListRequest) Reset() {
+	*x = EngineServiceListRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineServiceListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineServiceListRequest) ProtoMessage() {}
+
+func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
+func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *EngineServiceListRequest) GetResources() map[string]string {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *EngineServiceListRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *EngineServiceListRequest) GetConstraints() []string {
+	if x != nil {
+		return x.Constraints
+	}
+	return nil
+}
+
+type EngineServiceListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*EngineNode          `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineServiceListResponse) Reset() {
+	*x = EngineServiceListResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineServiceListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineServiceListResponse) ProtoMessage() {}
+
+func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
+func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// EngineNode is a node that has a container engine.
+type EngineNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "ready", "cordoned", "draining" or "unreachable".
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// The needs of the request are free there now.
+	Fits       bool              `protobuf:"varint,3,opt,name=fits,proto3" json:"fits,omitempty"`
+	Attributes map[string]string `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Capacity   map[string]string `protobuf:"bytes,5,rep,name=capacity,proto3" json:"capacity,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Host ports that the pool gives to tasks.
+	Ports         string `protobuf:"bytes,6,opt,name=ports,proto3" json:"ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineNode) Reset() {
+	*x = EngineNode{}
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineNode) ProtoMessage() {}
+
+func (x *EngineNode) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
+func (*EngineNode) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *EngineNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EngineNode) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *EngineNode) GetFits() bool {
+	if x != nil {
+		return x.Fits
+	}
+	return false
+}
+
+func (x *EngineNode) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *EngineNode) GetCapacity() map[string]string {
+	if x != nil {
+		return x.Capacity
+	}
+	return nil
+}
+
+func (x *EngineNode) GetPorts() string {
+	if x != nil {
+		return x.Ports
+	}
+	return ""
+}
+
+type EngineServiceCreateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Container     *Container             `protobuf:"bytes,3,opt,name=container,proto3" json:"container,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineServiceCreateRequest) Reset() {
+	*x = EngineServiceCreateRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineServiceCreateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineServiceCreateRequest) ProtoMessage() {}
+
+func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
+func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *EngineServiceCreateRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *EngineServiceCreateRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *EngineServiceCreateRequest) GetContainer() *Container {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+type EngineServiceCreateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The engine's answer: its HTTP status and JSON body.
+	Status        uint32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
+	Body          []byte `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineServiceCreateResponse) Reset() {
+	*x = EngineServiceCreateResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineServiceCreateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineServiceCreateResponse) ProtoMessage() {}
+
+func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
+func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *EngineServiceCreateResponse) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *EngineServiceCreateResponse) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+// EngineServiceDialRequest is first a start, then bytes to the engine and at last close_write.
+type EngineServiceDialRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Start         *EngineDial            `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	CloseWrite    bool                   `protobuf:"varint,3,opt,name=close_write,json=closeWrite,proto3" json:"close_write,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineServiceDialRequest) Reset() {
+	*x = EngineServiceDialRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineServiceDialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineServiceDialRequest) ProtoMessage() {}
+
+func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
+func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *EngineServiceDialRequest) GetStart() *EngineDial {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *EngineServiceDialRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *EngineServiceDialRequest) GetCloseWrite() bool {
+	if x != nil {
+		return x.CloseWrite
+	}
+	return false
+}
+
+// EngineDial says where to and for what: the caller needs the verb on the role.
+type EngineDial struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The role whose container it is about. Empty, with verb "view" only: what the door asks engines about containers of
+	// several roles and shows as far as its caller may see them.
+	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	// "view", "logs", "run" or "exec".
+	Verb string `protobuf:"bytes,3,opt,name=verb,proto3" json:"verb,omitempty"`
+	// What is done, for the audit trail, such as "start container 0123456789ab".
+	Action        string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineDial) Reset() {
+	*x = EngineDial{}
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineDial) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineDial) ProtoMessage() {}
+
+func (x *EngineDial) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
+func (*EngineDial) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *EngineDial) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *EngineDial) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *EngineDial) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *EngineDial) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+type EngineServiceDialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EngineServiceDialResponse) Reset() {
+	*x = EngineServiceDialResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EngineServiceDialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EngineServiceDialResponse) ProtoMessage() {}
+
+func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
+func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *EngineServiceDialResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_polder_v1_polder_proto protoreflect.FileDescriptor
 
 const file_polder_v1_polder_proto_rawDesc = "" +
@@ -5587,10 +6081,11 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"f\n" +
 	"\x16TaskServiceGetResponse\x12#\n" +
 	"\x04task\x18\x01 \x01(\v2\x0f.polder.v1.TaskR\x04task\x12'\n" +
-	"\x04spec\x18\x02 \x01(\v2\x13.polder.v1.TaskSpecR\x04spec\"5\n" +
+	"\x04spec\x18\x02 \x01(\v2\x13.polder.v1.TaskSpecR\x04spec\"f\n" +
 	"\vKillRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\x12\x14\n" +
-	"\x05force\x18\x02 \x01(\bR\x05force\"5\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12/\n" +
+	"\x05grace\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"5\n" +
 	"\fKillResponse\x12%\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x0f.polder.v1.TaskR\x05tasks\"e\n" +
 	"\vLogsRequest\x12\x12\n" +
@@ -5735,7 +6230,52 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\rbase_revision\x18\x01 \x01(\x03R\fbaseRevision\x127\n" +
 	"\vpermissions\x18\x02 \x03(\v2\x15.polder.v1.PermissionR\vpermissions\"4\n" +
 	"\x16SetPermissionsResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision2\x97\x03\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xe0\x01\n" +
+	"\x18EngineServiceListRequest\x12P\n" +
+	"\tresources\x18\x01 \x03(\v22.polder.v1.EngineServiceListRequest.ResourcesEntryR\tresources\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\tR\x04pool\x12 \n" +
+	"\vconstraints\x18\x03 \x03(\tR\vconstraints\x1a<\n" +
+	"\x0eResourcesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"H\n" +
+	"\x19EngineServiceListResponse\x12+\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x15.polder.v1.EngineNodeR\x05nodes\"\xe4\x02\n" +
+	"\n" +
+	"EngineNode\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
+	"\x04fits\x18\x03 \x01(\bR\x04fits\x12E\n" +
+	"\n" +
+	"attributes\x18\x04 \x03(\v2%.polder.v1.EngineNode.AttributesEntryR\n" +
+	"attributes\x12?\n" +
+	"\bcapacity\x18\x05 \x03(\v2#.polder.v1.EngineNode.CapacityEntryR\bcapacity\x12\x14\n" +
+	"\x05ports\x18\x06 \x01(\tR\x05ports\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
+	"\rCapacityEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"x\n" +
+	"\x1aEngineServiceCreateRequest\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x122\n" +
+	"\tcontainer\x18\x03 \x01(\v2\x14.polder.v1.ContainerR\tcontainer\"I\n" +
+	"\x1bEngineServiceCreateResponse\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\rR\x06status\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"|\n" +
+	"\x18EngineServiceDialRequest\x12+\n" +
+	"\x05start\x18\x01 \x01(\v2\x15.polder.v1.EngineDialR\x05start\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x1f\n" +
+	"\vclose_write\x18\x03 \x01(\bR\n" +
+	"closeWrite\"`\n" +
+	"\n" +
+	"EngineDial\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
+	"\x04verb\x18\x03 \x01(\tR\x04verb\x12\x16\n" +
+	"\x06action\x18\x04 \x01(\tR\x06action\"/\n" +
+	"\x19EngineServiceDialResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\x97\x03\n" +
 	"\vPlanService\x12J\n" +
 	"\x03Get\x12 .polder.v1.PlanServiceGetRequest\x1a!.polder.v1.PlanServiceGetResponse\x12C\n" +
 	"\bValidate\x12\x1a.polder.v1.ValidateRequest\x1a\x1b.polder.v1.ValidateResponse\x12@\n" +
@@ -5785,7 +6325,11 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"ListTokens\x12\x1c.polder.v1.ListTokensRequest\x1a\x1d.polder.v1.ListTokensResponse\x12L\n" +
 	"\vRevokeToken\x12\x1d.polder.v1.RevokeTokenRequest\x1a\x1e.polder.v1.RevokeTokenResponse\x12U\n" +
 	"\x0eGetPermissions\x12 .polder.v1.GetPermissionsRequest\x1a!.polder.v1.GetPermissionsResponse\x12U\n" +
-	"\x0eSetPermissions\x12 .polder.v1.SetPermissionsRequest\x1a!.polder.v1.SetPermissionsResponseB*Z(polder.dev/polder/api/polder/v1;polderv1b\x06proto3"
+	"\x0eSetPermissions\x12 .polder.v1.SetPermissionsRequest\x1a!.polder.v1.SetPermissionsResponse2\x92\x02\n" +
+	"\rEngineService\x12Q\n" +
+	"\x04List\x12#.polder.v1.EngineServiceListRequest\x1a$.polder.v1.EngineServiceListResponse\x12W\n" +
+	"\x06Create\x12%.polder.v1.EngineServiceCreateRequest\x1a&.polder.v1.EngineServiceCreateResponse\x12U\n" +
+	"\x04Dial\x12#.polder.v1.EngineServiceDialRequest\x1a$.polder.v1.EngineServiceDialResponse(\x010\x01B*Z(polder.dev/polder/api/polder/v1;polderv1b\x06proto3"
 
 var (
 	file_polder_v1_polder_proto_rawDescOnce sync.Once
@@ -5799,285 +6343,310 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 106)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 117)
 var file_polder_v1_polder_proto_goTypes = []any{
-	(*PlanServiceGetRequest)(nil),      // 0: polder.v1.PlanServiceGetRequest
-	(*PlanServiceGetResponse)(nil),     // 1: polder.v1.PlanServiceGetResponse
-	(*PlanRevision)(nil),               // 2: polder.v1.PlanRevision
-	(*ValidateRequest)(nil),            // 3: polder.v1.ValidateRequest
-	(*ValidateResponse)(nil),           // 4: polder.v1.ValidateResponse
-	(*PlanProblem)(nil),                // 5: polder.v1.PlanProblem
-	(*PreviewRequest)(nil),             // 6: polder.v1.PreviewRequest
-	(*PreviewResponse)(nil),            // 7: polder.v1.PreviewResponse
-	(*PlanChange)(nil),                 // 8: polder.v1.PlanChange
-	(*ApplyRequest)(nil),               // 9: polder.v1.ApplyRequest
-	(*ApplyResponse)(nil),              // 10: polder.v1.ApplyResponse
-	(*HistoryRequest)(nil),             // 11: polder.v1.HistoryRequest
-	(*HistoryResponse)(nil),            // 12: polder.v1.HistoryResponse
-	(*ShowRequest)(nil),                // 13: polder.v1.ShowRequest
-	(*ShowResponse)(nil),               // 14: polder.v1.ShowResponse
-	(*EffectiveRole)(nil),              // 15: polder.v1.EffectiveRole
-	(*RoleServiceListRequest)(nil),     // 16: polder.v1.RoleServiceListRequest
-	(*RoleServiceListResponse)(nil),    // 17: polder.v1.RoleServiceListResponse
-	(*RoleServiceGetRequest)(nil),      // 18: polder.v1.RoleServiceGetRequest
-	(*RoleStatus)(nil),                 // 19: polder.v1.RoleStatus
-	(*NodeServiceListRequest)(nil),     // 20: polder.v1.NodeServiceListRequest
-	(*NodeServiceListResponse)(nil),    // 21: polder.v1.NodeServiceListResponse
-	(*NodeServiceGetRequest)(nil),      // 22: polder.v1.NodeServiceGetRequest
-	(*CordonRequest)(nil),              // 23: polder.v1.CordonRequest
-	(*DrainRequest)(nil),               // 24: polder.v1.DrainRequest
-	(*NodeServiceRemoveRequest)(nil),   // 25: polder.v1.NodeServiceRemoveRequest
-	(*NodeServiceRemoveResponse)(nil),  // 26: polder.v1.NodeServiceRemoveResponse
-	(*Node)(nil),                       // 27: polder.v1.Node
-	(*AskSpec)(nil),                    // 28: polder.v1.AskSpec
-	(*SubmitRequest)(nil),              // 29: polder.v1.SubmitRequest
-	(*SubmitResponse)(nil),             // 30: polder.v1.SubmitResponse
-	(*SubmitResult)(nil),               // 31: polder.v1.SubmitResult
-	(*Ask)(nil),                        // 32: polder.v1.Ask
-	(*CancelRequest)(nil),              // 33: polder.v1.CancelRequest
-	(*CancelResponse)(nil),             // 34: polder.v1.CancelResponse
-	(*AskServiceListRequest)(nil),      // 35: polder.v1.AskServiceListRequest
-	(*AskServiceListResponse)(nil),     // 36: polder.v1.AskServiceListResponse
-	(*AskServiceGetRequest)(nil),       // 37: polder.v1.AskServiceGetRequest
-	(*ExplainRequest)(nil),             // 38: polder.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 39: polder.v1.ExplainResponse
-	(*ClaimServiceWatchRequest)(nil),   // 40: polder.v1.ClaimServiceWatchRequest
-	(*ClaimServiceWatchResponse)(nil),  // 41: polder.v1.ClaimServiceWatchResponse
-	(*CommitRequest)(nil),              // 42: polder.v1.CommitRequest
-	(*ClaimTask)(nil),                  // 43: polder.v1.ClaimTask
-	(*CommitResponse)(nil),             // 44: polder.v1.CommitResponse
-	(*CommitResult)(nil),               // 45: polder.v1.CommitResult
-	(*TaskServiceListRequest)(nil),     // 46: polder.v1.TaskServiceListRequest
-	(*TaskServiceListResponse)(nil),    // 47: polder.v1.TaskServiceListResponse
-	(*TaskServiceGetRequest)(nil),      // 48: polder.v1.TaskServiceGetRequest
-	(*TaskServiceGetResponse)(nil),     // 49: polder.v1.TaskServiceGetResponse
-	(*KillRequest)(nil),                // 50: polder.v1.KillRequest
-	(*KillResponse)(nil),               // 51: polder.v1.KillResponse
-	(*LogsRequest)(nil),                // 52: polder.v1.LogsRequest
-	(*LogsResponse)(nil),               // 53: polder.v1.LogsResponse
-	(*ExecRequest)(nil),                // 54: polder.v1.ExecRequest
-	(*ExecStart)(nil),                  // 55: polder.v1.ExecStart
-	(*TerminalSize)(nil),               // 56: polder.v1.TerminalSize
-	(*ExecResponse)(nil),               // 57: polder.v1.ExecResponse
-	(*LeaseServiceListRequest)(nil),    // 58: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),   // 59: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                      // 60: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),   // 61: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),  // 62: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),  // 63: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil), // 64: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),              // 65: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),             // 66: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),    // 67: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),   // 68: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),   // 69: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                      // 70: polder.v1.Event
-	(*WhoAmIRequest)(nil),              // 71: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 72: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                // 73: polder.v1.CanIRequest
-	(*CanIResponse)(nil),               // 74: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),         // 75: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 76: polder.v1.CreateTokenResponse
-	(*Token)(nil),                      // 77: polder.v1.Token
-	(*ListTokensRequest)(nil),          // 78: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 79: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 80: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 81: polder.v1.RevokeTokenResponse
-	(*Permission)(nil),                 // 82: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),      // 83: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),     // 84: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),      // 85: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),     // 86: polder.v1.SetPermissionsResponse
-	nil,                                // 87: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                // 88: polder.v1.EffectiveRole.LimitEntry
-	nil,                                // 89: polder.v1.EffectiveRole.LendEntry
-	nil,                                // 90: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                // 91: polder.v1.EffectiveRole.WarmEntry
-	nil,                                // 92: polder.v1.RoleStatus.UsageEntry
-	nil,                                // 93: polder.v1.RoleStatus.FundedEntry
-	nil,                                // 94: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                // 95: polder.v1.RoleStatus.LentEntry
-	nil,                                // 96: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                // 97: polder.v1.RoleStatus.DemandEntry
-	nil,                                // 98: polder.v1.RoleStatus.LeavingEntry
-	nil,                                // 99: polder.v1.Node.AttributesEntry
-	nil,                                // 100: polder.v1.Node.CapacityEntry
-	nil,                                // 101: polder.v1.Node.UsedEntry
-	nil,                                // 102: polder.v1.Node.AvailableEntry
-	nil,                                // 103: polder.v1.Node.EarmarkedEntry
-	nil,                                // 104: polder.v1.Lease.ResourcesEntry
-	nil,                                // 105: polder.v1.AnswerRequest.ReleasedEntry
-	(*timestamppb.Timestamp)(nil),      // 106: google.protobuf.Timestamp
-	(*Notice)(nil),                     // 107: polder.v1.Notice
-	(*durationpb.Duration)(nil),        // 108: google.protobuf.Duration
-	(*TaskSpec)(nil),                   // 109: polder.v1.TaskSpec
-	(*Reason)(nil),                     // 110: polder.v1.Reason
-	(TaskState)(0),                     // 111: polder.v1.TaskState
-	(*Task)(nil),                       // 112: polder.v1.Task
+	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
+	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
+	(*PlanRevision)(nil),                // 2: polder.v1.PlanRevision
+	(*ValidateRequest)(nil),             // 3: polder.v1.ValidateRequest
+	(*ValidateResponse)(nil),            // 4: polder.v1.ValidateResponse
+	(*PlanProblem)(nil),                 // 5: polder.v1.PlanProblem
+	(*PreviewRequest)(nil),              // 6: polder.v1.PreviewRequest
+	(*PreviewResponse)(nil),             // 7: polder.v1.PreviewResponse
+	(*PlanChange)(nil),                  // 8: polder.v1.PlanChange
+	(*ApplyRequest)(nil),                // 9: polder.v1.ApplyRequest
+	(*ApplyResponse)(nil),               // 10: polder.v1.ApplyResponse
+	(*HistoryRequest)(nil),              // 11: polder.v1.HistoryRequest
+	(*HistoryResponse)(nil),             // 12: polder.v1.HistoryResponse
+	(*ShowRequest)(nil),                 // 13: polder.v1.ShowRequest
+	(*ShowResponse)(nil),                // 14: polder.v1.ShowResponse
+	(*EffectiveRole)(nil),               // 15: polder.v1.EffectiveRole
+	(*RoleServiceListRequest)(nil),      // 16: polder.v1.RoleServiceListRequest
+	(*RoleServiceListResponse)(nil),     // 17: polder.v1.RoleServiceListResponse
+	(*RoleServiceGetRequest)(nil),       // 18: polder.v1.RoleServiceGetRequest
+	(*RoleStatus)(nil),                  // 19: polder.v1.RoleStatus
+	(*NodeServiceListRequest)(nil),      // 20: polder.v1.NodeServiceListRequest
+	(*NodeServiceListResponse)(nil),     // 21: polder.v1.NodeServiceListResponse
+	(*NodeServiceGetRequest)(nil),       // 22: polder.v1.NodeServiceGetRequest
+	(*CordonRequest)(nil),               // 23: polder.v1.CordonRequest
+	(*DrainRequest)(nil),                // 24: polder.v1.DrainRequest
+	(*NodeServiceRemoveRequest)(nil),    // 25: polder.v1.NodeServiceRemoveRequest
+	(*NodeServiceRemoveResponse)(nil),   // 26: polder.v1.NodeServiceRemoveResponse
+	(*Node)(nil),                        // 27: polder.v1.Node
+	(*AskSpec)(nil),                     // 28: polder.v1.AskSpec
+	(*SubmitRequest)(nil),               // 29: polder.v1.SubmitRequest
+	(*SubmitResponse)(nil),              // 30: polder.v1.SubmitResponse
+	(*SubmitResult)(nil),                // 31: polder.v1.SubmitResult
+	(*Ask)(nil),                         // 32: polder.v1.Ask
+	(*CancelRequest)(nil),               // 33: polder.v1.CancelRequest
+	(*CancelResponse)(nil),              // 34: polder.v1.CancelResponse
+	(*AskServiceListRequest)(nil),       // 35: polder.v1.AskServiceListRequest
+	(*AskServiceListResponse)(nil),      // 36: polder.v1.AskServiceListResponse
+	(*AskServiceGetRequest)(nil),        // 37: polder.v1.AskServiceGetRequest
+	(*ExplainRequest)(nil),              // 38: polder.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 39: polder.v1.ExplainResponse
+	(*ClaimServiceWatchRequest)(nil),    // 40: polder.v1.ClaimServiceWatchRequest
+	(*ClaimServiceWatchResponse)(nil),   // 41: polder.v1.ClaimServiceWatchResponse
+	(*CommitRequest)(nil),               // 42: polder.v1.CommitRequest
+	(*ClaimTask)(nil),                   // 43: polder.v1.ClaimTask
+	(*CommitResponse)(nil),              // 44: polder.v1.CommitResponse
+	(*CommitResult)(nil),                // 45: polder.v1.CommitResult
+	(*TaskServiceListRequest)(nil),      // 46: polder.v1.TaskServiceListRequest
+	(*TaskServiceListResponse)(nil),     // 47: polder.v1.TaskServiceListResponse
+	(*TaskServiceGetRequest)(nil),       // 48: polder.v1.TaskServiceGetRequest
+	(*TaskServiceGetResponse)(nil),      // 49: polder.v1.TaskServiceGetResponse
+	(*KillRequest)(nil),                 // 50: polder.v1.KillRequest
+	(*KillResponse)(nil),                // 51: polder.v1.KillResponse
+	(*LogsRequest)(nil),                 // 52: polder.v1.LogsRequest
+	(*LogsResponse)(nil),                // 53: polder.v1.LogsResponse
+	(*ExecRequest)(nil),                 // 54: polder.v1.ExecRequest
+	(*ExecStart)(nil),                   // 55: polder.v1.ExecStart
+	(*TerminalSize)(nil),                // 56: polder.v1.TerminalSize
+	(*ExecResponse)(nil),                // 57: polder.v1.ExecResponse
+	(*LeaseServiceListRequest)(nil),     // 58: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 59: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 60: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 61: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 62: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 63: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 64: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 65: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 66: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 67: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 68: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 69: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 70: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 71: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 72: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 73: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 74: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 75: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 76: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 77: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 78: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 79: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 80: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 81: polder.v1.RevokeTokenResponse
+	(*Permission)(nil),                  // 82: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 83: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 84: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 85: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 86: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 87: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 88: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 89: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 90: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 91: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 92: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 93: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 94: polder.v1.EngineServiceDialResponse
+	nil,                                 // 95: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 96: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 97: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 98: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 99: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 100: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 101: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 102: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 103: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 104: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 105: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 106: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 107: polder.v1.Node.AttributesEntry
+	nil,                                 // 108: polder.v1.Node.CapacityEntry
+	nil,                                 // 109: polder.v1.Node.UsedEntry
+	nil,                                 // 110: polder.v1.Node.AvailableEntry
+	nil,                                 // 111: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 112: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 113: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 114: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 115: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 116: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 117: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 118: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 119: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 120: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 121: polder.v1.Reason
+	(TaskState)(0),                      // 122: polder.v1.TaskState
+	(*Task)(nil),                        // 123: polder.v1.Task
+	(*Container)(nil),                   // 124: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	106, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	117, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
 	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	107, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	118, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	106, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	106, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	117, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	117, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	106, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	87,  // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	88,  // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	89,  // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	90,  // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	108, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	108, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	108, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	91,  // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	108, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	117, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	95,  // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	96,  // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	97,  // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	98,  // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	119, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	119, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	119, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	99,  // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	119, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
 	19,  // 22: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
 	15,  // 23: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	92,  // 24: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	93,  // 25: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	94,  // 26: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	95,  // 27: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	96,  // 28: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	97,  // 29: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	98,  // 30: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	100, // 24: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	101, // 25: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	102, // 26: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	103, // 27: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	104, // 28: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	105, // 29: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	106, // 30: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
 	27,  // 31: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	108, // 32: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	99,  // 33: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	100, // 34: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	101, // 35: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	102, // 36: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	103, // 37: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	106, // 38: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	106, // 39: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	109, // 40: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	119, // 32: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	107, // 33: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	108, // 34: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	109, // 35: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	110, // 36: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	111, // 37: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	117, // 38: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	117, // 39: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	120, // 40: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
 	28,  // 41: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
 	31,  // 42: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
 	32,  // 43: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	110, // 44: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	121, // 44: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
 	28,  // 45: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	106, // 46: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	110, // 47: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	117, // 46: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	121, // 47: polder.v1.Ask.reason:type_name -> polder.v1.Reason
 	32,  // 48: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	110, // 49: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	121, // 49: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
 	27,  // 50: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
 	43,  // 51: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	109, // 52: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	120, // 52: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
 	45,  // 53: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	110, // 54: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	111, // 55: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	112, // 56: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	112, // 57: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	109, // 58: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	112, // 59: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	55,  // 60: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	56,  // 61: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	60,  // 62: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	104, // 63: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	108, // 64: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	108, // 65: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	106, // 66: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	106, // 67: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	107, // 68: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	107, // 69: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	105, // 70: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	107, // 71: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	70,  // 72: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	106, // 73: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	108, // 74: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	77,  // 75: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	106, // 76: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	106, // 77: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	77,  // 78: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	82,  // 79: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	82,  // 80: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	0,   // 81: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 82: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 83: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 84: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 85: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 86: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	16,  // 87: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	18,  // 88: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	20,  // 89: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	22,  // 90: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	23,  // 91: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	24,  // 92: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	25,  // 93: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	29,  // 94: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	33,  // 95: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	35,  // 96: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	37,  // 97: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	38,  // 98: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	40,  // 99: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	42,  // 100: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	46,  // 101: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	48,  // 102: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	50,  // 103: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	52,  // 104: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	54,  // 105: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	58,  // 106: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	61,  // 107: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	63,  // 108: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	65,  // 109: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	67,  // 110: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	69,  // 111: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	71,  // 112: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	73,  // 113: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	75,  // 114: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	78,  // 115: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	80,  // 116: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	83,  // 117: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	85,  // 118: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	1,   // 119: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 120: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 121: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 122: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 123: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 124: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	17,  // 125: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	19,  // 126: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	21,  // 127: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	27,  // 128: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	27,  // 129: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	27,  // 130: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	26,  // 131: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	30,  // 132: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	34,  // 133: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	36,  // 134: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	32,  // 135: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	39,  // 136: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	41,  // 137: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	44,  // 138: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	47,  // 139: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	49,  // 140: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	51,  // 141: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	53,  // 142: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	57,  // 143: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	59,  // 144: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	62,  // 145: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	64,  // 146: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	66,  // 147: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	68,  // 148: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	70,  // 149: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	72,  // 150: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	74,  // 151: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	76,  // 152: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	79,  // 153: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	81,  // 154: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	84,  // 155: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	86,  // 156: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	119, // [119:157] is the sub-list for method output_type
-	81,  // [81:119] is the sub-list for method input_type
-	81,  // [81:81] is the sub-list for extension type_name
-	81,  // [81:81] is the sub-list for extension extendee
-	0,   // [0:81] is the sub-list for field type_name
+	121, // 54: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	122, // 55: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	123, // 56: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	123, // 57: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	120, // 58: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	119, // 59: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	123, // 60: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	55,  // 61: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	56,  // 62: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	60,  // 63: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	112, // 64: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	119, // 65: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	119, // 66: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	117, // 67: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	117, // 68: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	118, // 69: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	118, // 70: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	113, // 71: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	118, // 72: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	70,  // 73: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	117, // 74: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	119, // 75: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	77,  // 76: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	117, // 77: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	117, // 78: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	77,  // 79: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	82,  // 80: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	82,  // 81: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	114, // 82: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	89,  // 83: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	115, // 84: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	116, // 85: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	124, // 86: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	93,  // 87: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 88: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 89: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 90: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 91: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 92: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 93: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	16,  // 94: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	18,  // 95: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	20,  // 96: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	22,  // 97: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	23,  // 98: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	24,  // 99: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	25,  // 100: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	29,  // 101: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	33,  // 102: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	35,  // 103: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	37,  // 104: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	38,  // 105: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	40,  // 106: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	42,  // 107: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	46,  // 108: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	48,  // 109: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	50,  // 110: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	52,  // 111: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	54,  // 112: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	58,  // 113: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	61,  // 114: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	63,  // 115: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	65,  // 116: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	67,  // 117: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	69,  // 118: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	71,  // 119: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	73,  // 120: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	75,  // 121: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	78,  // 122: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	80,  // 123: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	83,  // 124: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	85,  // 125: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	87,  // 126: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	90,  // 127: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	92,  // 128: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 129: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 130: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 131: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 132: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 133: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 134: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	17,  // 135: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	19,  // 136: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	21,  // 137: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	27,  // 138: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	27,  // 139: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	27,  // 140: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	26,  // 141: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	30,  // 142: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	34,  // 143: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	36,  // 144: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	32,  // 145: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	39,  // 146: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	41,  // 147: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	44,  // 148: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	47,  // 149: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	49,  // 150: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	51,  // 151: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	53,  // 152: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	57,  // 153: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	59,  // 154: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	62,  // 155: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	64,  // 156: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	66,  // 157: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	68,  // 158: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	70,  // 159: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	72,  // 160: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	74,  // 161: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	76,  // 162: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	79,  // 163: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	81,  // 164: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	84,  // 165: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	86,  // 166: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	88,  // 167: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	91,  // 168: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	94,  // 169: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	129, // [129:170] is the sub-list for method output_type
+	88,  // [88:129] is the sub-list for method input_type
+	88,  // [88:88] is the sub-list for extension type_name
+	88,  // [88:88] is the sub-list for extension extendee
+	0,   // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -6093,9 +6662,9 @@ func file_polder_v1_polder_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   106,
+			NumMessages:   117,
 			NumExtensions: 0,
-			NumServices:   10,
+			NumServices:   11,
 		},
 		GoTypes:           file_polder_v1_polder_proto_goTypes,
 		DependencyIndexes: file_polder_v1_polder_proto_depIdxs,

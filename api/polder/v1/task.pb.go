@@ -148,8 +148,10 @@ type TaskSpec struct {
 	Health  *HealthCheck    `protobuf:"bytes,31,opt,name=health,proto3" json:"health,omitempty"`
 	Kill    *KillPolicy     `protobuf:"bytes,32,opt,name=kill,proto3" json:"kill,omitempty"`
 	// Ended as FAILED after running this long.
-	MaxRunTime    *durationpb.Duration `protobuf:"bytes,33,opt,name=max_run_time,json=maxRunTime,proto3" json:"max_run_time,omitempty"`
-	Restart       *RestartPolicy       `protobuf:"bytes,34,opt,name=restart,proto3" json:"restart,omitempty"`
+	MaxRunTime *durationpb.Duration `protobuf:"bytes,33,opt,name=max_run_time,json=maxRunTime,proto3" json:"max_run_time,omitempty"`
+	Restart    *RestartPolicy       `protobuf:"bytes,34,opt,name=restart,proto3" json:"restart,omitempty"`
+	// The container that runs it, where a door made one. Only doors may set it.
+	Container     *Container `protobuf:"bytes,40,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +354,112 @@ func (x *TaskSpec) GetRestart() *RestartPolicy {
 	return nil
 }
 
+func (x *TaskSpec) GetContainer() *Container {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+// Container is a container that a door makes for its users. It outlives its tasks: each start is a task of its own.
+type Container struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The door's id of it: 64 hexadecimal digits. It stays the same when the container is made again on another node.
+	Id   string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	// Body of the engine's create call, checked by the door. Every field in it was allowed to the caller.
+	Create []byte `protobuf:"bytes,3,opt,name=create,proto3" json:"create,omitempty"`
+	// Name in the engine.
+	Name     string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Platform string `protobuf:"bytes,5,opt,name=platform,proto3" json:"platform,omitempty"`
+	// It reaches beyond itself on its machine: host directories, devices, host namespaces, capabilities. The caller needs the
+	// verb "host" on the role.
+	Host bool `protobuf:"varint,6,opt,name=host,proto3" json:"host,omitempty"`
+	// Version of the engine's protocol that create is written in, such as "1.41".
+	Version       string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Container) Reset() {
+	*x = Container{}
+	mi := &file_polder_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Container) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Container) ProtoMessage() {}
+
+func (x *Container) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Container.ProtoReflect.Descriptor instead.
+func (*Container) Descriptor() ([]byte, []int) {
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Container) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Container) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Container) GetCreate() []byte {
+	if x != nil {
+		return x.Create
+	}
+	return nil
+}
+
+func (x *Container) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Container) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *Container) GetHost() bool {
+	if x != nil {
+		return x.Host
+	}
+	return false
+}
+
+func (x *Container) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 // Mount is a host directory inside the task.
 type Mount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +472,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_polder_v1_task_proto_msgTypes[1]
+	mi := &file_polder_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +484,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[1]
+	mi := &file_polder_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +497,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Mount) GetSource() string {
@@ -428,7 +536,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +548,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +561,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Port) GetName() string {
@@ -497,7 +605,7 @@ type Spread struct {
 
 func (x *Spread) Reset() {
 	*x = Spread{}
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +617,7 @@ func (x *Spread) String() string {
 func (*Spread) ProtoMessage() {}
 
 func (x *Spread) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +630,7 @@ func (x *Spread) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spread.ProtoReflect.Descriptor instead.
 func (*Spread) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Spread) GetAttribute() string {
@@ -559,7 +667,7 @@ type NoticeDelivery struct {
 
 func (x *NoticeDelivery) Reset() {
 	*x = NoticeDelivery{}
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +679,7 @@ func (x *NoticeDelivery) String() string {
 func (*NoticeDelivery) ProtoMessage() {}
 
 func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +692,7 @@ func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeDelivery.ProtoReflect.Descriptor instead.
 func (*NoticeDelivery) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NoticeDelivery) GetHttp() string {
@@ -623,7 +731,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +743,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +756,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HealthCheck) GetCommand() []string {
@@ -714,7 +822,7 @@ type KillPolicy struct {
 
 func (x *KillPolicy) Reset() {
 	*x = KillPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +834,7 @@ func (x *KillPolicy) String() string {
 func (*KillPolicy) ProtoMessage() {}
 
 func (x *KillPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +847,7 @@ func (x *KillPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillPolicy.ProtoReflect.Descriptor instead.
 func (*KillPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *KillPolicy) GetSignal() string {
@@ -771,7 +879,7 @@ type RestartPolicy struct {
 
 func (x *RestartPolicy) Reset() {
 	*x = RestartPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +891,7 @@ func (x *RestartPolicy) String() string {
 func (*RestartPolicy) ProtoMessage() {}
 
 func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +904,7 @@ func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPolicy.ProtoReflect.Descriptor instead.
 func (*RestartPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RestartPolicy) GetPolicy() string {
@@ -846,18 +954,20 @@ type Task struct {
 	Reason *Reason           `protobuf:"bytes,17,opt,name=reason,proto3" json:"reason,omitempty"`
 	Ports  map[string]uint32 `protobuf:"bytes,18,rep,name=ports,proto3" json:"ports,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// "healthy", "unhealthy" or empty when not checked.
-	Health        string            `protobuf:"bytes,19,opt,name=health,proto3" json:"health,omitempty"`
-	Runtime       string            `protobuf:"bytes,20,opt,name=runtime,proto3" json:"runtime,omitempty"`
-	Labels        map[string]string `protobuf:"bytes,21,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Priority      int32             `protobuf:"varint,22,opt,name=priority,proto3" json:"priority,omitempty"`
-	Preemptible   bool              `protobuf:"varint,23,opt,name=preemptible,proto3" json:"preemptible,omitempty"`
+	Health      string            `protobuf:"bytes,19,opt,name=health,proto3" json:"health,omitempty"`
+	Runtime     string            `protobuf:"bytes,20,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	Labels      map[string]string `protobuf:"bytes,21,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Priority    int32             `protobuf:"varint,22,opt,name=priority,proto3" json:"priority,omitempty"`
+	Preemptible bool              `protobuf:"varint,23,opt,name=preemptible,proto3" json:"preemptible,omitempty"`
+	// The id of its container, where a door made one.
+	Container     string `protobuf:"bytes,24,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +979,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +992,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Task) GetId() string {
@@ -1046,6 +1156,13 @@ func (x *Task) GetPreemptible() bool {
 	return false
 }
 
+func (x *Task) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
 // Reason says why, once as a stable code and once as a sentence, and what would change it.
 type Reason struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1060,7 +1177,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1189,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1202,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Reason) GetCode() string {
@@ -1143,7 +1260,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1272,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1285,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Notice) GetId() string {
@@ -1259,7 +1376,7 @@ var File_polder_v1_task_proto protoreflect.FileDescriptor
 
 const file_polder_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\t\n" +
+	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\t\n" +
 	"\bTaskSpec\x12\x18\n" +
 	"\aruntime\x18\x01 \x01(\tR\aruntime\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x18\n" +
@@ -1287,7 +1404,8 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x04kill\x18  \x01(\v2\x15.polder.v1.KillPolicyR\x04kill\x12;\n" +
 	"\fmax_run_time\x18! \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxRunTime\x122\n" +
-	"\arestart\x18\" \x01(\v2\x18.polder.v1.RestartPolicyR\arestart\x1a6\n" +
+	"\arestart\x18\" \x01(\v2\x18.polder.v1.RestartPolicyR\arestart\x122\n" +
+	"\tcontainer\x18( \x01(\v2\x14.polder.v1.ContainerR\tcontainer\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1299,7 +1417,15 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_preemptibleB\n" +
 	"\n" +
-	"\b_requeue\"T\n" +
+	"\b_requeue\"\xa5\x01\n" +
+	"\tContainer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
+	"\x06create\x18\x03 \x01(\fR\x06create\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1a\n" +
+	"\bplatform\x18\x05 \x01(\tR\bplatform\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\bR\x04host\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\"T\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x1b\n" +
@@ -1331,7 +1457,7 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\rRestartPolicy\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12!\n" +
 	"\fmax_attempts\x18\x02 \x01(\rR\vmaxAttempts\x123\n" +
-	"\abackoff\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\abackoff\"\xa1\b\n" +
+	"\abackoff\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\abackoff\"\xbf\b\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03ask\x18\x02 \x01(\tR\x03ask\x12\x14\n" +
@@ -1356,7 +1482,8 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\aruntime\x18\x14 \x01(\tR\aruntime\x123\n" +
 	"\x06labels\x18\x15 \x03(\v2\x1b.polder.v1.Task.LabelsEntryR\x06labels\x12\x1a\n" +
 	"\bpriority\x18\x16 \x01(\x05R\bpriority\x12 \n" +
-	"\vpreemptible\x18\x17 \x01(\bR\vpreemptible\x1a<\n" +
+	"\vpreemptible\x18\x17 \x01(\bR\vpreemptible\x12\x1c\n" +
+	"\tcontainer\x18\x18 \x01(\tR\tcontainer\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -1419,70 +1546,72 @@ func file_polder_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_polder_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_polder_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: polder.v1.TaskState
 	(*TaskSpec)(nil),              // 1: polder.v1.TaskSpec
-	(*Mount)(nil),                 // 2: polder.v1.Mount
-	(*Port)(nil),                  // 3: polder.v1.Port
-	(*Spread)(nil),                // 4: polder.v1.Spread
-	(*NoticeDelivery)(nil),        // 5: polder.v1.NoticeDelivery
-	(*HealthCheck)(nil),           // 6: polder.v1.HealthCheck
-	(*KillPolicy)(nil),            // 7: polder.v1.KillPolicy
-	(*RestartPolicy)(nil),         // 8: polder.v1.RestartPolicy
-	(*Task)(nil),                  // 9: polder.v1.Task
-	(*Reason)(nil),                // 10: polder.v1.Reason
-	(*Notice)(nil),                // 11: polder.v1.Notice
-	nil,                           // 12: polder.v1.TaskSpec.EnvEntry
-	nil,                           // 13: polder.v1.TaskSpec.LabelsEntry
-	nil,                           // 14: polder.v1.TaskSpec.ResourcesEntry
-	nil,                           // 15: polder.v1.Task.ResourcesEntry
-	nil,                           // 16: polder.v1.Task.PortsEntry
-	nil,                           // 17: polder.v1.Task.LabelsEntry
-	nil,                           // 18: polder.v1.Notice.AmountEntry
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Container)(nil),             // 2: polder.v1.Container
+	(*Mount)(nil),                 // 3: polder.v1.Mount
+	(*Port)(nil),                  // 4: polder.v1.Port
+	(*Spread)(nil),                // 5: polder.v1.Spread
+	(*NoticeDelivery)(nil),        // 6: polder.v1.NoticeDelivery
+	(*HealthCheck)(nil),           // 7: polder.v1.HealthCheck
+	(*KillPolicy)(nil),            // 8: polder.v1.KillPolicy
+	(*RestartPolicy)(nil),         // 9: polder.v1.RestartPolicy
+	(*Task)(nil),                  // 10: polder.v1.Task
+	(*Reason)(nil),                // 11: polder.v1.Reason
+	(*Notice)(nil),                // 12: polder.v1.Notice
+	nil,                           // 13: polder.v1.TaskSpec.EnvEntry
+	nil,                           // 14: polder.v1.TaskSpec.LabelsEntry
+	nil,                           // 15: polder.v1.TaskSpec.ResourcesEntry
+	nil,                           // 16: polder.v1.Task.ResourcesEntry
+	nil,                           // 17: polder.v1.Task.PortsEntry
+	nil,                           // 18: polder.v1.Task.LabelsEntry
+	nil,                           // 19: polder.v1.Notice.AmountEntry
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_polder_v1_task_proto_depIdxs = []int32{
-	12, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
-	2,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
-	13, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
-	14, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
-	3,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
-	4,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
-	19, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
-	19, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
-	5,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
-	6,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
-	7,  // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
-	19, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
-	8,  // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
-	19, // 13: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	19, // 14: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	19, // 15: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
-	19, // 16: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
-	19, // 17: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
-	0,  // 18: polder.v1.Task.state:type_name -> polder.v1.TaskState
-	15, // 19: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
-	19, // 20: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
-	19, // 21: polder.v1.Task.hold:type_name -> google.protobuf.Duration
-	11, // 22: polder.v1.Task.notice:type_name -> polder.v1.Notice
-	20, // 23: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
-	20, // 24: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
-	20, // 25: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
-	10, // 26: polder.v1.Task.reason:type_name -> polder.v1.Reason
-	16, // 27: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
-	17, // 28: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
-	20, // 29: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
-	18, // 30: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
-	20, // 31: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
-	20, // 32: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
-	20, // 33: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	13, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
+	3,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
+	14, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
+	15, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
+	4,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
+	5,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
+	20, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
+	20, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
+	6,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
+	7,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
+	8,  // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
+	20, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
+	9,  // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
+	2,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
+	20, // 14: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	20, // 15: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	20, // 16: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
+	20, // 17: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
+	20, // 18: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
+	0,  // 19: polder.v1.Task.state:type_name -> polder.v1.TaskState
+	16, // 20: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
+	20, // 21: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
+	20, // 22: polder.v1.Task.hold:type_name -> google.protobuf.Duration
+	12, // 23: polder.v1.Task.notice:type_name -> polder.v1.Notice
+	21, // 24: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
+	21, // 25: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
+	21, // 26: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
+	11, // 27: polder.v1.Task.reason:type_name -> polder.v1.Reason
+	17, // 28: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
+	18, // 29: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
+	21, // 30: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
+	19, // 31: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
+	21, // 32: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
+	21, // 33: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
+	21, // 34: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_task_proto_init() }
@@ -1491,14 +1620,14 @@ func file_polder_v1_task_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_msgTypes[0].OneofWrappers = []any{}
-	file_polder_v1_task_proto_msgTypes[8].OneofWrappers = []any{}
+	file_polder_v1_task_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_task_proto_rawDesc), len(file_polder_v1_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

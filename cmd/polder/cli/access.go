@@ -39,7 +39,7 @@ func (a *app) whoamiCmd() *cobra.Command {
 }
 
 // verbs are what one may be allowed to do on a role.
-var verbs = []string{"view", "logs", "run", "exec", "plan", "node", "token", "admin"}
+var verbs = []string{"view", "logs", "run", "exec", "host", "plan", "node", "token", "admin"}
 
 func (a *app) canICmd() *cobra.Command {
 	return &cobra.Command{

@@ -96,7 +96,7 @@ func openRuntime(ctx context.Context, name string, tree *cgroup.Tree, o cli.Agen
 	if name == "process" {
 		return process.New(process.Options{StateDir: filepath.Join(o.Dir, "process"), Tree: tree, User: o.TaskUser})
 	}
-	r, err := docker.New(docker.Options{Host: o.DockerHost, Agent: o.Node, Tree: tree})
+	r, err := docker.New(docker.Options{Host: o.DockerHost, Agent: o.Node, Tree: tree, State: filepath.Join(o.Dir, "docker")})
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,8 @@ const (
 	EventServiceName = "polder.v1.EventService"
 	// AccessServiceName is the fully-qualified name of the AccessService service.
 	AccessServiceName = "polder.v1.AccessService"
+	// EngineServiceName is the fully-qualified name of the EngineService service.
+	EngineServiceName = "polder.v1.EngineService"
 )
 
 // These constants are the fully-qualified names of the RPCs defined in this package. They're
@@ -132,6 +134,12 @@ const (
 	// AccessServiceSetPermissionsProcedure is the fully-qualified name of the AccessService's
 	// SetPermissions RPC.
 	AccessServiceSetPermissionsProcedure = "/polder.v1.AccessService/SetPermissions"
+	// EngineServiceListProcedure is the fully-qualified name of the EngineService's List RPC.
+	EngineServiceListProcedure = "/polder.v1.EngineService/List"
+	// EngineServiceCreateProcedure is the fully-qualified name of the EngineService's Create RPC.
+	EngineServiceCreateProcedure = "/polder.v1.EngineService/Create"
+	// EngineServiceDialProcedure is the fully-qualified name of the EngineService's Dial RPC.
+	EngineServiceDialProcedure = "/polder.v1.EngineService/Dial"
 )
 
 // PlanServiceClient is a client for the polder.v1.PlanService service.
@@ -1608,4 +1616,132 @@ func (UnimplementedAccessServiceHandler) GetPermissions(context.Context, *connec
 
 func (UnimplementedAccessServiceHandler) SetPermissions(context.Context, *connect.Request[v1.SetPermissionsRequest]) (*connect.Response[v1.SetPermissionsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.AccessService.SetPermissions is not implemented"))
+}
+
+// EngineServiceClient is a client for the polder.v1.EngineService service.
+type EngineServiceClient interface {
+	// List shows the nodes with an engine; those that a task with the given needs fits best on come first.
+	List(context.Context, *connect.Request[v1.EngineServiceListRequest]) (*connect.Response[v1.EngineServiceListResponse], error)
+	// Create makes a container on a node without starting it. It holds no resources until a task claims them.
+	Create(context.Context, *connect.Request[v1.EngineServiceCreateRequest]) (*connect.Response[v1.EngineServiceCreateResponse], error)
+	// Dial connects to the engine of a node; what comes and goes is the engine's own protocol.
+	Dial(context.Context) *connect.BidiStreamForClient[v1.EngineServiceDialRequest, v1.EngineServiceDialResponse]
+}
+
+// NewEngineServiceClient constructs a client for the polder.v1.EngineService service. By default,
+// it uses the Connect protocol with the binary Protobuf Codec, asks for gzipped responses, and
+// sends uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the connect.WithGRPC()
+// or connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewEngineServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) EngineServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	engineServiceMethods := v1.File_polder_v1_polder_proto.Services().ByName("EngineService").Methods()
+	return &engineServiceClient{
+		list: connect.NewClient[v1.EngineServiceListRequest, v1.EngineServiceListResponse](
+			httpClient,
+			baseURL+EngineServiceListProcedure,
+			connect.WithSchema(engineServiceMethods.ByName("List")),
+			connect.WithClientOptions(opts...),
+		),
+		create: connect.NewClient[v1.EngineServiceCreateRequest, v1.EngineServiceCreateResponse](
+			httpClient,
+			baseURL+EngineServiceCreateProcedure,
+			connect.WithSchema(engineServiceMethods.ByName("Create")),
+			connect.WithClientOptions(opts...),
+		),
+		dial: connect.NewClient[v1.EngineServiceDialRequest, v1.EngineServiceDialResponse](
+			httpClient,
+			baseURL+EngineServiceDialProcedure,
+			connect.WithSchema(engineServiceMethods.ByName("Dial")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// engineServiceClient implements EngineServiceClient.
+type engineServiceClient struct {
+	list   *connect.Client[v1.EngineServiceListRequest, v1.EngineServiceListResponse]
+	create *connect.Client[v1.EngineServiceCreateRequest, v1.EngineServiceCreateResponse]
+	dial   *connect.Client[v1.EngineServiceDialRequest, v1.EngineServiceDialResponse]
+}
+
+// List calls polder.v1.EngineService.List.
+func (c *engineServiceClient) List(ctx context.Context, req *connect.Request[v1.EngineServiceListRequest]) (*connect.Response[v1.EngineServiceListResponse], error) {
+	return c.list.CallUnary(ctx, req)
+}
+
+// Create calls polder.v1.EngineService.Create.
+func (c *engineServiceClient) Create(ctx context.Context, req *connect.Request[v1.EngineServiceCreateRequest]) (*connect.Response[v1.EngineServiceCreateResponse], error) {
+	return c.create.CallUnary(ctx, req)
+}
+
+// Dial calls polder.v1.EngineService.Dial.
+func (c *engineServiceClient) Dial(ctx context.Context) *connect.BidiStreamForClient[v1.EngineServiceDialRequest, v1.EngineServiceDialResponse] {
+	return c.dial.CallBidiStream(ctx)
+}
+
+// EngineServiceHandler is an implementation of the polder.v1.EngineService service.
+type EngineServiceHandler interface {
+	// List shows the nodes with an engine; those that a task with the given needs fits best on come first.
+	List(context.Context, *connect.Request[v1.EngineServiceListRequest]) (*connect.Response[v1.EngineServiceListResponse], error)
+	// Create makes a container on a node without starting it. It holds no resources until a task claims them.
+	Create(context.Context, *connect.Request[v1.EngineServiceCreateRequest]) (*connect.Response[v1.EngineServiceCreateResponse], error)
+	// Dial connects to the engine of a node; what comes and goes is the engine's own protocol.
+	Dial(context.Context, *connect.BidiStream[v1.EngineServiceDialRequest, v1.EngineServiceDialResponse]) error
+}
+
+// NewEngineServiceHandler builds an HTTP handler from the service implementation. It returns the
+// path on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewEngineServiceHandler(svc EngineServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	engineServiceMethods := v1.File_polder_v1_polder_proto.Services().ByName("EngineService").Methods()
+	engineServiceListHandler := connect.NewUnaryHandler(
+		EngineServiceListProcedure,
+		svc.List,
+		connect.WithSchema(engineServiceMethods.ByName("List")),
+		connect.WithHandlerOptions(opts...),
+	)
+	engineServiceCreateHandler := connect.NewUnaryHandler(
+		EngineServiceCreateProcedure,
+		svc.Create,
+		connect.WithSchema(engineServiceMethods.ByName("Create")),
+		connect.WithHandlerOptions(opts...),
+	)
+	engineServiceDialHandler := connect.NewBidiStreamHandler(
+		EngineServiceDialProcedure,
+		svc.Dial,
+		connect.WithSchema(engineServiceMethods.ByName("Dial")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/polder.v1.EngineService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case EngineServiceListProcedure:
+			engineServiceListHandler.ServeHTTP(w, r)
+		case EngineServiceCreateProcedure:
+			engineServiceCreateHandler.ServeHTTP(w, r)
+		case EngineServiceDialProcedure:
+			engineServiceDialHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedEngineServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedEngineServiceHandler struct{}
+
+func (UnimplementedEngineServiceHandler) List(context.Context, *connect.Request[v1.EngineServiceListRequest]) (*connect.Response[v1.EngineServiceListResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.EngineService.List is not implemented"))
+}
+
+func (UnimplementedEngineServiceHandler) Create(context.Context, *connect.Request[v1.EngineServiceCreateRequest]) (*connect.Response[v1.EngineServiceCreateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.EngineService.Create is not implemented"))
+}
+
+func (UnimplementedEngineServiceHandler) Dial(context.Context, *connect.BidiStream[v1.EngineServiceDialRequest, v1.EngineServiceDialResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.EngineService.Dial is not implemented"))
 }

@@ -1,0 +1,244 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/cgroup"
+)
+
+var _ runtime.Engine = (*Runtime)(nil)
+
+// maxAnswer bounds what is read of the engine's answer to a create.
+const maxAnswer = 1 << 20
+
+// Dial connects to the engine.
+func (r *Runtime) Dial(ctx context.Context) (net.Conn, error) {
+	conn, err := r.api.Dialer()(ctx)
+	if err != nil {
+		return nil, r.fail("dial", "", err)
+	}
+	return conn, nil
+}
+
+// Create makes a door's container, labelled as this agent's, with its sandbox, below its role's cgroup.
+func (r *Runtime) Create(ctx context.Context, c runtime.Container) (int, []byte, error) {
+	if err := c.Validate(); err != nil {
+		return 0, nil, err
+	}
+	systemd, err := r.systemd(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	parent := r.tree.Parent(c.Role, runtime.Borrowed) // who will pay is not known; weights say it later
+	if systemd && parent != "" {
+		parent = slice(parent)
+	}
+	body, err := r.own(c, parent)
+	if err != nil {
+		return 0, nil, &runtime.Error{Kind: runtime.ErrInvalid, Op: "create", Cause: err}
+	}
+	path := "/containers/create?" + url.Values{"name": {c.Name}, "platform": {c.Platform}}.Encode()
+	if c.Version != "" {
+		path = "/v" + c.Version + path
+	}
+	return r.post(ctx, path, body)
+}
+
+// own makes the body of a create call this agent's.
+func (r *Runtime) own(c runtime.Container, parent string) ([]byte, error) {
+	var body map[string]any
+	d := json.NewDecoder(bytes.NewReader(c.Create))
+	d.UseNumber()
+	if err := d.Decode(&body); err != nil {
+		return nil, fmt.Errorf("the container's description: %w", err)
+	}
+	labels := object(body, "Labels")
+	labels[LabelContainer], labels[labelAgent], labels[labelRole] = c.ID, r.opt.Agent, c.Role
+	host := object(body, "HostConfig")
+	host["CgroupParent"] = parent
+	env := []any{"POLDER_ROLE=" + c.Role, "POLDER_NODE=" + c.Node}
+	if c.Sandbox != "" {
+		env = append(env, "POLDER_SANDBOX="+SandboxPath)
+		mounts, _ := host["Mounts"].([]any)
+		host["Mounts"] = append(mounts, map[string]any{"Type": "bind", "Source": c.Sandbox, "Target": SandboxPath})
+	}
+	given, _ := body["Env"].([]any)
+	body["Env"] = append(env, given...)
+	return json.Marshal(body)
+}
+
+// object is the object under a key, made if it is not there.
+func object(in map[string]any, key string) map[string]any {
+	m, ok := in[key].(map[string]any)
+	if !ok {
+		m = map[string]any{}
+		in[key] = m
+	}
+	return m
+}
+
+// post makes one call and returns the answer, whatever it says.
+func (r *Runtime) post(ctx context.Context, path string, body []byte) (int, []byte, error) {
+	dial := r.api.Dialer()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://engine"+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0, nil, r.fail("create", "", err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return resp.StatusCode, answer, err
+}
+
+// find looks for a door's container on this agent.
+func (r *Runtime) find(ctx context.Context, id string) (c container.InspectResponse, err error) {
+	list, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true,
+		Filters: client.Filters{}.Add("label", LabelContainer+"="+id).Add("label", labelAgent+"="+r.opt.Agent)})
+	if err != nil {
+		return c, r.fail("look for the container", "", err)
+	}
+	if len(list.Items) == 0 {
+		return c, &runtime.Error{Kind: runtime.ErrNotFound, Op: "start", Cause: fmt.Errorf("container %.12s is not on this node", id)}
+	}
+	res, err := r.api.ContainerInspect(ctx, list.Items[0].ID, client.ContainerInspectOptions{})
+	if err != nil {
+		return c, r.fail("look for the container", "", err)
+	}
+	return res.Container, nil
+}
+
+// startContainer starts a door's container for a task, once. It is made first where it is not there: its task was moved.
+func (r *Runtime) startContainer(ctx context.Context, spec runtime.Spec) (runtime.Status, error) {
+	if _, ok := r.holding(spec.TaskID); ok {
+		c, err := r.inspect(ctx, "start", spec.TaskID)
+		if err != nil {
+			return runtime.Status{}, err
+		}
+		if c.State.Running || r.over(spec.TaskID, c) {
+			return r.statusOf(c), nil
+		}
+	}
+	c, err := r.findOrCreate(ctx, spec)
+	if err != nil {
+		return runtime.Status{}, err
+	}
+	if c.State.Running {
+		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID,
+			Cause: fmt.Errorf("container %s runs already", strings.TrimPrefix(c.Name, "/"))}
+	}
+	h := holding{Task: spec.TaskID, Container: spec.Container.ID, Engine: c.ID, Role: spec.Role, Funded: spec.FundedOrBorrowed(), CPU: spec.CPU}
+	if c.State.Status != container.StateCreated {
+		h.Before = c.State.StartedAt
+	}
+	if err := r.hold(h); err != nil {
+		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID, Cause: err}
+	}
+	return r.run(ctx, spec, c)
+}
+
+// run starts a container that is held; it stays when it does not start.
+func (r *Runtime) run(ctx context.Context, spec runtime.Spec, c container.InspectResponse) (runtime.Status, error) {
+	if err := r.adopt(ctx, c); err != nil {
+		return runtime.Status{}, err
+	}
+	if _, err := r.api.ContainerStart(ctx, c.ID, client.ContainerStartOptions{}); err != nil {
+		if away(err) || ctx.Err() != nil {
+			return runtime.Status{}, r.fail("start", spec.TaskID, err)
+		}
+		r.unweigh(c)
+		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID, Cause: errors.Join(err, r.release(spec.TaskID))}
+	}
+	c, err := r.inspect(ctx, "start", spec.TaskID)
+	if err != nil {
+		return runtime.Status{}, err
+	}
+	return r.statusOf(c), nil
+}
+
+func (r *Runtime) findOrCreate(ctx context.Context, spec runtime.Spec) (container.InspectResponse, error) {
+	c, err := r.find(ctx, spec.Container.ID)
+	if !errors.Is(err, runtime.ErrNotFound) {
+		return c, err
+	}
+	made := *spec.Container
+	made.Sandbox, made.Node = spec.Sandbox, spec.Node
+	status, answer, err := r.Create(ctx, made)
+	if err != nil {
+		return c, err
+	}
+	if status/100 != 2 {
+		var said struct{ Message string }
+		_ = json.Unmarshal(answer, &said) // then there is only the status to tell
+		kind := runtime.ErrStart
+		if status == http.StatusNotFound {
+			kind = runtime.ErrImage
+		}
+		return c, &runtime.Error{Kind: kind, Op: "create", Task: spec.TaskID, Cause: fmt.Errorf("%s (%d)", said.Message, status)}
+	}
+	return r.find(ctx, spec.Container.ID)
+}
+
+// weigh adds a task to the cgroup tree. The directory of a door's container was chosen before anybody knew who pays.
+func (r *Runtime) weigh(task cgroup.Task) error {
+	if _, ok := r.holding(task.ID); !ok {
+		return r.tree.Add(task)
+	}
+	funded := task.Funded
+	task.Funded = runtime.Borrowed
+	if err := r.tree.Add(task); err != nil {
+		return err
+	}
+	r.tree.SetFunded(task.ID, funded)
+	return nil
+}
+
+// Recorded removes the container if it was to go with its task.
+func (r *Runtime) Recorded(ctx context.Context, id string) error {
+	c, err := r.find(ctx, id)
+	if errors.Is(err, runtime.ErrNotFound) || err == nil && (c.Config.Labels[LabelRemove] == "" || c.State.Running) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{RemoveVolumes: true})
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or going
+		err = nil
+	}
+	return r.fail("remove", "", err)
+}
+
+// Containers lists the containers of doors on this agent, by the doors' ids.
+func (r *Runtime) Containers(ctx context.Context) ([]string, error) {
+	found, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true,
+		Filters: client.Filters{}.Add("label", LabelContainer).Add("label", labelAgent+"="+r.opt.Agent)})
+	if err != nil {
+		return nil, r.fail("list", "", err)
+	}
+	var ids []string
+	for _, item := range found.Items {
+		ids = append(ids, item.Labels[LabelContainer])
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
