@@ -37,6 +37,7 @@ func (n *node) available() resource.Vector {
 // refresh tells the index what the node has.
 func (n *node) refresh() {
 	n.pool.index.SetAvailable(n.id, n.available())
+	n.pool.show(n)
 	n.pool.c.changed(ObjectNode, n.Name)
 }
 
@@ -65,6 +66,7 @@ func (n *node) reindex() {
 		Name: n.Name, Attributes: n.Attributes, Capacity: n.total, Ports: n.Ports, Schedulable: n.schedulable(),
 	})
 	n.pool.index.SetAvailable(n.id, n.available())
+	n.pool.show(n)
 }
 
 // maxAmount is the most of one kind that one node may offer or one task ask for: sums over the largest cluster stay far from
@@ -140,6 +142,9 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 func (c *Cluster) unplace(n *node) {
 	p := n.pool
 	p.index.Remove(n.id)
+	if p.offers != nil {
+		p.offers.SetNode(n.id, nil)
+	}
 	p.nodes[n.id] = nil
 	p.free = append(p.free, n.id)
 	p.total.Dec(n.total)
@@ -201,6 +206,7 @@ func (c *Cluster) disconnect(name string) {
 	}
 	n.reachable = false
 	n.pool.index.SetSchedulable(n.id, false)
+	n.pool.show(n)
 	c.dissolveOn(n)
 	for _, t := range n.sortedTasks() {
 		c.changed(ObjectTask, t.id)
@@ -252,6 +258,7 @@ func (c *Cluster) setCordon(n *node, on bool) {
 	}
 	n.Cordoned = on
 	n.pool.index.SetSchedulable(n.id, n.schedulable())
+	n.pool.show(n)
 	kind, word := "NodeUncordoned", "takes new tasks again"
 	if on {
 		kind, word = "NodeCordoned", "takes no new tasks"

@@ -33,6 +33,7 @@ type pool struct {
 	led      leadState            // what lead notices were last worked out from
 	strained bool                 // tasks were adopted: repair what they break, if anything
 	touched  bool                 // something was freed or withdrawn: notices may be unneeded
+	offers   *Offers              // nil when nobody takes offers
 }
 
 func newPool(c *Cluster, name string) *pool {
@@ -44,6 +45,9 @@ func (p *pool) reledger() {
 	p.measure()
 	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.total)
 	p.funded = map[role.ID][]*unit{}
+	if p.offers != nil {
+		p.offers.rebase()
+	}
 }
 
 // measure adds up what the pool's nodes have, those included that do not answer.

@@ -29,6 +29,8 @@ type Ledger struct {
 	tree  *role.Tree
 	kinds int
 	accts []account
+
+	version uint64 // of the book; see Version
 }
 
 // account is one role's part of the book.
@@ -81,6 +83,7 @@ func newAccount(tree *role.Tree, id role.ID, pool string, k int) account {
 // SetCapacity changes what the pool's nodes hold in all. Kinds the ledger was not made for are left out: they count from the
 // next ledger on.
 func (l *Ledger) SetCapacity(capacity resource.Vector) {
+	l.version++
 	root := &l.accts[role.Root]
 	root.market.private.Dec(root.quota.Guarantee)
 	root.quota.Guarantee = make(resource.Vector, l.kinds)
@@ -142,6 +145,7 @@ func (l *Ledger) Refund(c Charge, to role.ID) Charge {
 }
 
 func (l *Ledger) move(c Charge, sign int) {
+	l.version++
 	l.accts[c.At].market.charge(c.Hold, c.Amount, sign*c.Count)
 	for id := c.At; id != role.None; id = l.accts[id].parent {
 		if sign > 0 {
@@ -154,6 +158,7 @@ func (l *Ledger) move(c Charge, sign int) {
 }
 
 func (l *Ledger) addInflow(c Charge, sign int) {
+	l.version++
 	for id := c.Leaf; id != c.At; id = l.accts[id].parent {
 		if sign > 0 {
 			l.accts[id].inflow.Inc(c.Amount)
@@ -165,6 +170,7 @@ func (l *Ledger) addInflow(c Charge, sign int) {
 
 // Occupy counts x as running in a leaf role.
 func (l *Ledger) Occupy(leaf role.ID, x resource.Vector) {
+	l.version++
 	for id := leaf; id != role.None; id = l.accts[id].parent {
 		l.accts[id].used.Inc(x)
 	}
@@ -172,6 +178,7 @@ func (l *Ledger) Occupy(leaf role.ID, x resource.Vector) {
 
 // Vacate undoes [Ledger.Occupy].
 func (l *Ledger) Vacate(leaf role.ID, x resource.Vector) {
+	l.version++
 	for id := leaf; id != role.None; id = l.accts[id].parent {
 		l.accts[id].used.Dec(x)
 	}

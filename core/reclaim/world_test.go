@@ -3,6 +3,7 @@ package reclaim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"pgregory.net/rapid"
@@ -206,7 +207,10 @@ func (w *world) Feasible(c Claim, visit func(placement.NodeID) bool) {
 }
 
 // state is everything a ledger holds, in words.
-func state(l *lending.Ledger) string { return fmt.Sprintf("%v", *l) }
+func state(l *lending.Ledger) string {
+	s := fmt.Sprintf("%v", *l)
+	return s[:strings.LastIndexByte(s, ' ')] // without its version, which comes last
+}
 
 // rebuilt is a new ledger with the world's charges, these units leaving too, and perhaps a claim.
 func (w *world) rebuilt(more map[*Unit]bool, claim *lending.Charge) *lending.Ledger {

@@ -19,7 +19,7 @@ var floors = [][]wing{
 	{{"core/resource", ""}},
 	{{"core/role", ""}},
 	{{"core/lending", ""}, {"core/placement", ""}},
-	{{"core/reclaim", ""}},
+	{{"core/reclaim", ""}, {"core/offer", ""}},
 	{{"core/cluster", ""}},
 	{
 		{"planfile", ""}, {"auth", ""},
