@@ -211,6 +211,31 @@ func TestWithdrawalIsToldAfterARestart(t *testing.T) {
 	})
 }
 
+// TestStopSignalEndsANoticeForGood ends the agent when the stop signal is in its journal and the note that the task was told
+// is not: the deadline that the signal was sent at stays.
+func TestStopSignalEndsANoticeForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script(15))
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		text := m.read("t1", noticeFile)
+		record := m.agent.task("t1").rec.clone()
+		record.Notice.Told, record.Notice.Termed = false, true
+		now := after(m.agent.c.Clock, 0)
+		record.Signalled = &now
+		m.halt()
+		m.overwrite(record)
+		pass(time.Minute)
+		m.start()
+		if after := m.read("t1", noticeFile); after != text {
+			t.Errorf("the task reads %s, and before %s", after, text)
+		}
+		pass(lastWords + time.Second)
+		m.want("t1", reclaimed, "Reclaimed")
+	})
+}
+
 // overwrite changes a record in the journal of an agent that does not run.
 func (m *machine) overwrite(r *record) {
 	m.t.Helper()

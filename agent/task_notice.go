@@ -115,10 +115,11 @@ func (t *task) extend(ctx context.Context, c noticeCommand) {
 }
 
 // resumeNotice goes on with a notice after a restart. One whose task may not have been told, or whose clock was reset by
-// a boot, starts again at its full length: longer is allowed, shorter is not.
+// a boot, starts again at its full length: longer is allowed, shorter is not. But once the stop signal was sent its time is
+// over: the task must not read of time it will not have.
 func (t *task) resumeNotice() {
 	n := t.rec.Notice
-	if !n.forces() || n.Told && n.Deadline.thisBoot(t.a.c.Clock) {
+	if !n.forces() || (n.Told || n.Termed) && n.Deadline.thisBoot(t.a.c.Clock) {
 		return
 	}
 	state := n.Wire.State
