@@ -9,6 +9,7 @@ import (
 	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
+	"polder.dev/polder/core/waste"
 )
 
 // ask is an ask with where its instances are.
@@ -22,6 +23,7 @@ type ask struct {
 	unit    *unit         // of a gang: its charge while it runs
 	claims  int           // instances (a gang counts once) with a reservation
 	waits   bool          // it is in its class's list
+	queued  queued
 }
 
 // class is everything that waits and is the same to the scheduler: one role, one shape, one treatment.
@@ -43,6 +45,7 @@ type class struct {
 	tried   int64 // epoch in which nothing more of it could start
 	refusal *verdict
 	impasse impasse
+	wants   wants
 }
 
 // verdict is why a class cannot start at the moment.
@@ -50,6 +53,7 @@ type verdict struct {
 	code    string
 	message string
 	next    string
+	unlent  waste.Reason // of the hold rule: what is in its way
 }
 
 // waiting is how many instances have no lease.
@@ -153,6 +157,7 @@ func (c *Cluster) queueAsk(spec AskSpec, state AskState) *ask {
 
 // wait puts an ask with waiting instances into its class's line, in order of arrival.
 func (c *Cluster) wait(a *ask) {
+	a.note()
 	if a.waits || a.waiting() == 0 {
 		return
 	}
@@ -181,6 +186,7 @@ func (c *Cluster) unwait(a *ask) {
 		return
 	}
 	c.dissolveAsk(a)
+	a.note()
 	a.waits = false
 	a.blocked = time.Time{}
 	cl := a.class

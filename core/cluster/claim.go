@@ -90,6 +90,7 @@ func (p *pool) arrived(cl *claim) bool {
 func (p *pool) reserve(cl *claim) {
 	p.claims = append(p.claims, cl)
 	cl.ask.claims++
+	cl.ask.note()
 	for _, id := range cl.nodes {
 		p.earmark(id, cl.class.need)
 	}
@@ -110,6 +111,7 @@ func (p *pool) unmark(id placement.NodeID, need resource.Vector) {
 func (p *pool) unreserve(cl *claim) {
 	p.claims = slices.DeleteFunc(p.claims, func(x *claim) bool { return x == cl })
 	cl.ask.claims--
+	cl.ask.note()
 	p.epoch++
 	for _, id := range cl.nodes {
 		p.unmark(id, cl.class.need)
@@ -215,6 +217,7 @@ func (p *pool) claimAll(round *reclaim.Round, cl *class, a *ask) bool {
 		if outcome != reclaim.NotGuaranteed {
 			cl.impasse.why = p.unclaimable(cl, outcome)
 			cl.refusal = cl.impasse.why
+			cl.note()
 		}
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
+	"polder.dev/polder/core/waste"
 )
 
 // Cluster is the state of one Polder cluster. Make one with [New].
@@ -31,8 +32,9 @@ type Cluster struct {
 	wake       time.Time    // earliest time a decision may fall due; zero is never
 	restsTill  time.Time    // when the next instance has rested from a failure; zero is never
 
-	now time.Time
-	out []Effect
+	book *waste.Book
+	now  time.Time
+	out  []Effect
 }
 
 // New returns an empty cluster with an empty plan. It decides nothing before [Recovered] if anything is restored.
@@ -49,6 +51,7 @@ func New() *Cluster {
 // Step applies one event at a time that is not before that of the last Step. The effects are to be carried out in order.
 // A [Refusal] means that the event was refused and nothing has changed.
 func (c *Cluster) Step(e Event, now time.Time) ([]Effect, error) {
+	c.keepBooks(now)
 	c.now = now
 	c.out = nil
 	err := c.apply(e)
@@ -132,6 +135,7 @@ func (c *Cluster) rested() {
 	for _, a := range c.asks {
 		for _, in := range a.Returned {
 			c.rest(in.NotBefore)
+			a.note()
 		}
 	}
 }

@@ -251,6 +251,7 @@ func (p *pool) start(cl *class, a *ask) bool {
 	if v != nil {
 		cl.tried = p.epoch + 1
 		cl.refusal = v
+		cl.note()
 		if cl.impasse.at == cl.tried && cl.impasse.why != nil {
 			cl.refusal = cl.impasse.why
 		}
@@ -359,6 +360,7 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
 		c.occupy(t)
 	}
 	p.enter(u)
+	a.note()
 	c.unwait(a)
 	for _, t := range u.tasks {
 		c.emit(SaveTask{t.id}, Launch{t.assignment()})

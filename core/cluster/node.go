@@ -20,6 +20,7 @@ type node struct {
 	earmark   resource.Vector // kept for claimants, out of what is free or leaving
 	tasks     map[string]*task
 	reachable bool
+	shelved   shelved
 	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover
 }
 
@@ -36,6 +37,7 @@ func (n *node) available() resource.Vector {
 
 // refresh tells the index what the node has.
 func (n *node) refresh() {
+	n.pool.noteNode(n)
 	n.pool.index.SetAvailable(n.id, n.available())
 	n.pool.show(n)
 	n.pool.c.changed(ObjectNode, n.Name)
@@ -62,6 +64,7 @@ func (n *node) sortedTasks() []*task {
 
 // index tells the placement index everything about the node.
 func (n *node) reindex() {
+	n.pool.noteNode(n)
 	n.pool.index.Set(n.id, placement.Node{
 		Name: n.Name, Attributes: n.Attributes, Capacity: n.total, Ports: n.Ports, Schedulable: n.schedulable(),
 	})
@@ -141,6 +144,7 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 // unplace takes a node without tasks out of its pool.
 func (c *Cluster) unplace(n *node) {
 	p := n.pool
+	p.unshelve(n)
 	p.index.Remove(n.id)
 	if p.offers != nil {
 		p.offers.SetNode(n.id, nil)
@@ -205,6 +209,7 @@ func (c *Cluster) disconnect(name string) {
 		return
 	}
 	n.reachable = false
+	n.pool.noteNode(n)
 	n.pool.index.SetSchedulable(n.id, false)
 	n.pool.show(n)
 	c.dissolveOn(n)
@@ -257,6 +262,7 @@ func (c *Cluster) setCordon(n *node, on bool) {
 		return
 	}
 	n.Cordoned = on
+	n.pool.noteNode(n)
 	n.pool.index.SetSchedulable(n.id, n.schedulable())
 	n.pool.show(n)
 	kind, word := "NodeUncordoned", "takes new tasks again"
@@ -279,6 +285,7 @@ func (c *Cluster) drain(e Drain) error {
 		return refuse("InvalidArgument", "give a deadline such as 10m", "drain %s: deadline %s is negative", e.Node, e.Deadline)
 	}
 	n.Draining = &Draining{By: c.now.Add(e.Deadline), Force: e.Force}
+	n.pool.noteNode(n)
 	c.emit(SaveNode{n.Name})
 	c.setCordon(n, true)
 	c.drainTasks(n)

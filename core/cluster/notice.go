@@ -276,6 +276,7 @@ func (c *Cluster) shrink(t *task, less resource.Vector) {
 	}
 	u.charge.Amount = u.charge.Amount.Minus(less)
 	t.need = t.need.Minus(less)
+	p.noteUnit(u)
 	p.ledger.Add(u.charge)
 	if leaving {
 		p.ledger.Leave(u.charge)

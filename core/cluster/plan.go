@@ -121,6 +121,7 @@ func (p *pool) rebook() {
 	p.reledger()
 	for _, cl := range p.queue {
 		p.c.resolve(cl)
+		cl.note()
 	}
 	for _, u := range us {
 		p.rebookUnit(u)

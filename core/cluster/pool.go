@@ -34,6 +34,7 @@ type pool struct {
 	strained bool                 // tasks were adopted: repair what they break, if anything
 	touched  bool                 // something was freed or withdrawn: notices may be unneeded
 	offers   *Offers              // nil when nobody takes offers
+	accounts accounts
 }
 
 func newPool(c *Cluster, name string) *pool {
@@ -48,6 +49,7 @@ func (p *pool) reledger() {
 	if p.offers != nil {
 		p.offers.rebase()
 	}
+	p.retreeAccounts()
 }
 
 // measure adds up what the pool's nodes have, those included that do not answer.
@@ -77,6 +79,7 @@ type unit struct {
 	slot    int    // position in pool.funded[charge.At]
 	pos     int    // position in pool.units
 	paidBy  string // funding last told to its agents
+	booked  booked
 }
 
 // enter puts a unit that is charged in the ledger on the lists.
@@ -84,12 +87,14 @@ func (p *pool) enter(u *unit) {
 	u.paidBy = p.c.fundingName(u.charge.At)
 	u.pos = len(p.units)
 	p.units = append(p.units, u)
+	p.noteUnit(u)
 	if !u.leaving {
 		p.list(u)
 	}
 }
 
 func (p *pool) list(u *unit) {
+	p.noteUnit(u)
 	at := p.funded[u.charge.At]
 	u.slot = len(at)
 	p.funded[u.charge.At] = append(at, u)
@@ -115,6 +120,7 @@ func (p *pool) leave(u *unit) {
 
 func (p *pool) setLeaving(u *unit, on bool) {
 	u.leaving = on
+	p.noteUnit(u)
 	p.epoch++
 	if on {
 		u.countLeaving(+1)
@@ -194,6 +200,7 @@ func (p *pool) drop(t *task) {
 	u.charge.Amount = u.charge.Amount.Minus(t.need)
 	u.charge.Count--
 	u.tasks = slices.DeleteFunc(u.tasks, func(x *task) bool { return x == t })
+	p.noteUnit(u)
 	if len(u.tasks) == 0 {
 		if !u.leaving {
 			p.unlist(u)

@@ -289,6 +289,7 @@ func (a *actor) drainOne() {
 
 func (a *actor) verdict() {
 	a.checkApart()
+	a.checkWaste()
 	if len(a.faults) > 0 {
 		var b strings.Builder
 		for _, f := range a.faults {
@@ -299,7 +300,7 @@ func (a *actor) verdict() {
 }
 
 // TestContract drives random clusters through random days and checks the contract after every step: I1, I2, I9, I10, I11, I18,
-// I19 and the bookkeeping itself, and that nobody shares a host port or, exclusive, a node. Nodes are in two pools and two zones.
+// I19 and the bookkeeping itself, that every resource-second is accounted for as a naive integrator has it, and that nobody shares a host port or, exclusive, a node. Nodes are in two pools and two zones.
 func TestContract(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := newActor(t)

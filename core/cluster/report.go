@@ -88,6 +88,7 @@ func (c *Cluster) update(t *task, r TaskReport) {
 	}
 	if t.state == Starting && r.State >= Running {
 		t.state = Running
+		t.unit.pool.noteUnit(t.unit)
 	}
 	t.health = r.Health
 	if t.state != Stopping {
@@ -193,6 +194,7 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 	t.unit = c.unitOf(t, r)
 	if a := t.ask; a != nil {
 		a.take(Instance{Index: t.index})
+		a.note()
 		a.live[t.index] = t
 		if a.Gang {
 			a.unit = t.unit
@@ -284,6 +286,7 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
 	u.charge.Amount = u.charge.Amount.Plus(t.need)
 	u.charge.Count++
 	u.tasks = append(u.tasks, t)
+	p.noteUnit(u)
 	if u.leaving && !leaving {
 		p.ledger.Return(u.charge)
 		p.setLeaving(u, false)

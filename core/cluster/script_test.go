@@ -18,6 +18,7 @@ import (
 	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
+	"polder.dev/polder/core/waste"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the stories in testdata do now as what they should do")
@@ -116,6 +117,7 @@ func (s *script) told() {
 	if s.world == nil {
 		return
 	}
+	s.checkWaste()
 	for _, h := range s.history {
 		fmt.Fprintln(&s.out, sinceEpoch(strings.TrimRight(h, " ")))
 	}
@@ -374,6 +376,11 @@ func (s *script) show(what, name string) error {
 		for _, n := range s.c.Nodes() {
 			fmt.Fprintf(w, "%s\t%s\tused %s\tfree %s\tkept %s\n", n.Name, n.State, n.Used, n.Available, n.Earmarked)
 		}
+	case "waste":
+		for _, r := range s.c.Waste(time.Time{}, s.now).Rows {
+			fmt.Fprintf(w, "%s\t%s s\tguarantee %s\tborrowed %s\tused %s\tlent %s%s\n", orAll(r.Role), resource.JoinName(r.Pool, s.c.Kind(r.Kind)),
+				r.Guarantee.Text(1000), r.Borrowed.Text(1000), r.Used.Text(1000), r.Lent.Text(1000), idled(r.Account))
+		}
 	case "why":
 		r, _, ok := s.c.Explain(name)
 		if !ok {
@@ -388,6 +395,23 @@ func (s *script) show(what, name string) error {
 		return fmt.Errorf("unknown command %q", what)
 	}
 	return nil
+}
+
+func orAll(path string) string {
+	if path == "" {
+		return "all"
+	}
+	return path
+}
+
+func idled(a waste.Account) string {
+	out := ""
+	for _, r := range waste.Reasons() {
+		if q := a.Idle[r]; !q.IsZero() {
+			out += fmt.Sprintf("\t%s %s", r, q.Text(1000))
+		}
+	}
+	return out
 }
 
 func (s *script) extras(t TaskView) string {

@@ -168,7 +168,7 @@ func (h *hold) book() *verdict {
 		return p.c.refused(p, cl, r)
 	}
 	if ok, why := p.index.Fits(cl.compiled, h.node.id); !ok {
-		return &verdict{string(why), fmt.Sprintf("node %s does not take it now: %s", h.node.Name, why), "choose another node from a fresh snapshot"}
+		return &verdict{code: string(why), message: fmt.Sprintf("node %s does not take it now: %s", h.node.Name, why), next: "choose another node from a fresh snapshot"}
 	}
 	charge, r := p.ledger.Fund(lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}, cl.shape.Pinned)
 	if r != nil {
@@ -177,7 +177,7 @@ func (h *hold) book() *verdict {
 	ports, ok := p.take(cl, h.node.id)
 	if !ok {
 		p.ledger.Remove(charge)
-		return &verdict{string(placement.ReasonPorts), "node " + h.node.Name + " does not have its ports free", "choose another node from a fresh snapshot"}
+		return &verdict{code: string(placement.ReasonPorts), message: "node " + h.node.Name + " does not have its ports free", next: "choose another node from a fresh snapshot"}
 	}
 	h.add(h.node.id, ports)
 	h.charge = charge
@@ -235,6 +235,7 @@ func (c *Cluster) refused(p *pool, cl *class, r *lending.Refusal) *verdict {
 		v.message = fmt.Sprintf("role %s has no guarantee left: needs %s=%s, %s of it is free, and a task that is not preemptible may not borrow", at, name, need, have)
 		v.next = "a task paid by the guarantee of " + at + " ends, or the guarantee is raised"
 	default:
+		v.unlent = p.unlent(r)
 		if at == "" {
 			at = "the cluster"
 		}
@@ -264,10 +265,11 @@ func (p *pool) noPlace(cl *class) *verdict {
 func (p *pool) unclaimable(cl *class, o reclaim.Outcome) *verdict {
 	switch o {
 	case reclaim.Fragmented:
-		return &verdict{string(o), "its guarantee covers it and there is enough in all, but not on one node: " + p.index.Explain(cl.compiled).String(),
-			"a larger piece comes free on one node, or the task gets smaller"}
+		return &verdict{code: string(o), message: "its guarantee covers it and there is enough in all, but not on one node: " + p.index.Explain(cl.compiled).String(),
+			next: "a larger piece comes free on one node, or the task gets smaller"}
 	case reclaim.NoVictim:
-		return &verdict{string(o), "its guarantee covers it, but nodes are missing and nobody can be asked back in time", "the missing nodes come back, or a task ends"}
+		return &verdict{code: string(o), message: "its guarantee covers it, but nodes are missing and nobody can be asked back in time",
+			next: "the missing nodes come back, or a task ends"}
 	}
 	return p.noPlace(cl)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math/big"
 	"reflect"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type world struct {
 	lag     time.Duration  // between a command and its report
 	grace   time.Duration  // how long a process takes to stop when it is told to, at most
 	tape    []recorded     // every step of this leader, for I17
+	naive   integrator     // of this leader, against its waste book
 }
 
 // recorded is one step and what came of it.
@@ -63,7 +65,7 @@ var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 func newWorld(plan *role.Plan) *world {
 	w := &world{
 		c: New(), now: epoch, plan: plan, nodes: map[string]*machine{}, sent: map[string]Notice{}, started: map[string]int{},
-		saved: store{map[string]RestoreAsk{}, map[string]TaskReport{}, map[string]NodeInfo{}}, lag: 100 * time.Millisecond,
+		saved: store{map[string]RestoreAsk{}, map[string]TaskReport{}, map[string]NodeInfo{}}, lag: 100 * time.Millisecond, naive: integrator{sums: map[figure]*big.Int{}},
 	}
 	w.step(SetPlan{plan, 1})
 	return w
@@ -92,6 +94,7 @@ func (w *world) step(e Event) error {
 
 // feed steps the cluster and keeps the tape.
 func (w *world) feed(e Event) ([]Effect, error) {
+	w.naive.integrate(w.c, w.now)
 	effects, err := w.c.Step(e, w.now)
 	w.tape = append(w.tape, recorded{e, w.now, effects})
 	return effects, err
@@ -299,7 +302,8 @@ func (w *world) register(name string) {
 // failover kills the leader and starts another from what was saved; agents register again.
 func (w *world) failover() {
 	w.replay()
-	w.c, w.tape = New(), nil
+	w.checkWaste()
+	w.c, w.tape, w.naive = New(), nil, integrator{sums: map[figure]*big.Int{}}
 	w.step(SetPlan{w.plan, 1})
 	for _, name := range slices.Sorted(maps.Keys(w.saved.nodes)) {
 		w.feed(RestoreNode{w.saved.nodes[name]})

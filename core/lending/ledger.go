@@ -61,6 +61,7 @@ func NewLedger(tree *role.Tree, pool string, kinds int, capacity resource.Vector
 		}
 		up := &l.accts[a.parent].market
 		up.private.Dec(a.quota.Guarantee)
+		up.warm.Inc(a.quota.Warm)
 		up.at(a.lendGrace).refs++
 		l.supply(role.ID(id))
 	}

@@ -11,6 +11,7 @@ import (
 type market struct {
 	private resource.Vector // guarantee of the role not promised to children; negative at the root when nodes are lost
 	levels  []level         // ascending hold
+	warm    resource.Vector // what the children keep warm while their guarantees are idle
 }
 
 // level is one hold value in use in a market. The supply of a level is what children with exactly that lend grace offer;
@@ -22,7 +23,9 @@ type level struct {
 	refs   int // charges with this hold plus children with this lend grace
 }
 
-func newMarket(k int) market { return market{private: make(resource.Vector, k)} }
+func newMarket(k int) market {
+	return market{private: make(resource.Vector, k), warm: make(resource.Vector, k)}
+}
 
 // at returns the level of a hold value, inserting it when it is new.
 func (m *market) at(hold time.Duration) *level {

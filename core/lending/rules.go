@@ -232,3 +232,18 @@ func (l *Ledger) Lent(id role.ID) resource.Vector {
 	}
 	return out
 }
+
+// Untaken is what could still be funded at role id of one kind by something that leaves as soon as it is asked, what its children
+// keep warm beside that, and what else they keep to themselves. It is for people to read; no rule depends on it.
+func (l *Ledger) Untaken(id role.ID, kind resource.Kind) (free, warm, kept resource.Amount) {
+	a, i := &l.accts[id], int(kind)
+	var used, supply resource.Amount
+	for j := range a.market.levels {
+		used += a.market.levels[j].used[i]
+		supply += a.market.levels[j].supply[i]
+	}
+	idle := a.quota.Guarantee[i] - a.market.private[i] - (a.funded[i] - used) // of all children
+	back := max(0, idle-supply)
+	warm = min(back, a.market.warm[i])
+	return a.market.private[i] + supply - used, warm, back - warm
+}

@@ -18,7 +18,7 @@ var floors = [][]wing{
 	{{"api", "generated clients and handlers use the generated messages"}, {"internal/house", ""}},
 	{{"core/resource", ""}},
 	{{"core/role", ""}},
-	{{"core/lending", ""}, {"core/placement", ""}},
+	{{"core/lending", ""}, {"core/placement", ""}, {"core/waste", ""}},
 	{{"core/reclaim", ""}, {"core/offer", ""}},
 	{{"core/cluster", ""}},
 	{
