@@ -37,8 +37,8 @@ test: engine format vet ## everything: formatting, vet, all tests
 check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, the house rules, quick tests
 	$(GO) test $$($(GO) list ./... | grep -vE '$(HEAVY)')
 
-bench: ## the core's benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./core/...
+bench: ## what decisions cost: one refereed table (flags: ARGS="-size full -json bench.json")
+	$(GO) run ./bench/run $(ARGS)
 
 chaos: ## 1000 notices on real tasks while agents and the server are killed (flags: ARGS="-seed 1"); some ten minutes
 	$(GO) run ./e2e/chaos -notices 1000 -work 1m $(ARGS)

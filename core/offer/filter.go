@@ -23,7 +23,9 @@ func (b *Book) Decline(id ID, until time.Time) bool {
 	}
 	b.drop(o)
 	t, m := b.takers[o.Taker], &b.machines[o.Node]
-	m.filters = slices.DeleteFunc(m.filters, func(f filter) bool { return f.taker == t })
+	if t.declined.has(int(o.Node)) { // another offer of the same machine
+		m.filters = slices.DeleteFunc(m.filters, func(f filter) bool { return f.taker == t })
+	}
 	m.filters = append(m.filters, filter{t, until})
 	t.declined = t.declined.reach(len(b.machines))
 	t.declined.add(int(o.Node))

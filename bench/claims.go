@@ -1,0 +1,132 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/resource"
+)
+
+// Claims is W3: planners that choose machines themselves from snapshots that are a think time old, on a cluster that stays 90 % full:
+// each round one task in a hundred ends and as much is claimed anew by each planner in turn.
+type Claims struct {
+	Agents, Leaves, Planners, Rounds int
+}
+
+// planner is a scheduler with its own copy of what was free.
+type planner struct {
+	free   []resource.Resources
+	cursor uint64
+}
+
+// Run plays the rounds. Only the commits, and the decision at the end of a round, are measured.
+func (w Claims) Run(seed uint64) Result {
+	m := NewMarket(w.Agents, w.Leaves, seed)
+	s := m.Open()
+	for _, a := range m.Asks(0.9, false, false) {
+		s.Must(cluster.Submit{Ask: a})
+	}
+	s.Must(cluster.Tick{})
+	tasks := s.Tasks()
+	planners := make([]planner, w.Planners)
+	var total Cost
+	claims, conflicts := 0, 0
+	for round := range w.Rounds {
+		for i := range planners {
+			planners[i].look(s)
+			planners[i].cursor = m.rng.Uint64()
+		}
+		ended := w.churn(m, s, tasks, round)
+		commits := w.plan(m, planners, ended, round)
+		cost := measure(func() {
+			for _, c := range commits {
+				s.Must(c)
+				for _, r := range s.committed.Results {
+					claims++
+					if r.Conflict != nil {
+						conflicts++
+					}
+				}
+			}
+			s.now = s.now.Add(100 * time.Millisecond)
+			s.Must(cluster.Tick{})
+		})
+		total.CPU += cost.CPU
+		total.Wall += cost.Wall
+	}
+	r := Result{
+		Workload: "W3 claims", Case: fmt.Sprintf("%d planners, 90 %% full", w.Planners), Agents: w.Agents, Roles: w.Leaves, Cost: total,
+		Units: claims - conflicts, Unit: "commit", Note: fmt.Sprintf("%.2f %% conflicts; %.1f %% of cpu", 100*float64(conflicts)/float64(claims), 100*m.allocated(s)),
+	}
+	r.judge(s)
+	return r
+}
+
+// look takes a snapshot: what is free on every machine.
+func (p *planner) look(s *Stage) {
+	p.free = p.free[:0]
+	for _, n := range s.Nodes() {
+		p.free = append(p.free, n.Available)
+	}
+}
+
+// churn ends every hundredth task.
+func (w Claims) churn(m *Market, s *Stage, tasks []cluster.TaskView, round int) []cluster.TaskView {
+	var ended []cluster.TaskView
+	for i := round; i < len(tasks); i += 100 {
+		t := tasks[i]
+		s.Must(cluster.Report{Node: t.Node, Task: cluster.TaskReport{Assignment: cluster.Assignment{Task: t.Task}, State: cluster.Succeeded}})
+		ended = append(ended, t)
+	}
+	s.Must(cluster.Tick{})
+	return ended
+}
+
+// plan lets each planner place its part of what ended, on the best of eight machines where it fits in its snapshot.
+func (w Claims) plan(m *Market, planners []planner, ended []cluster.TaskView, round int) []cluster.Commit {
+	var out []cluster.Commit
+	for i := range planners {
+		var c cluster.Commit
+		for j := i; j < len(ended); j += len(planners) {
+			t := ended[j]
+			spec := cluster.AskSpec{ID: fmt.Sprintf("c%d-%d", round, j), Role: t.Role, Shape: cluster.Shape{Resources: t.Shape.Resources}}
+			if at, ok := planners[i].choose(spec.Shape.Resources); ok {
+				c.Tasks = append(c.Tasks, cluster.Claim{Ask: spec, Node: m.Nodes[at].Name})
+			}
+		}
+		for len(c.Tasks) > 0 { // as a scheduler commits: little by little
+			n := min(25, len(c.Tasks))
+			out = append(out, cluster.Commit{Tasks: c.Tasks[:n]})
+			c.Tasks = c.Tasks[n:]
+		}
+	}
+	m.rng.Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
+	return out
+}
+
+// choose takes the fullest of the first eight machines that fit, from a place of the planner's own.
+func (p *planner) choose(need resource.Resources) (int, bool) {
+	best, found := 0, 0
+	for i := range p.free {
+		at := (int(p.cursor%uint64(len(p.free))) + i) % len(p.free)
+		f := p.free[at]
+		if f["cpu"] < need["cpu"] || f["memory"] < need["memory"] {
+			continue
+		}
+		if found == 0 || f["cpu"] < p.free[best]["cpu"] {
+			best = at
+		}
+		if found++; found == 8 {
+			break
+		}
+	}
+	if found == 0 {
+		return 0, false
+	}
+	p.cursor += 0x9e3779b97f4a7c15
+	for kind, a := range need {
+		p.free[best][kind] -= a
+	}
+	return best, true
+}

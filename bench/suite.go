@@ -1,0 +1,59 @@
+package bench
+
+import "fmt"
+
+// Workload is a named piece of a suite.
+type Workload struct {
+	Name string
+	Run  func(seed uint64) []Result
+}
+
+// Suite is what is measured at a size: "small", "standard" or "full".
+func Suite(size string) ([]Workload, error) {
+	switch size {
+	case "small":
+		return suite(200, 25), nil
+	case "standard":
+		return suite(10_000, 300), nil
+	case "full":
+		return append(suite(10_000, 300), growth()...), nil
+	}
+	return nil, fmt.Errorf("size %q: choose small, standard or full", size)
+}
+
+func suite(agents, leaves int) (out []Workload) {
+	for _, mixed := range []bool{false, true} {
+		for _, deep := range []bool{false, true} {
+			out = append(out, fill(Fill{agents, leaves, deep, mixed}))
+		}
+	}
+	out = append(out, one("W3 claims", Claims{agents, leaves, 8, 5}.Run), Workload{"W8 footprint", Footprint{agents, leaves, 20}.Run})
+	return append(out,
+		cycle(Cycle{agents, leaves, Flat}), cycle(Cycle{agents, leaves / 10 * 10, Levels}), cycle(Cycle{agents, leaves, Quotas}),
+		cycle(Cycle{max(agents*3/10, leaves), leaves * 10, Many}))
+}
+
+// growth is the same work on other sizes.
+func growth() (out []Workload) {
+	for _, agents := range []int{1000, 50_000} {
+		out = append(out, fill(Fill{agents, 300, false, false}), fill(Fill{agents, 300, true, false}), fill(Fill{agents, 300, false, true}),
+			cycle(Cycle{agents, 300, Levels}), cycle(Cycle{agents, 300, Quotas}))
+	}
+	for _, leaves := range []int{30, 3000} {
+		out = append(out, fill(Fill{10_000, leaves, false, false}), cycle(Cycle{10_000, leaves, Quotas}))
+	}
+	return out
+}
+
+func fill(w Fill) Workload {
+	name := fmt.Sprintf("W1 %d agents, %d roles, deep=%v mixed=%v", w.Agents, w.Leaves, w.Deep, w.Mixed)
+	return one(name, w.Run)
+}
+
+func one(name string, run func(uint64) Result) Workload {
+	return Workload{name, func(seed uint64) []Result { return []Result{run(seed)} }}
+}
+
+func cycle(w Cycle) Workload {
+	return Workload{fmt.Sprintf("W2 %s, %d agents, %d takers", w.Tree, w.Agents, w.Takers), w.Run}
+}
