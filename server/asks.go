@@ -98,6 +98,7 @@ func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 	} else if err == nil {
 		t.asks[d.spec.ID] = askExtra{d.name, who}
 		_, err = t.step(cluster.Submit{Ask: d.spec})
+		t.hold(d.spec.ID)
 	}
 	if err != nil {
 		delete(t.asks, d.spec.ID)
@@ -105,6 +106,12 @@ func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 	}
 	view := cluster.AskView{AskSpec: d.spec, Pending: d.spec.Count, State: "open"}
 	return &polderv1.SubmitResult{Ask: askProto(askRow{view, askExtra{d.name, who}})}
+}
+
+// hold keeps the launches of a new ask back until this turn's write is durable.
+func (t *turn) hold(ask string) {
+	t.held.open(ask)
+	t.batch.then(func() { t.held.release(ask) })
 }
 
 // tryOut submits and withdraws an ask without letting the cluster decide in between; nobody learns of it.

@@ -53,27 +53,27 @@ func (t *turn) carryOut() error {
 func (t *turn) command(e cluster.Effect) bool {
 	switch e := e.(type) {
 	case cluster.Launch:
-		t.send(e.Task.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Launch{Launch: assignmentProto(e.Task)}})
+		t.tell(e.Task.Node, e.Task.Task, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Launch{Launch: assignmentProto(e.Task)}})
 	case cluster.StopTask:
 		stop := &polderv1.StopTask{Task: e.Task, Force: e.Force, Reason: reasonProto(e.Reason)}
 		if e.Grace != nil {
 			stop.Grace = durationpb.New(*e.Grace)
 		}
-		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Stop{Stop: stop}})
+		t.tell(e.Node, e.Task, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Stop{Stop: stop}})
 	case cluster.SendNotice:
-		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Notice{Notice: &polderv1.NoticeTask{
+		t.tell(e.Node, e.Notice.Task, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Notice{Notice: &polderv1.NoticeTask{
 			Notice: noticeProto(&e.Notice), Grace: durationpb.New(e.Grace),
 		}}})
 	case cluster.WithdrawNotice:
-		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Withdraw{Withdraw: &polderv1.WithdrawNotice{
+		t.tell(e.Node, e.Task, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Withdraw{Withdraw: &polderv1.WithdrawNotice{
 			Notice: e.Notice, Task: e.Task,
 		}}})
 	case cluster.SetFunding:
-		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Funding{Funding: &polderv1.SetFunding{
+		t.tell(e.Node, e.Task, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Funding{Funding: &polderv1.SetFunding{
 			Task: e.Task, Funding: e.Funding,
 		}}})
 	case cluster.ResizeTask:
-		t.send(e.Node, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Resize{Resize: &polderv1.ResizeTask{
+		t.tell(e.Node, e.Task, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Resize{Resize: &polderv1.ResizeTask{
 			Task: e.Task, Resources: amountsProto(e.Resources),
 		}}})
 	case cluster.Ack:
@@ -88,6 +88,13 @@ func (t *turn) command(e cluster.Effect) bool {
 func (t *turn) send(node string, m *polderv1.ServerMessage) {
 	if s := t.sessions[node]; s != nil {
 		s.send(m)
+	}
+}
+
+// tell sends a node's agent a message about a task, once the task's ask is durable.
+func (t *turn) tell(node, task string, m *polderv1.ServerMessage) {
+	if s := t.sessions[node]; s != nil {
+		t.held.send(s, task, m)
 	}
 }
 

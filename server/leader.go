@@ -24,6 +24,7 @@ type leader struct {
 	persist *persister
 	board   *board
 	relays  *relays
+	held    *held
 	trees   treeCache
 	// strangers are callers without an identity.
 	strangers strangers

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -117,6 +119,55 @@ func TestDeposed(t *testing.T) {
 	if n := len(call(t, w.as(w.admin).ask.List, &polderv1.AskServiceListRequest{}).Asks); n != 1 {
 		t.Errorf("the next leader knows %d asks, want 1", n)
 	}
+}
+
+// slowStore holds its leaders' writes up while its gate is shut.
+type slowStore struct {
+	store.Store
+	gate sync.RWMutex // a write holds it for reading
+}
+
+func (s *slowStore) Campaign(ctx context.Context, name string) (store.Leadership, error) {
+	won, err := s.Store.Campaign(ctx, name)
+	return slowWrites{won, s}, err
+}
+
+type slowWrites struct {
+	store.Leadership
+	of *slowStore
+}
+
+func (l slowWrites) Update(ctx context.Context, t store.Txn) (int64, error) {
+	l.of.gate.RLock()
+	defer l.of.gate.RUnlock()
+	return l.Leadership.Update(ctx, t)
+}
+
+// TestLaunchWaitsForItsAsk: what a client was not promised does not run. Were the leader to die now, its owner would ask
+// again, and the work run twice.
+func TestLaunchWaitsForItsAsk(t *testing.T) {
+	slow := &slowStore{}
+	w := newWorld(t, func(c *Config) { slow.Store, c.Store = c.Store, slow })
+	admin := w.as(w.admin)
+	one := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	w.connect(one)
+	first := w.submit(admin, process("default", 1, "1")).Id + ".0"
+	one.until("the first launch", func() bool { return len(one.launches) == 1 })
+
+	slow.gate.Lock()
+	var calls sync.WaitGroup
+	calls.Go(func() { w.submit(admin, process("default", 2, "1")) })
+	w.until("two more leases", func(p *picture) bool { return p.tasks.Len() == 3 })
+	calls.Go(func() { call(t, admin.task.Kill, &polderv1.KillRequest{Ids: []string{first}}) })
+	one.until("the order to stop the first", func() bool { return one.stops[first] == 1 }) // it goes the way of the launches, after them
+	one.mu.Lock()
+	if len(one.launches) != 1 {
+		t.Errorf("%d tasks were launched, want the one whose ask is durable", len(one.launches))
+	}
+	one.mu.Unlock()
+	slow.gate.Unlock()
+	one.until("both launches", func() bool { return len(one.launches) == 3 })
+	calls.Wait()
 }
 
 // TestWriteFails: a store that cannot be written ends the leadership; nothing is acknowledged.
