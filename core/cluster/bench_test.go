@@ -165,3 +165,21 @@ func BenchmarkFragmented(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBooking books 27,000 leases on 1,000 nodes that began in one turn, when time goes on.
+func BenchmarkBooking(b *testing.B) {
+	for range b.N {
+		b.StopTimer()
+		c, leaves := shop(b, 1000)
+		for i, leaf := range leaves {
+			spec := AskSpec{ID: fmt.Sprintf("a%d", i), Role: leaf, Count: 90, Shape: Shape{Resources: resource.Resources{"cpu": 1000, "memory": 4 << 30}}}
+			c.Step(Submit{spec}, epoch)
+		}
+		c.Step(Tick{}, epoch)
+		b.StartTimer()
+		start := time.Now()
+		c.keepBooks(epoch.Add(time.Second))
+		b.StopTimer()
+		b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(len(c.tasks)), "ns/lease")
+	}
+}

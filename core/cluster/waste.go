@@ -158,7 +158,11 @@ func (p *pool) bookUnit(u *unit) {
 		l.Payer = role.Root
 	}
 	for _, t := range u.tasks {
-		if t.state == Starting {
+		switch {
+		case t.state != Starting:
+		case l.Starting == nil:
+			l.Starting = t.need
+		default:
 			l.Starting = l.Starting.Plus(t.need)
 		}
 	}
