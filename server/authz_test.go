@@ -81,6 +81,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.PlanServiceShowProcedure:     `{}`,
 		api.RoleServiceListProcedure:     `{}`,
 		api.RoleServiceGetProcedure:      `{"path":"own"}`,
+		api.RoleServiceWasteProcedure:    `{"role":"own"}`,
 		api.NodeServiceListProcedure:     `{}`,
 		api.NodeServiceGetProcedure:      `{"name":"n1"}`,
 		api.NodeServiceCordonProcedure:   `{"name":"n1"}`,

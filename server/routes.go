@@ -45,8 +45,9 @@ var routes = map[string]route{
 	api.PlanServiceHistoryProcedure:  {verb: auth.View},
 	api.PlanServiceShowProcedure:     {filtered: true},
 
-	api.RoleServiceListProcedure: {filtered: true},
-	api.RoleServiceGetProcedure:  {verb: auth.View, roles: field((*polderv1.RoleServiceGetRequest).GetPath)},
+	api.RoleServiceListProcedure:  {filtered: true},
+	api.RoleServiceGetProcedure:   {verb: auth.View, roles: field((*polderv1.RoleServiceGetRequest).GetPath)},
+	api.RoleServiceWasteProcedure: {verb: auth.View, roles: field((*polderv1.WasteRequest).GetRole)},
 
 	api.NodeServiceListProcedure:   {verb: auth.View},
 	api.NodeServiceGetProcedure:    {verb: auth.View},

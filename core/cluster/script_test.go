@@ -378,7 +378,7 @@ func (s *script) show(what, name string) error {
 		}
 	case "waste":
 		for _, r := range s.c.Waste(time.Time{}, s.now).Rows {
-			fmt.Fprintf(w, "%s\t%s s\tguarantee %s\tborrowed %s\tused %s\tlent %s%s\n", orAll(r.Role), resource.JoinName(r.Pool, s.c.Kind(r.Kind)),
+			fmt.Fprintf(w, "%s\t%s s\tguarantee %s\tborrowed %s\tused %s\tlent %s%s\n", orAll(r.Role), r.Resource,
 				r.Guarantee.Text(1000), r.Borrowed.Text(1000), r.Used.Text(1000), r.Lent.Text(1000), idled(r.Account))
 		}
 	case "why":

@@ -60,11 +60,8 @@ type wants struct {
 // report may begin with is coarse, see [waste.Book.Report]. No Step may be before now afterwards.
 func (c *Cluster) Waste(since, now time.Time) waste.Report {
 	c.keepBooks(now)
-	return c.book.Report(since, now)
+	return c.book.Report(since, now, c.kinds)
 }
-
-// Kind returns the name of a resource kind.
-func (c *Cluster) Kind(k resource.Kind) string { return c.kinds.Name(k) }
 
 // keepBooks books what has changed until now, if time has gone on.
 func (c *Cluster) keepBooks(now time.Time) {

@@ -152,13 +152,15 @@ func (w *world) checkWaste() {
 	w.naive.integrate(w.c, w.now)
 	rows := map[[2]string]map[int]waste.Account{}
 	for _, r := range w.c.Waste(time.Time{}, w.now).Rows {
-		k := [2]string{r.Role, r.Pool}
+		pool, name := resource.SplitName(r.Resource)
+		kind, _ := w.c.kinds.Lookup(name)
+		k := [2]string{r.Role, pool}
 		if rows[k] == nil {
 			rows[k] = map[int]waste.Account{}
 		}
-		rows[k][int(r.Kind)] = r.Account
+		rows[k][int(kind)] = r.Account
 		if r.Has() != r.Spent() {
-			w.fault("waste: %q of pool %q kind %d: %+v does not balance", r.Role, r.Pool, r.Kind, r.Account)
+			w.fault("waste: %s of %q: %+v does not balance", r.Resource, r.Role, r.Account)
 		}
 	}
 	for _, p := range w.c.pools {

@@ -153,15 +153,14 @@ type Report struct {
 
 // Row is a role's account of one kind of resource in one pool.
 type Row struct {
-	Role string // "" is the root: the pool itself
-	Pool string
-	Kind resource.Kind
+	Role     string // "" is the root: the pool itself
+	Resource string // with the pool before it
 	Account
 }
 
 // Report returns the book from the latest mark that is not after an instant, or from the beginning when there is none or the
 // instant is zero, until now. It closes nothing: reading does not change what is read later.
-func (b *Book) Report(since, now time.Time) Report {
+func (b *Book) Report(since, now time.Time, kinds *resource.Kinds) Report {
 	b.Advance(now)
 	b.settle(b.now)
 	sum := b.totals.clone()
@@ -183,7 +182,7 @@ func (b *Book) Report(since, now time.Time) Report {
 				a = a.less(old[kind])
 			}
 			if a != (Account{}) {
-				out.Rows = append(out.Rows, Row{k.role, k.pool, resource.Kind(kind), a})
+				out.Rows = append(out.Rows, Row{k.role, resource.JoinName(k.pool, kinds.Name(resource.Kind(kind))), a})
 			}
 		}
 	}

@@ -3,6 +3,9 @@ package waste
 import (
 	"fmt"
 	"math/big"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +15,8 @@ import (
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
+
+var names = resource.NewKinds()
 
 var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
@@ -140,7 +145,7 @@ func TestLentInProportion(t *testing.T) {
 	p.Begin(p.lease("d", "", 10)) // 4 of them are promised to nobody
 	free := resource.Vector{8000}
 	p.Restock(&Stock{Capacity: resource.Vector{20000}, Free: free})
-	got := text(b.Report(time.Time{}, epoch.Add(10*time.Second)))
+	got := text(b.Report(time.Time{}, epoch.Add(10*time.Second), names))
 	want := `"" has 200 + 0, used 120, lent 0, idle 80
 "a" has 40 + 0, used 0, lent 20, idle 20
 "b" has 80 + 0, used 0, lent 40, idle 40
@@ -168,9 +173,9 @@ func TestReadingChangesNothing(t *testing.T) {
 				x.End(l)
 			}
 		}
-		read.Report(at.Add(-time.Minute), at)
+		read.Report(at.Add(-time.Minute), at, names)
 	}
-	if a, b := text(read.Report(time.Time{}, at)), text(alone.Report(time.Time{}, at)); a != b {
+	if a, b := text(read.Report(time.Time{}, at, names)), text(alone.Report(time.Time{}, at, names)); a != b {
 		t.Errorf("read\n%sleft alone\n%s", a, b)
 	}
 }
@@ -188,7 +193,7 @@ func TestMemory(t *testing.T) {
 	now := time.Unix(0, b.now).UTC()
 	for _, c := range []struct{ ago, from time.Duration }{{0, 5 * time.Minute}, {time.Minute, 5 * time.Minute}, {17 * time.Minute, 20 * time.Minute},
 		{90 * time.Minute, 2 * time.Hour}, {23*time.Hour + 1, 24 * time.Hour}, {40 * time.Hour, 72 * time.Hour}} {
-		from := b.Report(now.Add(-c.ago), now).From
+		from := b.Report(now.Add(-c.ago), now, names).From
 		if want := now.Truncate(5 * time.Minute).Add(5*time.Minute - c.from); c.ago < time.Hour && !from.Equal(want) {
 			t.Errorf("a report since %s ago begins at %s, want %s", c.ago, from, want)
 		}
@@ -199,7 +204,7 @@ func TestMemory(t *testing.T) {
 	if len(b.marks) > 12+24 {
 		t.Errorf("%d marks are kept", len(b.marks))
 	}
-	if got := text(b.Report(time.Time{}, now)); strings.Contains(got, `"b"`) {
+	if got := text(b.Report(time.Time{}, now, names)); strings.Contains(got, `"b"`) {
 		t.Errorf("role b is gone for 71 hours and still in the book:\n%s", got)
 	}
 }
@@ -227,5 +232,39 @@ func BenchmarkClose(b *testing.B) {
 				p.changes()
 			}
 		})
+	}
+}
+
+// TestSentence checks that the parts of a sentence add up, and what is left out.
+func TestSentence(t *testing.T) {
+	d := time.Hour
+	r := Row{Resource: "cpu", Account: Account{Guarantee: Over(48000+2000, d), Used: Over(43104, d)}}
+	r.Idle[NoDemand], r.Idle[NotLent], r.Idle[Missing] = Over(2928, d), Over(1968, d), Over(2000, d)
+	if got, want := r.Sentence(d), "10.2 % of 48 cpu idled in the last 1h: 6.1 % no demand, 4.1 % not lent; another 2 was guaranteed but nodes are missing for it"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	r = Row{Role: "a", Resource: "memory", Account: Account{Guarantee: Over(3<<30, d)}}
+	r.Idle[NoDemand], r.Idle[NotLent], r.Idle[NoFit] = Over(1<<30, d), Over(1<<30, d), Over(1<<30, d)
+	if got, want := r.Sentence(d), "100 % of the 3Gi memory of a idled in the last 1h: 33.4 % not lent, 33.3 % fits no node, 33.3 % no demand"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestReasonsAreDocumented reads the table of docs/waste.md: the same codes in the same order.
+func TestReasonsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/waste.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		codes = append(codes, m[1])
+	}
+	var want []string
+	for _, r := range Reasons() {
+		want = append(want, r.String())
+	}
+	if !slices.Equal(codes, want) {
+		t.Errorf("docs/waste.md has %v, want %v", codes, want)
 	}
 }

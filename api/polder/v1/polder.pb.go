@@ -995,6 +995,233 @@ func (x *EffectiveRole) GetReclaimBound() *durationpb.Duration {
 	return nil
 }
 
+type WasteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// This role and everything below it. Empty is the whole tree.
+	Role string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	// How far back. The book remembers five-minute steps for an hour and hours for a day: it begins at the last one that is early
+	// enough. Zero, and longer than it remembers, is since the leader began.
+	Last          *durationpb.Duration `protobuf:"bytes,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WasteRequest) Reset() {
+	*x = WasteRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WasteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WasteRequest) ProtoMessage() {}
+
+func (x *WasteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WasteRequest.ProtoReflect.Descriptor instead.
+func (*WasteRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WasteRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *WasteRequest) GetLast() *durationpb.Duration {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+type WasteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// By role, parents first.
+	Rows []*WasteRow `protobuf:"bytes,3,rep,name=rows,proto3" json:"rows,omitempty"`
+	// The rows of the role that was asked for, a sentence each.
+	Summary       []string `protobuf:"bytes,4,rep,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WasteResponse) Reset() {
+	*x = WasteResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WasteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WasteResponse) ProtoMessage() {}
+
+func (x *WasteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WasteResponse.ProtoReflect.Descriptor instead.
+func (*WasteResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WasteResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *WasteResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *WasteResponse) GetRows() []*WasteRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *WasteResponse) GetSummary() []string {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+// WasteRow is the account of one resource of a role and everything below it. Quantities are exact decimal numbers of whole units
+// times seconds (bytes for memory and disk). guarantee + borrowed = used + lent + all of idle.
+type WasteRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty is the root: the pool itself.
+	Role string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	// With the pool before it, as in gpu-a100/gpu.
+	Resource string `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
+	// What its guarantee came to; the root's is the capacity, and what is Missing of it.
+	Guarantee string `protobuf:"bytes,3,opt,name=guarantee,proto3" json:"guarantee,omitempty"`
+	// What its tasks held that its guarantee did not pay for.
+	Borrowed string `protobuf:"bytes,4,opt,name=borrowed,proto3" json:"borrowed,omitempty"`
+	// What its running tasks held.
+	Used string `protobuf:"bytes,5,opt,name=used,proto3" json:"used,omitempty"`
+	// What others held of its guarantee.
+	Lent string `protobuf:"bytes,6,opt,name=lent,proto3" json:"lent,omitempty"`
+	// What nobody used, by reason: Unreachable, Draining, Cordoned, Earmarked, Warm, NotLent, HoldTooLong, OverBound, NoFit,
+	// Undecided, NoDemand, Starting, Missing. Each second has one reason: the first of these that is true.
+	Idle          map[string]string `protobuf:"bytes,7,rep,name=idle,proto3" json:"idle,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WasteRow) Reset() {
+	*x = WasteRow{}
+	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WasteRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WasteRow) ProtoMessage() {}
+
+func (x *WasteRow) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WasteRow.ProtoReflect.Descriptor instead.
+func (*WasteRow) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WasteRow) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *WasteRow) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *WasteRow) GetGuarantee() string {
+	if x != nil {
+		return x.Guarantee
+	}
+	return ""
+}
+
+func (x *WasteRow) GetBorrowed() string {
+	if x != nil {
+		return x.Borrowed
+	}
+	return ""
+}
+
+func (x *WasteRow) GetUsed() string {
+	if x != nil {
+		return x.Used
+	}
+	return ""
+}
+
+func (x *WasteRow) GetLent() string {
+	if x != nil {
+		return x.Lent
+	}
+	return ""
+}
+
+func (x *WasteRow) GetIdle() map[string]string {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
 type RoleServiceListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty is the whole tree, as far as the caller may see it.
@@ -1007,7 +1234,7 @@ type RoleServiceListRequest struct {
 
 func (x *RoleServiceListRequest) Reset() {
 	*x = RoleServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	mi := &file_polder_v1_polder_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1246,7 @@ func (x *RoleServiceListRequest) String() string {
 func (*RoleServiceListRequest) ProtoMessage() {}
 
 func (x *RoleServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	mi := &file_polder_v1_polder_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1259,7 @@ func (x *RoleServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleServiceListRequest.ProtoReflect.Descriptor instead.
 func (*RoleServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{16}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RoleServiceListRequest) GetUnder() string {
@@ -1067,7 +1294,7 @@ type RoleServiceListResponse struct {
 
 func (x *RoleServiceListResponse) Reset() {
 	*x = RoleServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	mi := &file_polder_v1_polder_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1306,7 @@ func (x *RoleServiceListResponse) String() string {
 func (*RoleServiceListResponse) ProtoMessage() {}
 
 func (x *RoleServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	mi := &file_polder_v1_polder_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1319,7 @@ func (x *RoleServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleServiceListResponse.ProtoReflect.Descriptor instead.
 func (*RoleServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{17}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RoleServiceListResponse) GetRoles() []*RoleStatus {
@@ -1125,7 +1352,7 @@ type RoleServiceGetRequest struct {
 
 func (x *RoleServiceGetRequest) Reset() {
 	*x = RoleServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	mi := &file_polder_v1_polder_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1364,7 @@ func (x *RoleServiceGetRequest) String() string {
 func (*RoleServiceGetRequest) ProtoMessage() {}
 
 func (x *RoleServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	mi := &file_polder_v1_polder_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1377,7 @@ func (x *RoleServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*RoleServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{18}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RoleServiceGetRequest) GetPath() string {
@@ -1186,7 +1413,7 @@ type RoleStatus struct {
 
 func (x *RoleStatus) Reset() {
 	*x = RoleStatus{}
-	mi := &file_polder_v1_polder_proto_msgTypes[19]
+	mi := &file_polder_v1_polder_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1425,7 @@ func (x *RoleStatus) String() string {
 func (*RoleStatus) ProtoMessage() {}
 
 func (x *RoleStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[19]
+	mi := &file_polder_v1_polder_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1438,7 @@ func (x *RoleStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleStatus.ProtoReflect.Descriptor instead.
 func (*RoleStatus) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{19}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RoleStatus) GetEffective() *EffectiveRole {
@@ -1299,7 +1526,7 @@ type NodeServiceListRequest struct {
 
 func (x *NodeServiceListRequest) Reset() {
 	*x = NodeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[20]
+	mi := &file_polder_v1_polder_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1538,7 @@ func (x *NodeServiceListRequest) String() string {
 func (*NodeServiceListRequest) ProtoMessage() {}
 
 func (x *NodeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[20]
+	mi := &file_polder_v1_polder_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1551,7 @@ func (x *NodeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{20}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NodeServiceListRequest) GetPageSize() int32 {
@@ -1373,7 +1600,7 @@ type NodeServiceListResponse struct {
 
 func (x *NodeServiceListResponse) Reset() {
 	*x = NodeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[21]
+	mi := &file_polder_v1_polder_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1612,7 @@ func (x *NodeServiceListResponse) String() string {
 func (*NodeServiceListResponse) ProtoMessage() {}
 
 func (x *NodeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[21]
+	mi := &file_polder_v1_polder_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1625,7 @@ func (x *NodeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NodeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{21}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NodeServiceListResponse) GetNodes() []*Node {
@@ -1431,7 +1658,7 @@ type NodeServiceGetRequest struct {
 
 func (x *NodeServiceGetRequest) Reset() {
 	*x = NodeServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[22]
+	mi := &file_polder_v1_polder_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1670,7 @@ func (x *NodeServiceGetRequest) String() string {
 func (*NodeServiceGetRequest) ProtoMessage() {}
 
 func (x *NodeServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[22]
+	mi := &file_polder_v1_polder_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1683,7 @@ func (x *NodeServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{22}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NodeServiceGetRequest) GetName() string {
@@ -1477,7 +1704,7 @@ type CordonRequest struct {
 
 func (x *CordonRequest) Reset() {
 	*x = CordonRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	mi := &file_polder_v1_polder_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1716,7 @@ func (x *CordonRequest) String() string {
 func (*CordonRequest) ProtoMessage() {}
 
 func (x *CordonRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	mi := &file_polder_v1_polder_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1729,7 @@ func (x *CordonRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CordonRequest.ProtoReflect.Descriptor instead.
 func (*CordonRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{23}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CordonRequest) GetName() string {
@@ -1531,7 +1758,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[24]
+	mi := &file_polder_v1_polder_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1770,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[24]
+	mi := &file_polder_v1_polder_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1783,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{24}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DrainRequest) GetName() string {
@@ -1589,7 +1816,7 @@ type NodeServiceRemoveRequest struct {
 
 func (x *NodeServiceRemoveRequest) Reset() {
 	*x = NodeServiceRemoveRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[25]
+	mi := &file_polder_v1_polder_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1828,7 @@ func (x *NodeServiceRemoveRequest) String() string {
 func (*NodeServiceRemoveRequest) ProtoMessage() {}
 
 func (x *NodeServiceRemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[25]
+	mi := &file_polder_v1_polder_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1841,7 @@ func (x *NodeServiceRemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceRemoveRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceRemoveRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{25}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeServiceRemoveRequest) GetName() string {
@@ -1632,7 +1859,7 @@ type NodeServiceRemoveResponse struct {
 
 func (x *NodeServiceRemoveResponse) Reset() {
 	*x = NodeServiceRemoveResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[26]
+	mi := &file_polder_v1_polder_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1871,7 @@ func (x *NodeServiceRemoveResponse) String() string {
 func (*NodeServiceRemoveResponse) ProtoMessage() {}
 
 func (x *NodeServiceRemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[26]
+	mi := &file_polder_v1_polder_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1884,7 @@ func (x *NodeServiceRemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceRemoveResponse.ProtoReflect.Descriptor instead.
 func (*NodeServiceRemoveResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{26}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{29}
 }
 
 type Node struct {
@@ -1687,7 +1914,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_polder_v1_polder_proto_msgTypes[27]
+	mi := &file_polder_v1_polder_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1926,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[27]
+	mi := &file_polder_v1_polder_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1939,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{27}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Node) GetName() string {
@@ -1836,7 +2063,7 @@ type AskSpec struct {
 
 func (x *AskSpec) Reset() {
 	*x = AskSpec{}
-	mi := &file_polder_v1_polder_proto_msgTypes[28]
+	mi := &file_polder_v1_polder_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +2075,7 @@ func (x *AskSpec) String() string {
 func (*AskSpec) ProtoMessage() {}
 
 func (x *AskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[28]
+	mi := &file_polder_v1_polder_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2088,7 @@ func (x *AskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskSpec.ProtoReflect.Descriptor instead.
 func (*AskSpec) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{28}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AskSpec) GetName() string {
@@ -1912,7 +2139,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[29]
+	mi := &file_polder_v1_polder_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2151,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[29]
+	mi := &file_polder_v1_polder_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2164,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{29}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SubmitRequest) GetAsks() []*AskSpec {
@@ -1970,7 +2197,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[30]
+	mi := &file_polder_v1_polder_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2209,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[30]
+	mi := &file_polder_v1_polder_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2222,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{30}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SubmitResponse) GetResults() []*SubmitResult {
@@ -2016,7 +2243,7 @@ type SubmitResult struct {
 
 func (x *SubmitResult) Reset() {
 	*x = SubmitResult{}
-	mi := &file_polder_v1_polder_proto_msgTypes[31]
+	mi := &file_polder_v1_polder_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2255,7 @@ func (x *SubmitResult) String() string {
 func (*SubmitResult) ProtoMessage() {}
 
 func (x *SubmitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[31]
+	mi := &file_polder_v1_polder_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2268,7 @@ func (x *SubmitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResult.ProtoReflect.Descriptor instead.
 func (*SubmitResult) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{31}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SubmitResult) GetAsk() *Ask {
@@ -2078,7 +2305,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_polder_v1_polder_proto_msgTypes[32]
+	mi := &file_polder_v1_polder_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2317,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[32]
+	mi := &file_polder_v1_polder_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2330,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{32}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Ask) GetId() string {
@@ -2186,7 +2413,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[33]
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +2425,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[33]
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +2438,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{33}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CancelRequest) GetIds() []string {
@@ -2238,7 +2465,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[34]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2477,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[34]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2490,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{34}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CancelResponse) GetWithdrawn() uint32 {
@@ -2294,7 +2521,7 @@ type AskServiceListRequest struct {
 
 func (x *AskServiceListRequest) Reset() {
 	*x = AskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[35]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2533,7 @@ func (x *AskServiceListRequest) String() string {
 func (*AskServiceListRequest) ProtoMessage() {}
 
 func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[35]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2546,7 @@ func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{35}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AskServiceListRequest) GetRole() string {
@@ -2361,7 +2588,7 @@ type AskServiceListResponse struct {
 
 func (x *AskServiceListResponse) Reset() {
 	*x = AskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2600,7 @@ func (x *AskServiceListResponse) String() string {
 func (*AskServiceListResponse) ProtoMessage() {}
 
 func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2613,7 @@ func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*AskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AskServiceListResponse) GetAsks() []*Ask {
@@ -2419,7 +2646,7 @@ type AskServiceGetRequest struct {
 
 func (x *AskServiceGetRequest) Reset() {
 	*x = AskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2658,7 @@ func (x *AskServiceGetRequest) String() string {
 func (*AskServiceGetRequest) ProtoMessage() {}
 
 func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2671,7 @@ func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AskServiceGetRequest) GetId() string {
@@ -2464,7 +2691,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2703,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2716,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExplainRequest) GetId() string {
@@ -2510,7 +2737,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2749,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2762,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExplainResponse) GetReason() *Reason {
@@ -2563,7 +2790,7 @@ type ClaimServiceWatchRequest struct {
 
 func (x *ClaimServiceWatchRequest) Reset() {
 	*x = ClaimServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2802,7 @@ func (x *ClaimServiceWatchRequest) String() string {
 func (*ClaimServiceWatchRequest) ProtoMessage() {}
 
 func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2815,7 @@ func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ClaimServiceWatchRequest) GetFromRevision() int64 {
@@ -2619,7 +2846,7 @@ type ClaimServiceWatchResponse struct {
 
 func (x *ClaimServiceWatchResponse) Reset() {
 	*x = ClaimServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2858,7 @@ func (x *ClaimServiceWatchResponse) String() string {
 func (*ClaimServiceWatchResponse) ProtoMessage() {}
 
 func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2871,7 @@ func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ClaimServiceWatchResponse) GetRevision() int64 {
@@ -2687,7 +2914,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2926,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +2939,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CommitRequest) GetTasks() []*ClaimTask {
@@ -2748,7 +2975,7 @@ type ClaimTask struct {
 
 func (x *ClaimTask) Reset() {
 	*x = ClaimTask{}
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +2987,7 @@ func (x *ClaimTask) String() string {
 func (*ClaimTask) ProtoMessage() {}
 
 func (x *ClaimTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +3000,7 @@ func (x *ClaimTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimTask.ProtoReflect.Descriptor instead.
 func (*ClaimTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ClaimTask) GetName() string {
@@ -2814,7 +3041,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +3053,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +3066,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CommitResponse) GetResults() []*CommitResult {
@@ -2870,7 +3097,7 @@ type CommitResult struct {
 
 func (x *CommitResult) Reset() {
 	*x = CommitResult{}
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +3109,7 @@ func (x *CommitResult) String() string {
 func (*CommitResult) ProtoMessage() {}
 
 func (x *CommitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +3122,7 @@ func (x *CommitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResult.ProtoReflect.Descriptor instead.
 func (*CommitResult) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CommitResult) GetTask() string {
@@ -2935,7 +3162,7 @@ type TaskServiceListRequest struct {
 
 func (x *TaskServiceListRequest) Reset() {
 	*x = TaskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3174,7 @@ func (x *TaskServiceListRequest) String() string {
 func (*TaskServiceListRequest) ProtoMessage() {}
 
 func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3187,7 @@ func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *TaskServiceListRequest) GetRole() string {
@@ -3023,7 +3250,7 @@ type TaskServiceListResponse struct {
 
 func (x *TaskServiceListResponse) Reset() {
 	*x = TaskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3262,7 @@ func (x *TaskServiceListResponse) String() string {
 func (*TaskServiceListResponse) ProtoMessage() {}
 
 func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3275,7 @@ func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TaskServiceListResponse) GetTasks() []*Task {
@@ -3081,7 +3308,7 @@ type TaskServiceGetRequest struct {
 
 func (x *TaskServiceGetRequest) Reset() {
 	*x = TaskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3320,7 @@ func (x *TaskServiceGetRequest) String() string {
 func (*TaskServiceGetRequest) ProtoMessage() {}
 
 func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3333,7 @@ func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *TaskServiceGetRequest) GetId() string {
@@ -3126,7 +3353,7 @@ type TaskServiceGetResponse struct {
 
 func (x *TaskServiceGetResponse) Reset() {
 	*x = TaskServiceGetResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3365,7 @@ func (x *TaskServiceGetResponse) String() string {
 func (*TaskServiceGetResponse) ProtoMessage() {}
 
 func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3378,7 @@ func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TaskServiceGetResponse) GetTask() *Task {
@@ -3181,7 +3408,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3193,7 +3420,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3433,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *KillRequest) GetIds() []string {
@@ -3239,7 +3466,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3478,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3491,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *KillResponse) GetTasks() []*Task {
@@ -3288,7 +3515,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3527,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3540,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *LogsRequest) GetTask() string {
@@ -3354,7 +3581,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3593,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3606,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -3409,7 +3636,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3421,7 +3648,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3434,7 +3661,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ExecRequest) GetStart() *ExecStart {
@@ -3476,7 +3703,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3488,7 +3715,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3501,7 +3728,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ExecStart) GetTask() string {
@@ -3535,7 +3762,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3547,7 +3774,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3560,7 +3787,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -3589,7 +3816,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +3828,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,7 +3841,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ExecResponse) GetData() []byte {
@@ -3652,7 +3879,7 @@ type LeaseServiceListRequest struct {
 
 func (x *LeaseServiceListRequest) Reset() {
 	*x = LeaseServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3664,7 +3891,7 @@ func (x *LeaseServiceListRequest) String() string {
 func (*LeaseServiceListRequest) ProtoMessage() {}
 
 func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3677,7 +3904,7 @@ func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListRequest.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *LeaseServiceListRequest) GetRole() string {
@@ -3726,7 +3953,7 @@ type LeaseServiceListResponse struct {
 
 func (x *LeaseServiceListResponse) Reset() {
 	*x = LeaseServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3738,7 +3965,7 @@ func (x *LeaseServiceListResponse) String() string {
 func (*LeaseServiceListResponse) ProtoMessage() {}
 
 func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3751,7 +3978,7 @@ func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListResponse.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LeaseServiceListResponse) GetLeases() []*Lease {
@@ -3793,7 +4020,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3805,7 +4032,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3818,7 +4045,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Lease) GetTask() string {
@@ -3897,7 +4124,7 @@ type NoticeServiceListRequest struct {
 
 func (x *NoticeServiceListRequest) Reset() {
 	*x = NoticeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3909,7 +4136,7 @@ func (x *NoticeServiceListRequest) String() string {
 func (*NoticeServiceListRequest) ProtoMessage() {}
 
 func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3922,7 +4149,7 @@ func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *NoticeServiceListRequest) GetRole() string {
@@ -3964,7 +4191,7 @@ type NoticeServiceListResponse struct {
 
 func (x *NoticeServiceListResponse) Reset() {
 	*x = NoticeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3976,7 +4203,7 @@ func (x *NoticeServiceListResponse) String() string {
 func (*NoticeServiceListResponse) ProtoMessage() {}
 
 func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3989,7 +4216,7 @@ func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *NoticeServiceListResponse) GetNotices() []*Notice {
@@ -4023,7 +4250,7 @@ type NoticeServiceWatchRequest struct {
 
 func (x *NoticeServiceWatchRequest) Reset() {
 	*x = NoticeServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4035,7 +4262,7 @@ func (x *NoticeServiceWatchRequest) String() string {
 func (*NoticeServiceWatchRequest) ProtoMessage() {}
 
 func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4048,7 +4275,7 @@ func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *NoticeServiceWatchRequest) GetRole() string {
@@ -4075,7 +4302,7 @@ type NoticeServiceWatchResponse struct {
 
 func (x *NoticeServiceWatchResponse) Reset() {
 	*x = NoticeServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4087,7 +4314,7 @@ func (x *NoticeServiceWatchResponse) String() string {
 func (*NoticeServiceWatchResponse) ProtoMessage() {}
 
 func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4100,7 +4327,7 @@ func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *NoticeServiceWatchResponse) GetRevision() int64 {
@@ -4130,7 +4357,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4142,7 +4369,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4155,7 +4382,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AnswerRequest) GetTask() string {
@@ -4188,7 +4415,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4200,7 +4427,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4213,7 +4440,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *AnswerResponse) GetNotice() *Notice {
@@ -4236,7 +4463,7 @@ type EventServiceListRequest struct {
 
 func (x *EventServiceListRequest) Reset() {
 	*x = EventServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4248,7 +4475,7 @@ func (x *EventServiceListRequest) String() string {
 func (*EventServiceListRequest) ProtoMessage() {}
 
 func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4261,7 +4488,7 @@ func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EventServiceListRequest) GetRole() string {
@@ -4303,7 +4530,7 @@ type EventServiceListResponse struct {
 
 func (x *EventServiceListResponse) Reset() {
 	*x = EventServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4315,7 +4542,7 @@ func (x *EventServiceListResponse) String() string {
 func (*EventServiceListResponse) ProtoMessage() {}
 
 func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4328,7 +4555,7 @@ func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EventServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *EventServiceListResponse) GetEvents() []*Event {
@@ -4363,7 +4590,7 @@ type EventServiceWatchRequest struct {
 
 func (x *EventServiceWatchRequest) Reset() {
 	*x = EventServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4375,7 +4602,7 @@ func (x *EventServiceWatchRequest) String() string {
 func (*EventServiceWatchRequest) ProtoMessage() {}
 
 func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4388,7 +4615,7 @@ func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *EventServiceWatchRequest) GetRole() string {
@@ -4421,7 +4648,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4433,7 +4660,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4446,7 +4673,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -4506,7 +4733,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4518,7 +4745,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4531,7 +4758,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
 }
 
 type WhoAmIResponse struct {
@@ -4546,7 +4773,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4558,7 +4785,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4571,7 +4798,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *WhoAmIResponse) GetKind() string {
@@ -4612,7 +4839,7 @@ type CanIRequest struct {
 
 func (x *CanIRequest) Reset() {
 	*x = CanIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4624,7 +4851,7 @@ func (x *CanIRequest) String() string {
 func (*CanIRequest) ProtoMessage() {}
 
 func (x *CanIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4637,7 +4864,7 @@ func (x *CanIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIRequest.ProtoReflect.Descriptor instead.
 func (*CanIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *CanIRequest) GetVerb() string {
@@ -4664,7 +4891,7 @@ type CanIResponse struct {
 
 func (x *CanIResponse) Reset() {
 	*x = CanIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4676,7 +4903,7 @@ func (x *CanIResponse) String() string {
 func (*CanIResponse) ProtoMessage() {}
 
 func (x *CanIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4689,7 +4916,7 @@ func (x *CanIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIResponse.ProtoReflect.Descriptor instead.
 func (*CanIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *CanIResponse) GetAllowed() bool {
@@ -4718,7 +4945,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4730,7 +4957,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4743,7 +4970,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *CreateTokenRequest) GetKind() string {
@@ -4777,7 +5004,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +5016,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +5029,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -4833,7 +5060,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4845,7 +5072,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4858,7 +5085,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Token) GetId() string {
@@ -4911,7 +5138,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4923,7 +5150,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4936,7 +5163,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
 }
 
 type ListTokensResponse struct {
@@ -4948,7 +5175,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4960,7 +5187,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4973,7 +5200,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -4992,7 +5219,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5004,7 +5231,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5017,7 +5244,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5035,7 +5262,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5047,7 +5274,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5060,7 +5287,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
 }
 
 type Permission struct {
@@ -5075,7 +5302,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5087,7 +5314,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5100,7 +5327,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Permission) GetSubject() string {
@@ -5132,7 +5359,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5144,7 +5371,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5157,7 +5384,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
 }
 
 type GetPermissionsResponse struct {
@@ -5170,7 +5397,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5182,7 +5409,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5195,7 +5422,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -5222,7 +5449,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5234,7 +5461,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5247,7 +5474,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -5273,7 +5500,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5285,7 +5512,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5298,7 +5525,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -5321,7 +5548,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5333,7 +5560,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5346,7 +5573,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -5379,7 +5606,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5391,7 +5618,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5404,7 +5631,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -5432,7 +5659,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5444,7 +5671,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5457,7 +5684,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *EngineNode) GetName() string {
@@ -5513,7 +5740,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5525,7 +5752,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5538,7 +5765,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -5573,7 +5800,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5585,7 +5812,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5598,7 +5825,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -5627,7 +5854,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5639,7 +5866,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5652,7 +5879,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -5693,7 +5920,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5705,7 +5932,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5718,7 +5945,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -5758,7 +5985,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5770,7 +5997,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5783,7 +6010,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -5883,6 +6110,25 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tWarmEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
+	"\fWasteRequest\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12-\n" +
+	"\x04last\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04last\"\xae\x01\n" +
+	"\rWasteResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12'\n" +
+	"\x04rows\x18\x03 \x03(\v2\x13.polder.v1.WasteRowR\x04rows\x12\x18\n" +
+	"\asummary\x18\x04 \x03(\tR\asummary\"\x88\x02\n" +
+	"\bWasteRow\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1a\n" +
+	"\bresource\x18\x02 \x01(\tR\bresource\x12\x1c\n" +
+	"\tguarantee\x18\x03 \x01(\tR\tguarantee\x12\x1a\n" +
+	"\bborrowed\x18\x04 \x01(\tR\bborrowed\x12\x12\n" +
+	"\x04used\x18\x05 \x01(\tR\x04used\x12\x12\n" +
+	"\x04lent\x18\x06 \x01(\tR\x04lent\x121\n" +
+	"\x04idle\x18\a \x03(\v2\x1d.polder.v1.WasteRow.IdleEntryR\x04idle\x1a7\n" +
+	"\tIdleEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"j\n" +
 	"\x16RoleServiceListRequest\x12\x14\n" +
@@ -6282,10 +6528,11 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aPreview\x12\x19.polder.v1.PreviewRequest\x1a\x1a.polder.v1.PreviewResponse\x12:\n" +
 	"\x05Apply\x12\x17.polder.v1.ApplyRequest\x1a\x18.polder.v1.ApplyResponse\x12@\n" +
 	"\aHistory\x12\x19.polder.v1.HistoryRequest\x1a\x1a.polder.v1.HistoryResponse\x127\n" +
-	"\x04Show\x12\x16.polder.v1.ShowRequest\x1a\x17.polder.v1.ShowResponse2\x9c\x01\n" +
+	"\x04Show\x12\x16.polder.v1.ShowRequest\x1a\x17.polder.v1.ShowResponse2\xd8\x01\n" +
 	"\vRoleService\x12M\n" +
 	"\x04List\x12!.polder.v1.RoleServiceListRequest\x1a\".polder.v1.RoleServiceListResponse\x12>\n" +
-	"\x03Get\x12 .polder.v1.RoleServiceGetRequest\x1a\x15.polder.v1.RoleStatus2\xd3\x02\n" +
+	"\x03Get\x12 .polder.v1.RoleServiceGetRequest\x1a\x15.polder.v1.RoleStatus\x12:\n" +
+	"\x05Waste\x12\x17.polder.v1.WasteRequest\x1a\x18.polder.v1.WasteResponse2\xd3\x02\n" +
 	"\vNodeService\x12M\n" +
 	"\x04List\x12!.polder.v1.NodeServiceListRequest\x1a\".polder.v1.NodeServiceListResponse\x128\n" +
 	"\x03Get\x12 .polder.v1.NodeServiceGetRequest\x1a\x0f.polder.v1.Node\x123\n" +
@@ -6343,7 +6590,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 117)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 121)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -6361,292 +6608,303 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*ShowRequest)(nil),                 // 13: polder.v1.ShowRequest
 	(*ShowResponse)(nil),                // 14: polder.v1.ShowResponse
 	(*EffectiveRole)(nil),               // 15: polder.v1.EffectiveRole
-	(*RoleServiceListRequest)(nil),      // 16: polder.v1.RoleServiceListRequest
-	(*RoleServiceListResponse)(nil),     // 17: polder.v1.RoleServiceListResponse
-	(*RoleServiceGetRequest)(nil),       // 18: polder.v1.RoleServiceGetRequest
-	(*RoleStatus)(nil),                  // 19: polder.v1.RoleStatus
-	(*NodeServiceListRequest)(nil),      // 20: polder.v1.NodeServiceListRequest
-	(*NodeServiceListResponse)(nil),     // 21: polder.v1.NodeServiceListResponse
-	(*NodeServiceGetRequest)(nil),       // 22: polder.v1.NodeServiceGetRequest
-	(*CordonRequest)(nil),               // 23: polder.v1.CordonRequest
-	(*DrainRequest)(nil),                // 24: polder.v1.DrainRequest
-	(*NodeServiceRemoveRequest)(nil),    // 25: polder.v1.NodeServiceRemoveRequest
-	(*NodeServiceRemoveResponse)(nil),   // 26: polder.v1.NodeServiceRemoveResponse
-	(*Node)(nil),                        // 27: polder.v1.Node
-	(*AskSpec)(nil),                     // 28: polder.v1.AskSpec
-	(*SubmitRequest)(nil),               // 29: polder.v1.SubmitRequest
-	(*SubmitResponse)(nil),              // 30: polder.v1.SubmitResponse
-	(*SubmitResult)(nil),                // 31: polder.v1.SubmitResult
-	(*Ask)(nil),                         // 32: polder.v1.Ask
-	(*CancelRequest)(nil),               // 33: polder.v1.CancelRequest
-	(*CancelResponse)(nil),              // 34: polder.v1.CancelResponse
-	(*AskServiceListRequest)(nil),       // 35: polder.v1.AskServiceListRequest
-	(*AskServiceListResponse)(nil),      // 36: polder.v1.AskServiceListResponse
-	(*AskServiceGetRequest)(nil),        // 37: polder.v1.AskServiceGetRequest
-	(*ExplainRequest)(nil),              // 38: polder.v1.ExplainRequest
-	(*ExplainResponse)(nil),             // 39: polder.v1.ExplainResponse
-	(*ClaimServiceWatchRequest)(nil),    // 40: polder.v1.ClaimServiceWatchRequest
-	(*ClaimServiceWatchResponse)(nil),   // 41: polder.v1.ClaimServiceWatchResponse
-	(*CommitRequest)(nil),               // 42: polder.v1.CommitRequest
-	(*ClaimTask)(nil),                   // 43: polder.v1.ClaimTask
-	(*CommitResponse)(nil),              // 44: polder.v1.CommitResponse
-	(*CommitResult)(nil),                // 45: polder.v1.CommitResult
-	(*TaskServiceListRequest)(nil),      // 46: polder.v1.TaskServiceListRequest
-	(*TaskServiceListResponse)(nil),     // 47: polder.v1.TaskServiceListResponse
-	(*TaskServiceGetRequest)(nil),       // 48: polder.v1.TaskServiceGetRequest
-	(*TaskServiceGetResponse)(nil),      // 49: polder.v1.TaskServiceGetResponse
-	(*KillRequest)(nil),                 // 50: polder.v1.KillRequest
-	(*KillResponse)(nil),                // 51: polder.v1.KillResponse
-	(*LogsRequest)(nil),                 // 52: polder.v1.LogsRequest
-	(*LogsResponse)(nil),                // 53: polder.v1.LogsResponse
-	(*ExecRequest)(nil),                 // 54: polder.v1.ExecRequest
-	(*ExecStart)(nil),                   // 55: polder.v1.ExecStart
-	(*TerminalSize)(nil),                // 56: polder.v1.TerminalSize
-	(*ExecResponse)(nil),                // 57: polder.v1.ExecResponse
-	(*LeaseServiceListRequest)(nil),     // 58: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),    // 59: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                       // 60: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),    // 61: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),   // 62: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),   // 63: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil),  // 64: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),               // 65: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),              // 66: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),     // 67: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),    // 68: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),    // 69: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                       // 70: polder.v1.Event
-	(*WhoAmIRequest)(nil),               // 71: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),              // 72: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                 // 73: polder.v1.CanIRequest
-	(*CanIResponse)(nil),                // 74: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),          // 75: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 76: polder.v1.CreateTokenResponse
-	(*Token)(nil),                       // 77: polder.v1.Token
-	(*ListTokensRequest)(nil),           // 78: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 79: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),          // 80: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 81: polder.v1.RevokeTokenResponse
-	(*Permission)(nil),                  // 82: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 83: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 84: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 85: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 86: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 87: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 88: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 89: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 90: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 91: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 92: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 93: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 94: polder.v1.EngineServiceDialResponse
-	nil,                                 // 95: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 96: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 97: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 98: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 99: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 100: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 101: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 102: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 103: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 104: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 105: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 106: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 107: polder.v1.Node.AttributesEntry
-	nil,                                 // 108: polder.v1.Node.CapacityEntry
-	nil,                                 // 109: polder.v1.Node.UsedEntry
-	nil,                                 // 110: polder.v1.Node.AvailableEntry
-	nil,                                 // 111: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 112: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 113: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 114: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 115: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 116: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 117: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 118: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 119: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 120: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 121: polder.v1.Reason
-	(TaskState)(0),                      // 122: polder.v1.TaskState
-	(*Task)(nil),                        // 123: polder.v1.Task
-	(*Container)(nil),                   // 124: polder.v1.Container
+	(*WasteRequest)(nil),                // 16: polder.v1.WasteRequest
+	(*WasteResponse)(nil),               // 17: polder.v1.WasteResponse
+	(*WasteRow)(nil),                    // 18: polder.v1.WasteRow
+	(*RoleServiceListRequest)(nil),      // 19: polder.v1.RoleServiceListRequest
+	(*RoleServiceListResponse)(nil),     // 20: polder.v1.RoleServiceListResponse
+	(*RoleServiceGetRequest)(nil),       // 21: polder.v1.RoleServiceGetRequest
+	(*RoleStatus)(nil),                  // 22: polder.v1.RoleStatus
+	(*NodeServiceListRequest)(nil),      // 23: polder.v1.NodeServiceListRequest
+	(*NodeServiceListResponse)(nil),     // 24: polder.v1.NodeServiceListResponse
+	(*NodeServiceGetRequest)(nil),       // 25: polder.v1.NodeServiceGetRequest
+	(*CordonRequest)(nil),               // 26: polder.v1.CordonRequest
+	(*DrainRequest)(nil),                // 27: polder.v1.DrainRequest
+	(*NodeServiceRemoveRequest)(nil),    // 28: polder.v1.NodeServiceRemoveRequest
+	(*NodeServiceRemoveResponse)(nil),   // 29: polder.v1.NodeServiceRemoveResponse
+	(*Node)(nil),                        // 30: polder.v1.Node
+	(*AskSpec)(nil),                     // 31: polder.v1.AskSpec
+	(*SubmitRequest)(nil),               // 32: polder.v1.SubmitRequest
+	(*SubmitResponse)(nil),              // 33: polder.v1.SubmitResponse
+	(*SubmitResult)(nil),                // 34: polder.v1.SubmitResult
+	(*Ask)(nil),                         // 35: polder.v1.Ask
+	(*CancelRequest)(nil),               // 36: polder.v1.CancelRequest
+	(*CancelResponse)(nil),              // 37: polder.v1.CancelResponse
+	(*AskServiceListRequest)(nil),       // 38: polder.v1.AskServiceListRequest
+	(*AskServiceListResponse)(nil),      // 39: polder.v1.AskServiceListResponse
+	(*AskServiceGetRequest)(nil),        // 40: polder.v1.AskServiceGetRequest
+	(*ExplainRequest)(nil),              // 41: polder.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 42: polder.v1.ExplainResponse
+	(*ClaimServiceWatchRequest)(nil),    // 43: polder.v1.ClaimServiceWatchRequest
+	(*ClaimServiceWatchResponse)(nil),   // 44: polder.v1.ClaimServiceWatchResponse
+	(*CommitRequest)(nil),               // 45: polder.v1.CommitRequest
+	(*ClaimTask)(nil),                   // 46: polder.v1.ClaimTask
+	(*CommitResponse)(nil),              // 47: polder.v1.CommitResponse
+	(*CommitResult)(nil),                // 48: polder.v1.CommitResult
+	(*TaskServiceListRequest)(nil),      // 49: polder.v1.TaskServiceListRequest
+	(*TaskServiceListResponse)(nil),     // 50: polder.v1.TaskServiceListResponse
+	(*TaskServiceGetRequest)(nil),       // 51: polder.v1.TaskServiceGetRequest
+	(*TaskServiceGetResponse)(nil),      // 52: polder.v1.TaskServiceGetResponse
+	(*KillRequest)(nil),                 // 53: polder.v1.KillRequest
+	(*KillResponse)(nil),                // 54: polder.v1.KillResponse
+	(*LogsRequest)(nil),                 // 55: polder.v1.LogsRequest
+	(*LogsResponse)(nil),                // 56: polder.v1.LogsResponse
+	(*ExecRequest)(nil),                 // 57: polder.v1.ExecRequest
+	(*ExecStart)(nil),                   // 58: polder.v1.ExecStart
+	(*TerminalSize)(nil),                // 59: polder.v1.TerminalSize
+	(*ExecResponse)(nil),                // 60: polder.v1.ExecResponse
+	(*LeaseServiceListRequest)(nil),     // 61: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 62: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 63: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 64: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 65: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 66: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 67: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 68: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 69: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 70: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 71: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 72: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 73: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 74: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 75: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 76: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 77: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 78: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 79: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 80: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 81: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 82: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 83: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 84: polder.v1.RevokeTokenResponse
+	(*Permission)(nil),                  // 85: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 86: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 87: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 88: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 89: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 90: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 91: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 92: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 93: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 94: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 95: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 96: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 97: polder.v1.EngineServiceDialResponse
+	nil,                                 // 98: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 99: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 100: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 101: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 102: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 103: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 104: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 105: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 106: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 107: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 108: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 109: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 110: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 111: polder.v1.Node.AttributesEntry
+	nil,                                 // 112: polder.v1.Node.CapacityEntry
+	nil,                                 // 113: polder.v1.Node.UsedEntry
+	nil,                                 // 114: polder.v1.Node.AvailableEntry
+	nil,                                 // 115: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 116: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 117: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 118: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 119: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 120: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 121: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 122: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 123: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 124: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 125: polder.v1.Reason
+	(TaskState)(0),                      // 126: polder.v1.TaskState
+	(*Task)(nil),                        // 127: polder.v1.Task
+	(*Container)(nil),                   // 128: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	117, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	121, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
 	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	118, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	122, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	117, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	117, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	121, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	121, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	117, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	95,  // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	96,  // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	97,  // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	98,  // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	119, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	119, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	119, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	99,  // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	119, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	19,  // 22: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
-	15,  // 23: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	100, // 24: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	101, // 25: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	102, // 26: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	103, // 27: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	104, // 28: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	105, // 29: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	106, // 30: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
-	27,  // 31: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	119, // 32: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	107, // 33: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	108, // 34: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	109, // 35: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	110, // 36: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	111, // 37: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	117, // 38: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	117, // 39: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	120, // 40: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
-	28,  // 41: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
-	31,  // 42: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
-	32,  // 43: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	121, // 44: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
-	28,  // 45: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	117, // 46: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	121, // 47: polder.v1.Ask.reason:type_name -> polder.v1.Reason
-	32,  // 48: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	121, // 49: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
-	27,  // 50: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
-	43,  // 51: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	120, // 52: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
-	45,  // 53: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	121, // 54: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	122, // 55: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	123, // 56: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	123, // 57: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	120, // 58: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	119, // 59: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	123, // 60: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	55,  // 61: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	56,  // 62: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	60,  // 63: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	112, // 64: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	119, // 65: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	119, // 66: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	117, // 67: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	117, // 68: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	118, // 69: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	118, // 70: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	113, // 71: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	118, // 72: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	70,  // 73: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	117, // 74: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	119, // 75: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	77,  // 76: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	117, // 77: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	117, // 78: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	77,  // 79: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	82,  // 80: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	82,  // 81: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	114, // 82: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	89,  // 83: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	115, // 84: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	116, // 85: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	124, // 86: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	93,  // 87: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 88: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 89: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 90: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 91: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 92: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 93: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	16,  // 94: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	18,  // 95: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	20,  // 96: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	22,  // 97: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	23,  // 98: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	24,  // 99: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	25,  // 100: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	29,  // 101: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	33,  // 102: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	35,  // 103: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	37,  // 104: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	38,  // 105: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	40,  // 106: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	42,  // 107: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	46,  // 108: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	48,  // 109: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	50,  // 110: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	52,  // 111: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	54,  // 112: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	58,  // 113: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	61,  // 114: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	63,  // 115: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	65,  // 116: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	67,  // 117: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	69,  // 118: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	71,  // 119: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	73,  // 120: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	75,  // 121: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	78,  // 122: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	80,  // 123: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	83,  // 124: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	85,  // 125: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	87,  // 126: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	90,  // 127: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	92,  // 128: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 129: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 130: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 131: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 132: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 133: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 134: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	17,  // 135: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	19,  // 136: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	21,  // 137: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	27,  // 138: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	27,  // 139: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	27,  // 140: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	26,  // 141: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	30,  // 142: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	34,  // 143: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	36,  // 144: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	32,  // 145: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	39,  // 146: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	41,  // 147: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	44,  // 148: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	47,  // 149: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	49,  // 150: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	51,  // 151: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	53,  // 152: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	57,  // 153: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	59,  // 154: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	62,  // 155: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	64,  // 156: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	66,  // 157: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	68,  // 158: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	70,  // 159: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	72,  // 160: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	74,  // 161: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	76,  // 162: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	79,  // 163: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	81,  // 164: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	84,  // 165: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	86,  // 166: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	88,  // 167: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	91,  // 168: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	94,  // 169: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	129, // [129:170] is the sub-list for method output_type
-	88,  // [88:129] is the sub-list for method input_type
-	88,  // [88:88] is the sub-list for extension type_name
-	88,  // [88:88] is the sub-list for extension extendee
-	0,   // [0:88] is the sub-list for field type_name
+	121, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	98,  // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	99,  // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	100, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	101, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	123, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	123, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	123, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	102, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	123, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	123, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	121, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	121, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	18,  // 25: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
+	103, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	22,  // 27: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
+	15,  // 28: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
+	104, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	105, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	106, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	107, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	108, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	109, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	110, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	30,  // 36: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
+	123, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	111, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	112, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	113, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	114, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	115, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	121, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	121, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	124, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	31,  // 46: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
+	34,  // 47: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
+	35,  // 48: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
+	125, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	31,  // 50: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
+	121, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	125, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	35,  // 53: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
+	125, // 54: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	30,  // 55: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
+	46,  // 56: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
+	124, // 57: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	48,  // 58: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
+	125, // 59: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	126, // 60: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	127, // 61: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	127, // 62: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	124, // 63: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	123, // 64: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	127, // 65: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	58,  // 66: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	59,  // 67: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	63,  // 68: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	116, // 69: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	123, // 70: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	123, // 71: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	121, // 72: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	121, // 73: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	122, // 74: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	122, // 75: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	117, // 76: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	122, // 77: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	73,  // 78: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	121, // 79: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	123, // 80: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	80,  // 81: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	121, // 82: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	121, // 83: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	80,  // 84: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	85,  // 85: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	85,  // 86: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	118, // 87: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	92,  // 88: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	119, // 89: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	120, // 90: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	128, // 91: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	96,  // 92: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 93: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 94: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 95: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 96: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 97: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 98: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 99: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 100: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 101: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	23,  // 102: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	25,  // 103: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	26,  // 104: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	27,  // 105: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	28,  // 106: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	32,  // 107: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	36,  // 108: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	38,  // 109: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	40,  // 110: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	41,  // 111: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	43,  // 112: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	45,  // 113: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	49,  // 114: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	51,  // 115: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	53,  // 116: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	55,  // 117: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	57,  // 118: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	61,  // 119: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	64,  // 120: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	66,  // 121: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	68,  // 122: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	70,  // 123: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	72,  // 124: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	74,  // 125: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	76,  // 126: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	78,  // 127: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	81,  // 128: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	83,  // 129: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	86,  // 130: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	88,  // 131: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	90,  // 132: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	93,  // 133: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	95,  // 134: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 135: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 136: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 137: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 138: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 139: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 140: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 141: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 142: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 143: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	24,  // 144: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	30,  // 145: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	30,  // 146: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	30,  // 147: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	29,  // 148: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	33,  // 149: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	37,  // 150: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	39,  // 151: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	35,  // 152: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	42,  // 153: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	44,  // 154: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	47,  // 155: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	50,  // 156: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	52,  // 157: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	54,  // 158: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	56,  // 159: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	60,  // 160: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	62,  // 161: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	65,  // 162: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	67,  // 163: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	69,  // 164: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	71,  // 165: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	73,  // 166: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	75,  // 167: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	77,  // 168: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	79,  // 169: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	82,  // 170: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	84,  // 171: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	87,  // 172: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	89,  // 173: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	91,  // 174: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	94,  // 175: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	97,  // 176: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	135, // [135:177] is the sub-list for method output_type
+	93,  // [93:135] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -6655,14 +6913,14 @@ func file_polder_v1_polder_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_init()
-	file_polder_v1_polder_proto_msgTypes[57].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[60].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   117,
+			NumMessages:   121,
 			NumExtensions: 0,
 			NumServices:   11,
 		},

@@ -250,6 +250,23 @@ func (f fakeRole) Get(_ context.Context, r *connect.Request[polderv1.RoleService
 	return get("role", f.roles, r.Msg.Path, func(s *polderv1.RoleStatus) string { return s.Effective.Path })
 }
 
+func (f fakeRole) Waste(_ context.Context, r *connect.Request[polderv1.WasteRequest]) (*connect.Response[polderv1.WasteResponse], error) {
+	to := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	from := to.Add(-time.Hour)
+	if last := r.Msg.Last.AsDuration(); last > 0 {
+		from = to.Add(-last)
+	}
+	s := to.Sub(from).Seconds()
+	q := func(units float64) string { return strconv.FormatFloat(units*s, 'f', -1, 64) }
+	return connect.NewResponse(&polderv1.WasteResponse{From: timestamppb.New(from), To: timestamppb.New(to),
+		Summary: []string{"10.2 % of 48 cpu idled in the last 1h: 6.1 % no demand, 4.1 % not lent"},
+		Rows: []*polderv1.WasteRow{
+			{Role: r.Msg.Role, Resource: "cpu", Guarantee: q(48), Borrowed: "0", Used: q(43.104), Lent: "0", Idle: map[string]string{"NoDemand": q(2.928), "NotLent": q(1.968)}},
+			{Role: r.Msg.Role, Resource: "memory", Guarantee: q(64 << 30), Borrowed: "0", Used: q(64 << 30), Lent: "0"},
+			{Role: "corp/offline", Resource: "cpu", Guarantee: q(2), Borrowed: q(2.5), Used: q(4), Lent: "0", Idle: map[string]string{"Starting": q(0.5)}},
+		}}), nil
+}
+
 type fakeTask struct {
 	polderv1connect.UnimplementedTaskServiceHandler
 	*fake

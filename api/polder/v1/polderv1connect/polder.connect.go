@@ -69,6 +69,8 @@ const (
 	RoleServiceListProcedure = "/polder.v1.RoleService/List"
 	// RoleServiceGetProcedure is the fully-qualified name of the RoleService's Get RPC.
 	RoleServiceGetProcedure = "/polder.v1.RoleService/Get"
+	// RoleServiceWasteProcedure is the fully-qualified name of the RoleService's Waste RPC.
+	RoleServiceWasteProcedure = "/polder.v1.RoleService/Waste"
 	// NodeServiceListProcedure is the fully-qualified name of the NodeService's List RPC.
 	NodeServiceListProcedure = "/polder.v1.NodeService/List"
 	// NodeServiceGetProcedure is the fully-qualified name of the NodeService's Get RPC.
@@ -359,6 +361,8 @@ type RoleServiceClient interface {
 	// List returns the role and everything below it, parents first.
 	List(context.Context, *connect.Request[v1.RoleServiceListRequest]) (*connect.Response[v1.RoleServiceListResponse], error)
 	Get(context.Context, *connect.Request[v1.RoleServiceGetRequest]) (*connect.Response[v1.RoleStatus], error)
+	// Waste says who used what over a time, and why nobody used the rest.
+	Waste(context.Context, *connect.Request[v1.WasteRequest]) (*connect.Response[v1.WasteResponse], error)
 }
 
 // NewRoleServiceClient constructs a client for the polder.v1.RoleService service. By default, it
@@ -384,13 +388,20 @@ func NewRoleServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(roleServiceMethods.ByName("Get")),
 			connect.WithClientOptions(opts...),
 		),
+		waste: connect.NewClient[v1.WasteRequest, v1.WasteResponse](
+			httpClient,
+			baseURL+RoleServiceWasteProcedure,
+			connect.WithSchema(roleServiceMethods.ByName("Waste")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // roleServiceClient implements RoleServiceClient.
 type roleServiceClient struct {
-	list *connect.Client[v1.RoleServiceListRequest, v1.RoleServiceListResponse]
-	get  *connect.Client[v1.RoleServiceGetRequest, v1.RoleStatus]
+	list  *connect.Client[v1.RoleServiceListRequest, v1.RoleServiceListResponse]
+	get   *connect.Client[v1.RoleServiceGetRequest, v1.RoleStatus]
+	waste *connect.Client[v1.WasteRequest, v1.WasteResponse]
 }
 
 // List calls polder.v1.RoleService.List.
@@ -403,11 +414,18 @@ func (c *roleServiceClient) Get(ctx context.Context, req *connect.Request[v1.Rol
 	return c.get.CallUnary(ctx, req)
 }
 
+// Waste calls polder.v1.RoleService.Waste.
+func (c *roleServiceClient) Waste(ctx context.Context, req *connect.Request[v1.WasteRequest]) (*connect.Response[v1.WasteResponse], error) {
+	return c.waste.CallUnary(ctx, req)
+}
+
 // RoleServiceHandler is an implementation of the polder.v1.RoleService service.
 type RoleServiceHandler interface {
 	// List returns the role and everything below it, parents first.
 	List(context.Context, *connect.Request[v1.RoleServiceListRequest]) (*connect.Response[v1.RoleServiceListResponse], error)
 	Get(context.Context, *connect.Request[v1.RoleServiceGetRequest]) (*connect.Response[v1.RoleStatus], error)
+	// Waste says who used what over a time, and why nobody used the rest.
+	Waste(context.Context, *connect.Request[v1.WasteRequest]) (*connect.Response[v1.WasteResponse], error)
 }
 
 // NewRoleServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -429,12 +447,20 @@ func NewRoleServiceHandler(svc RoleServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(roleServiceMethods.ByName("Get")),
 		connect.WithHandlerOptions(opts...),
 	)
+	roleServiceWasteHandler := connect.NewUnaryHandler(
+		RoleServiceWasteProcedure,
+		svc.Waste,
+		connect.WithSchema(roleServiceMethods.ByName("Waste")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/polder.v1.RoleService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RoleServiceListProcedure:
 			roleServiceListHandler.ServeHTTP(w, r)
 		case RoleServiceGetProcedure:
 			roleServiceGetHandler.ServeHTTP(w, r)
+		case RoleServiceWasteProcedure:
+			roleServiceWasteHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -450,6 +476,10 @@ func (UnimplementedRoleServiceHandler) List(context.Context, *connect.Request[v1
 
 func (UnimplementedRoleServiceHandler) Get(context.Context, *connect.Request[v1.RoleServiceGetRequest]) (*connect.Response[v1.RoleStatus], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.RoleService.Get is not implemented"))
+}
+
+func (UnimplementedRoleServiceHandler) Waste(context.Context, *connect.Request[v1.WasteRequest]) (*connect.Response[v1.WasteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.RoleService.Waste is not implemented"))
 }
 
 // NodeServiceClient is a client for the polder.v1.NodeService service.
