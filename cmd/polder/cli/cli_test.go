@@ -336,7 +336,7 @@ func TestCompletion(t *testing.T) {
 		{"ask cancel \"\"", "count-1 web-1"},
 		{"notice done \"\"", "count-2.0"},
 		{"token revoke t", "tok1 tic2"},
-		{"access can-i \"\"", "view logs run exec plan node token admin"},
+		{"access can-i \"\"", "view logs run exec host plan node token admin"},
 		{"access can-i run pl", "play"},
 		{"completion z", "zsh"},
 	} {
