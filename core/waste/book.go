@@ -64,8 +64,9 @@ func (b *Book) Retree(pool string, tree *role.Tree, kinds int) *Pool {
 // Advance says that nothing changes until an instant. Times before that of the last call are ignored.
 func (b *Book) Advance(now time.Time) {
 	to := now.UnixNano()
-	if full := to - to%markEvery; full > b.now {
-		b.settle(full)
+	for at := max(b.now, to-memory); at/markEvery < to/markEvery; {
+		at = at - at%markEvery + markEvery
+		b.settle(at)
 		b.mark()
 	}
 	if to > b.now {
