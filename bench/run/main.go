@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 
 	"polder.dev/polder/bench"
@@ -19,7 +20,17 @@ func main() {
 	seed := flag.Uint64("seed", 1, "what the workloads are made from")
 	markdown := flag.String("markdown", "", "write the table to this file too")
 	asJSON := flag.String("json", "", "write the results to this file too")
+	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		pprof.StartCPUProfile(f)
+		defer pprof.StopCPUProfile()
+	}
 	results, err := run(*size, *only, *seed)
 	if err == nil {
 		err = write(results, *markdown, *asJSON)

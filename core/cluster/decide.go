@@ -99,19 +99,24 @@ func (p *pool) deepen() {
 // deepenTo moves what it can of v's subtree to v's guarantee: more important first, then older.
 func (p *pool) deepenTo(v role.ID) {
 	var us []*unit
+	idle, last := p.ledger.Idle(v), p.c.lastOf(v)
 	for f := p.c.tree.Roles[v].Parent; f != role.None; f = p.c.tree.Roles[f].Parent {
-		for _, u := range p.funded[f] {
-			if p.c.within(u.charge.Leaf, v) && u.charge.Amount.Fits(p.ledger.Idle(v)) {
+		p.funded.each(f, v, last, func(u *unit) {
+			if u.charge.Amount.Fits(idle) {
 				us = append(us, u)
 			}
-		}
+		})
 	}
 	slices.SortFunc(us, func(a, b *unit) int {
 		return cmp.Or(cmp.Compare(b.tasks[0].shape.Priority, a.tasks[0].shape.Priority), cmp.Compare(a.seq, b.seq))
 	})
 	for _, u := range us {
+		if !u.charge.Amount.Fits(idle) {
+			continue
+		}
 		if moved, ok := p.ledger.TryRefund(u.charge, v); ok {
 			p.refund(u, moved)
+			idle = p.ledger.Idle(v)
 		}
 	}
 }

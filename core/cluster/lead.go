@@ -201,10 +201,10 @@ func (c *Cluster) lead() {
 
 // dropLeads takes back the notices for windows that will not open then any more.
 func (p *pool) dropLeads(current []role.Raise) {
-	if len(current) == p.leads && !p.strained && p.led.calendar == p.c.calendars {
+	if len(current) == p.leads && !p.strained && p.dropped == p.c.calendars {
 		return
 	}
-	p.leads = len(current)
+	p.leads, p.dropped = len(current), p.c.calendars
 	for _, u := range p.units {
 		for _, t := range u.tasks {
 			if t.notice != nil && t.notice.Kind == ForWindow && t.notice.Opens.After(p.c.now) &&

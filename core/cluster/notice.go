@@ -24,21 +24,19 @@ func (p *pool) book() book { return book{pool: p} }
 // FundedAt implements [reclaim.Book].
 func (b book) FundedAt(f role.ID) []*reclaim.Unit {
 	var out []*reclaim.Unit
-	for _, u := range b.funded[f] {
+	b.funded.all(f, func(u *unit) {
 		if u.reclaimable() && (b.away || u.reachable()) {
 			out = append(out, b.unit(u))
 		}
-	}
+	})
 	return out
 }
 
 // Leaving implements [reclaim.Book].
 func (b book) Leaving() []*reclaim.Unit {
 	var out []*reclaim.Unit
-	for _, u := range b.units {
-		if u.leaving {
-			out = append(out, &reclaim.Unit{Charge: u.charge})
-		}
+	for _, u := range b.leavers {
+		out = append(out, &reclaim.Unit{Charge: u.charge})
 	}
 	return out
 }
@@ -168,8 +166,8 @@ func (p *pool) withdraw() {
 	}
 	p.touched = false
 	var us []*unit
-	for _, u := range p.units {
-		if u.leaving && u.mayStay() {
+	for _, u := range p.leavers {
+		if u.mayStay() {
 			us = append(us, u)
 		}
 	}

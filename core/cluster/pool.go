@@ -19,17 +19,19 @@ type pool struct {
 	free   []placement.NodeID
 	total  resource.Vector // of all nodes
 
-	units   []*unit             // everything charged; the order has no meaning, but is the same every time
-	funded  map[role.ID][]*unit // charged and not leaving, by funding role; order is of no meaning
-	classes map[string]*class   // what waits, by identity
-	queue   []*class            // the same, in order of arrival
-	claims  []*claim            // reservations waiting for their victims, in order
+	units   []*unit           // everything charged; the order has no meaning, but is the same every time
+	funded  payroll           // charged and not leaving
+	leavers []*unit           // leaving; the order has no meaning
+	classes map[string]*class // what waits, by identity
+	queue   []*class          // the same, in order of arrival
+	claims  []*claim          // reservations waiting for their victims, in order
 
 	entitled []resource.Vector    // by role, as of the last decision
 	demand   []resource.Vector    // by role, as of the last decision
 	paid     map[role.ID]struct{} // roles whose funding fell since units were last deepened
 	epoch    int64                // rises when something may fit that did not
 	leads    int                  // raises whose lead ran when notices were last looked through
+	dropped  int64                // calendar they were looked through for
 	led      leadState            // what lead notices were last worked out from
 	strained bool                 // tasks were adopted: repair what they break, if anything
 	touched  bool                 // something was freed or withdrawn: notices may be unneeded
@@ -45,7 +47,7 @@ func newPool(c *Cluster, name string) *pool {
 func (p *pool) reledger() {
 	p.measure()
 	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.total)
-	p.funded = map[role.ID][]*unit{}
+	p.funded = payroll{}
 	if p.offers != nil {
 		p.offers.rebase()
 	}
@@ -76,7 +78,7 @@ type unit struct {
 	pinned  bool
 	tasks   []*task
 	leaving bool   // its funding is given away; its tasks are under notice
-	slot    int    // position in pool.funded[charge.At]
+	slot    int    // position in pool.funded, or in pool.leavers
 	pos     int    // position in pool.units
 	paidBy  string // funding last told to its agents
 	booked  booked
@@ -95,17 +97,11 @@ func (p *pool) enter(u *unit) {
 
 func (p *pool) list(u *unit) {
 	p.noteUnit(u)
-	at := p.funded[u.charge.At]
-	u.slot = len(at)
-	p.funded[u.charge.At] = append(at, u)
+	p.funded.add(u)
 }
 
 func (p *pool) unlist(u *unit) {
-	at := p.funded[u.charge.At]
-	last := at[len(at)-1]
-	at[u.slot], last.slot = last, u.slot
-	at[len(at)-1] = nil
-	p.funded[u.charge.At] = at[:len(at)-1]
+	p.funded.remove(u)
 	for id := u.charge.At; id != role.None; id = p.c.tree.Roles[id].Parent {
 		p.paid[id] = struct{}{}
 	}
@@ -119,7 +115,7 @@ func (p *pool) leave(u *unit) {
 }
 
 func (p *pool) setLeaving(u *unit, on bool) {
-	u.leaving = on
+	p.seeOff(u, on)
 	p.noteUnit(u)
 	p.epoch++
 	if on {
@@ -127,6 +123,22 @@ func (p *pool) setLeaving(u *unit, on bool) {
 	} else {
 		u.countLeaving(-1)
 	}
+}
+
+// seeOff enters a unit that is on no payroll among those that leave, or takes it out.
+func (p *pool) seeOff(u *unit, on bool) {
+	if u.leaving == on {
+		return
+	}
+	if u.leaving = on; on {
+		u.slot = len(p.leavers)
+		p.leavers = append(p.leavers, u)
+		return
+	}
+	last := len(p.leavers) - 1
+	p.leavers[u.slot], p.leavers[last].slot = p.leavers[last], u.slot
+	p.leavers[last] = nil
+	p.leavers = p.leavers[:last]
 }
 
 // countLeaving adds the unit to what leaves its nodes, or takes it away.
@@ -202,7 +214,9 @@ func (p *pool) drop(t *task) {
 	u.tasks = slices.DeleteFunc(u.tasks, func(x *task) bool { return x == t })
 	p.noteUnit(u)
 	if len(u.tasks) == 0 {
-		if !u.leaving {
+		if u.leaving {
+			p.seeOff(u, false)
+		} else {
 			p.unlist(u)
 		}
 		last := p.units[len(p.units)-1]

@@ -261,7 +261,7 @@ func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 	if leaving {
 		p.ledger.Add(charge)
 		p.ledger.Leave(charge)
-		u.leaving = true
+		p.seeOff(u, true)
 		u.countLeaving(+1)
 	} else if p.strained = true; p.ledger.TryHold(charge) != nil {
 		var why *lending.Refusal
