@@ -182,9 +182,13 @@ func (c *Cluster) enlist(cl *class) *class {
 
 // unwait takes an ask with nothing waiting out of the line.
 func (c *Cluster) unwait(a *ask) {
-	if !a.waits || a.waiting() > 0 {
-		return
+	if a.waits && a.waiting() == 0 {
+		c.leaveLine(a)
 	}
+}
+
+// leaveLine takes an ask out of its class's line.
+func (c *Cluster) leaveLine(a *ask) {
 	c.dissolveAsk(a)
 	a.note()
 	a.waits = false
@@ -344,7 +348,11 @@ func (a *ask) again(t *task, s State) (bool, time.Duration) {
 	}
 	r := a.Shape.Restart
 	switch s {
-	case Reclaimed, Lost, Killed: // killed without anybody asking: its gang broke, its node was drained
+	case Reclaimed, Lost, Killed:
+		if t.reason.Code == codeIncomplete {
+			return true, 0
+		}
+		// killed without anybody asking: its gang broke, its node was drained
 		return a.Shape.Requeue, 0
 	case Failed:
 		if r.Policy == RestartNever || r.Policy == "" || (r.Max > 0 && a.Restarts >= r.Max) {

@@ -19,18 +19,30 @@ type claim struct {
 	charge  lending.Charge
 	places            // booked
 	by      time.Time // when the last victim is gone at the latest
+	due     time.Time // the latest it may have to wait: everything it counts on has left by then
 	victims int
 }
 
-// impasse is that no claim of a class could be planned, and why if a guarantee covers it. It lasts until the pool's epoch rises.
+// impasse is that no claim of a class could be planned, and why if a guarantee covers it. It lasts until the pool's epoch rises,
+// or what leaves leaves soon enough.
 type impasse struct {
-	at  int64 // the epoch and one
-	why *verdict
+	at    int64 // the epoch and one
+	until time.Time
+	why   *verdict
 }
 
-// serveClaims starts every claimant whose place is free, or that finds another one.
+// lasts reports whether it is of no use to plan again.
+func (i impasse) lasts(p *pool) bool {
+	return i.at == p.epoch+1 && (i.until.IsZero() || p.c.now.Before(i.until))
+}
+
+// claimDue is the latest that a claim on a role's guarantee may have to wait from now on.
+func (p *pool) claimDue(v role.ID) time.Time { return p.c.now.Add(p.c.tree.ReclaimBound(v, 0)) }
+
+// serveClaims starts every claimant whose place is free, or that finds another one, the most urgent first.
 func (p *pool) serveClaims() {
-	for _, cl := range slices.Clone(p.claims) {
+	urgent := slices.SortedStableFunc(slices.Values(p.claims), func(a, b *claim) int { return a.due.Compare(b.due) })
+	for _, cl := range urgent {
 		if cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
 			continue
 		}
@@ -74,12 +86,13 @@ func (p *pool) reseat(cl *claim) bool {
 	return true
 }
 
-// arrived reports whether the amounts that the claim waits for are free on its nodes now.
+// arrived reports whether the amounts that the claim waits for are free on its nodes now, and no other claim counts on them to be
+// served in time.
 func (p *pool) arrived(cl *claim) bool {
 	need := map[placement.NodeID]resource.Vector{}
 	for _, id := range cl.nodes {
 		need[id] = need[id].Plus(cl.class.need)
-		if !need[id].Fits(p.nodes[id].free()) {
+		if !need[id].Fits(p.nodes[id].availableTo(cl)) {
 			return false
 		}
 	}
@@ -92,19 +105,9 @@ func (p *pool) reserve(cl *claim) {
 	cl.ask.claims++
 	cl.ask.note()
 	for _, id := range cl.nodes {
-		p.earmark(id, cl.class.need)
+		p.earmark(id, keep{cl, cl.due, cl.class.need})
 	}
 	p.c.changed(ObjectAsk, cl.ask.ID)
-}
-
-func (p *pool) earmark(id placement.NodeID, need resource.Vector) {
-	p.nodes[id].earmark.Inc(need)
-	p.nodes[id].refresh()
-}
-
-func (p *pool) unmark(id placement.NodeID, need resource.Vector) {
-	p.nodes[id].earmark.Dec(need)
-	p.nodes[id].refresh()
 }
 
 // unreserve takes a claim off the list, leaving its charge in the ledger and its places booked for whoever takes them over.
@@ -114,7 +117,7 @@ func (p *pool) unreserve(cl *claim) {
 	cl.ask.note()
 	p.epoch++
 	for _, id := range cl.nodes {
-		p.unmark(id, cl.class.need)
+		p.unmark(id, cl)
 	}
 }
 
@@ -158,11 +161,15 @@ func (p *pool) reclaim() {
 			if !p.due(cl, a) {
 				continue
 			}
-			if cl.impasse.at == p.epoch+1 {
+			if cl.impasse.lasts(p) {
+				if until := cl.impasse.until; !until.IsZero() {
+					p.c.wakeAt(until)
+				}
 				break
 			}
 			if round == nil {
 				round = reclaim.NewRound(p.ledger, p.book())
+				p.touched = p.touched || len(p.leavers) > 0 // asking more back may spare them
 			}
 			if !p.claimAll(round, cl, a) {
 				break
@@ -215,6 +222,7 @@ func (p *pool) claimAll(round *reclaim.Round, cl *class, a *ask) bool {
 		}
 		cl.impasse = impasse{at: p.epoch + 1}
 		if outcome != reclaim.NotGuaranteed {
+			cl.impasse.until = p.leavesInTime(cl)
 			cl.impasse.why = p.unclaimable(cl, outcome)
 			cl.refusal = cl.impasse.why
 			cl.note()
@@ -224,18 +232,44 @@ func (p *pool) claimAll(round *reclaim.Round, cl *class, a *ask) bool {
 	return true
 }
 
+// leavesInTime is when something that leaves too late for a class will leave soon enough; zero when nothing does.
+func (p *pool) leavesInTime(cl *class) (first time.Time) {
+	v, ok := p.covering(cl)
+	if !ok {
+		return first
+	}
+	due := p.claimDue(v)
+	for _, u := range p.leavers {
+		for _, t := range u.tasks {
+			if t.notice != nil && t.notice.Deadline.After(due) && (first.IsZero() || t.notice.Deadline.Before(first)) {
+				first = t.notice.Deadline
+			}
+		}
+	}
+	if first.IsZero() {
+		return first
+	}
+	first = first.Add(p.c.now.Sub(due))
+	p.c.wakeAt(first)
+	return first
+}
+
 // claim plans one task or gang of an ask and sends the notices.
 func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	plans, outcome := p.planMembers(round, cl)
+	if outcome == reclaim.NoVictim || outcome == reclaim.Fragmented {
+		plans, outcome = p.displace(round, cl, outcome)
+	}
 	if outcome != reclaim.Planned {
 		return outcome
 	}
 	k := &claim{ask: a, class: cl, by: p.c.now}
 	k.charge = plans[0].Charge
+	k.due = p.claimDue(k.charge.At)
 	k.charge.Amount, k.charge.Count = cl.amount(), cl.count
 	for _, m := range plans {
 		k.add(m.Node, m.ports)
-		p.unmark(m.Node, cl.need) // planMembers marked it; reserve does so for good
+		p.unmark(m.Node, nil) // planMembers marked it; reserve does so for good
 		for _, v := range m.Victims {
 			u := v.Unit.Owner.(*unit)
 			k.victims += len(u.tasks)
@@ -295,7 +329,7 @@ func (p *pool) planMembersAt(round *reclaim.Round, want reclaim.Claim, v role.ID
 	}
 	for _, m := range plans {
 		for _, v := range m.Victims {
-			v.Unit.Owner.(*unit).countLeaving(-1) // evict counts it for good
+			v.Unit.Owner.(*unit).plan(false) // evict makes it leave for good
 		}
 	}
 	return plans, reclaim.Planned
@@ -312,18 +346,18 @@ func (p *pool) planMember(round *reclaim.Round, want reclaim.Claim, v role.ID) (
 		round.Undo(plan)
 		return member{}, reclaim.NoNode
 	}
-	p.earmark(plan.Node, want.Charge.Amount)
 	for _, v := range plan.Victims {
-		v.Unit.Owner.(*unit).countLeaving(+1)
+		v.Unit.Owner.(*unit).plan(true)
 	}
+	p.earmark(plan.Node, keep{nil, p.claimDue(v), want.Charge.Amount})
 	return member{plan, ports}, o
 }
 
 func (p *pool) unplan(round *reclaim.Round, cl *class, m member) {
 	p.give(cl, places{[]placement.NodeID{m.Node}, []map[string]uint16{m.ports}})
-	p.unmark(m.Node, m.Charge.Amount)
+	p.unmark(m.Node, nil)
 	for _, v := range m.Victims {
-		v.Unit.Owner.(*unit).countLeaving(-1)
+		v.Unit.Owner.(*unit).plan(false)
 	}
 	round.Undo(m.Plan)
 }

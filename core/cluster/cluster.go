@@ -97,7 +97,7 @@ func (c *Cluster) apply(e Event) error {
 		c.recovering = true
 		c.adopt(e.Task, nil)
 	case Recovered:
-		c.recovering = false
+		c.recovered()
 	default:
 		return refuse("UnknownEvent", "", "event %T is unknown", e)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
@@ -27,7 +26,8 @@ func (c *Cluster) reasonOf(a *ask) Reason {
 	if v == nil {
 		return Reason{Code: "Queued", Message: "it has not been looked at yet", UnblockedBy: "the next decision"}
 	}
-	if due := a.blocked.Add(c.settings.ReclaimDelay); !a.blocked.IsZero() && c.now.Before(due) && c.covered(a) {
+	_, covered := a.class.pool.covering(a.class)
+	if due := a.blocked.Add(c.settings.ReclaimDelay); !a.blocked.IsZero() && c.now.Before(due) && covered {
 		return Reason{Code: "ReclaimDelay", Message: v.message + "; its guarantee covers it, and borrowers are asked back once it has waited " +
 			c.settings.ReclaimDelay.String(), UnblockedBy: "time", Expected: due}
 	}
@@ -82,23 +82,6 @@ func (c *Cluster) claimed(a *ask) (Reason, bool) {
 			k.by.UTC().Format(time.RFC3339), k.victims), UnblockedBy: "the borrowers leave", Expected: k.by}, true
 	}
 	return Reason{}, false
-}
-
-// covered reports whether some guarantee on the ask's path has room for one start of it, so that it can have a claim.
-func (c *Cluster) covered(a *ask) bool {
-	l, cl := a.class.pool.ledger, a.class
-	charge := lending.Charge{Leaf: cl.leaf, Amount: cl.amount(), Hold: cl.hold(), Count: cl.count}
-	for id := cl.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
-		charge.At = id
-		if l.TryInside(charge) {
-			l.Remove(charge)
-			return true
-		}
-		if cl.shape.Pinned {
-			break
-		}
-	}
-	return false
 }
 
 // halfGuaranteed finds the deepest role on the ask's path whose guarantee covers some but not all kinds the ask needs: its

@@ -55,8 +55,8 @@ func (p *pool) checkNodes(bad complain) {
 				}
 			}
 		}
-		if !earmark.Equal(n.earmark) {
-			bad("I1: node %s keeps %v for claimants, their claims add up to %v", n.Name, n.earmark, earmark)
+		if !earmark.Equal(n.earmarked()) {
+			bad("I1: node %s keeps %v for claimants, their claims add up to %v", n.Name, n.earmarked(), earmark)
 		}
 	}
 }

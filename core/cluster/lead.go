@@ -20,8 +20,9 @@ type scene struct {
 	book   *lending.Ledger
 	funded map[role.ID][]*unit
 	charge map[*unit]lending.Charge
-	gone   map[*unit]bool // leaving, or under notice for this scene
-	spare  map[placement.NodeID]resource.Vector
+	gone   map[*unit]bool                       // leaving, or under notice for this scene
+	more   map[placement.NodeID]resource.Vector // spare on a node, beside what the pool has
+	at     time.Time
 }
 
 // newScene books everything of a pool under a tree that holds at an instant: what has notice for a window that opens by then is
@@ -29,8 +30,8 @@ type scene struct {
 func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 	s := &scene{
 		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, gone: map[*unit]bool{},
-		book:  lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
-		spare: map[placement.NodeID]resource.Vector{},
+		book: lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
+		more: map[placement.NodeID]resource.Vector{}, at: at,
 	}
 	for _, u := range byStanding(p.units, p.ledger.Tree()) {
 		s.bookUnit(u, at)
@@ -45,7 +46,7 @@ func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 	}
 	for _, n := range p.nodes {
 		if n != nil {
-			s.spare[n.id] = n.spare()
+			s.more[n.id] = make(resource.Vector, len(n.total))
 		}
 	}
 	for _, u := range p.units {
@@ -90,7 +91,7 @@ func (s *scene) bookUnit(u *unit, at time.Time) {
 // free counts what a unit holds as coming free.
 func (s *scene) free(u *unit) {
 	for _, t := range u.tasks {
-		s.spare[t.node.id] = s.spare[t.node.id].Plus(t.need)
+		s.more[t.node.id] = s.more[t.node.id].Plus(t.need)
 	}
 }
 
@@ -119,7 +120,9 @@ func (s *scene) Leaving() []*reclaim.Unit {
 }
 
 // Spare implements [reclaim.Book].
-func (s *scene) Spare(n placement.NodeID) resource.Vector { return s.spare[n] }
+func (s *scene) Spare(n placement.NodeID, within time.Duration) resource.Vector {
+	return s.nodes[n].spareBy(later(s.at, s.c.now.Add(within)), nil).Plus(s.more[n])
+}
 
 // Feasible implements [reclaim.Book].
 func (s *scene) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
@@ -164,7 +167,7 @@ func (s *scene) planAsk(round *reclaim.Round, cl *class, a *ask, out *[]leaver) 
 		if !ok {
 			return false
 		}
-		s.spare[p.Node] = s.spare[p.Node].Minus(cl.need)
+		s.more[p.Node] = s.more[p.Node].Minus(cl.need)
 		for _, v := range p.Victims {
 			*out = append(*out, s.leave(v.Unit.Owner.(*unit), claimant))
 		}
@@ -265,7 +268,7 @@ type leadState struct {
 // mayStay takes a unit that was to leave for the scene back if all that waits is served without it.
 func (s *scene) mayStay(u *unit) bool {
 	for _, t := range u.tasks {
-		if !t.need.Fits(s.spare[t.node.id]) {
+		if !t.need.Fits(s.Spare(t.node.id, 0)) {
 			return false
 		}
 	}
@@ -277,7 +280,7 @@ func (s *scene) mayStay(u *unit) bool {
 		return false
 	}
 	for _, t := range u.tasks {
-		s.spare[t.node.id] = s.spare[t.node.id].Minus(t.need)
+		s.more[t.node.id] = s.more[t.node.id].Minus(t.need)
 	}
 	return true
 }

@@ -7,6 +7,7 @@ import (
 
 	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
 )
 
 // node is a machine. Amounts are vectors of its pool.
@@ -17,7 +18,7 @@ type node struct {
 	total     resource.Vector
 	used      resource.Vector // by leases, leaving included
 	leaving   resource.Vector // part of used that is under notice
-	earmark   resource.Vector // kept for claimants, out of what is free or leaving
+	keeps     []keep          // for claims, out of what is free or leaving
 	tasks     map[string]*task
 	reachable bool
 	shelved   shelved
@@ -26,14 +27,6 @@ type node struct {
 
 // free is what no lease holds.
 func (n *node) free() resource.Vector { return n.total.Minus(n.used) }
-
-// spare is what a claimant may count on: free plus leaving less earmarked.
-func (n *node) spare() resource.Vector { return n.free().Plus(n.leaving).Minus(n.earmark) }
-
-// available is what anybody may take now: what is free and not needed for claimants beyond what is leaving for them.
-func (n *node) available() resource.Vector {
-	return n.free().Min(n.spare()).Max(make(resource.Vector, len(n.total)))
-}
 
 // refresh tells the index what the node has.
 func (n *node) refresh() {
@@ -118,12 +111,16 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 	}
 	k := c.kinds.Len()
 	p.total = p.total.Clone(k)
+	before := n.total
 	if n.pool == p {
-		p.total.Dec(n.total)
+		p.total.Dec(before)
 	}
 	n.NodeInfo = info
 	n.total = info.Capacity.Vector(c.kinds, "")
-	n.used, n.leaving, n.earmark = n.used.Clone(k), n.leaving.Clone(k), n.earmark.Clone(k)
+	if n.pool == p && !before.Fits(n.total) {
+		c.dissolveOn(n) // what its claims count on may never come
+	}
+	n.used, n.leaving = n.used.Clone(k), n.leaving.Clone(k)
 	if n.pool == nil {
 		n.pool = p
 		if last := len(p.free) - 1; last >= 0 {
@@ -156,11 +153,12 @@ func (c *Cluster) unplace(n *node) {
 	n.pool = nil
 }
 
-// resized tells the ledger what the pool's nodes have now. With less, what is borrowed may be too much beside the guarantees.
+// resized tells the ledger what the pool's nodes have now. With less, what is borrowed may be too much beside the guarantees; with
+// more, it may be again that they can be held at all.
 func (p *pool) resized() {
 	before := p.ledger.Capacity()
 	p.ledger.SetCapacity(p.total)
-	if !before.Fits(p.ledger.Capacity()) {
+	if !before.Fits(p.ledger.Capacity()) || !p.ledger.Sound(role.Root) {
 		p.strained = true
 	}
 }
@@ -212,6 +210,7 @@ func (c *Cluster) disconnect(name string) {
 	n.pool.noteNode(n)
 	n.pool.index.SetSchedulable(n.id, false)
 	n.pool.show(n)
+	n.pool.opened() // a spread counts only nodes that answer
 	c.dissolveOn(n)
 	for _, t := range n.sortedTasks() {
 		c.changed(ObjectTask, t.id)

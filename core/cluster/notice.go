@@ -42,7 +42,9 @@ func (b book) Leaving() []*reclaim.Unit {
 }
 
 // Spare implements [reclaim.Book].
-func (b book) Spare(n placement.NodeID) resource.Vector { return b.nodes[n].spare() }
+func (b book) Spare(n placement.NodeID, within time.Duration) resource.Vector {
+	return b.nodes[n].spareBy(b.c.now.Add(within), nil)
+}
 
 // Feasible implements [reclaim.Book].
 func (b book) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
@@ -141,6 +143,7 @@ func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline
 		Funding: c.fundingName(t.unit.charge.At),
 	}}
 	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, deadline.Sub(c.now)})
+	t.node.refresh()
 	c.changed(ObjectTask, t.id)
 	c.happened("NoticeSent", t.id, t.role, t.node.Name, "%s gives %s back by %s for %s", t.id,
 		t.notice.Amount, deadline.UTC().Format(time.RFC3339), claimant)
@@ -216,6 +219,7 @@ func (c *Cluster) accepted(e Accepted) {
 	}
 	t.notice.accepted = true
 	t.notice.Deadline = later(t.notice.Deadline, e.Deadline)
+	t.node.refresh()
 	c.emit(SaveTask{t.id})
 	c.changed(ObjectTask, t.id)
 }

@@ -107,7 +107,7 @@ func (c *Cluster) retree() {
 	for _, n := range c.nodes {
 		k := c.kinds.Len()
 		n.total = n.Capacity.Vector(c.kinds, "")
-		n.used, n.leaving, n.earmark = n.used.Clone(k), n.leaving.Clone(k), n.earmark.Clone(k)
+		n.used, n.leaving = n.used.Clone(k), n.leaving.Clone(k)
 	}
 	for _, p := range c.pools {
 		p.rebook()

@@ -78,6 +78,7 @@ type unit struct {
 	pinned  bool
 	tasks   []*task
 	leaving bool   // its funding is given away; its tasks are under notice
+	planned bool   // it is to leave for a claim that is being planned
 	slot    int    // position in pool.funded, or in pool.leavers
 	pos     int    // position in pool.units
 	paidBy  string // funding last told to its agents
@@ -153,6 +154,14 @@ func (u *unit) countLeaving(sign int) {
 	}
 }
 
+// plan counts the unit as leaving while a claim is planned, or no more.
+func (u *unit) plan(on bool) {
+	u.planned = on
+	for _, t := range u.tasks {
+		t.node.refresh()
+	}
+}
+
 // stay takes a leaving unit back if the rules and the machines allow it, funded no shallower than before.
 func (p *pool) stay(u *unit) bool {
 	p.setLeaving(u, false)
@@ -177,9 +186,7 @@ func (p *pool) stay(u *unit) bool {
 
 // fitsAgain reports whether claimants have enough on the unit's nodes without what it holds.
 func (p *pool) fitsAgain(u *unit) bool {
-	return !slices.ContainsFunc(u.tasks, func(t *task) bool {
-		return !t.node.earmark.Fits(t.node.free().Plus(t.node.leaving))
-	})
+	return !slices.ContainsFunc(u.tasks, func(t *task) bool { return !t.node.fitsWithout(t, t.notice.Deadline) })
 }
 
 // announce tells agents and readers who pays for a unit now, if that is news.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -293,6 +294,23 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
 		p.list(u)
 	}
 	return u
+}
+
+// recovered ends the recovery. A gang of which the dead leader had launched only a part starts again as a whole.
+func (c *Cluster) recovered() {
+	c.recovering = false
+	for _, id := range slices.Sorted(maps.Keys(c.asks)) {
+		a := c.asks[id]
+		if !a.Gang || !a.waits || len(a.live) == 0 {
+			continue
+		}
+		c.leaveLine(a)
+		for _, t := range a.tasks() {
+			if t.state != Stopping {
+				c.stop(t, nil, false, Reason{Code: codeIncomplete, Message: "the rest of its gang did not start; all of it starts again"})
+			}
+		}
+	}
 }
 
 // fundingRole finds the role a funding names; the root when it is not on the leaf's path any more.

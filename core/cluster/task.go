@@ -186,6 +186,9 @@ const (
 	codeCancelled = "Cancelled"
 )
 
+// codeIncomplete is that of a stop after which the instance starts again in any case.
+const codeIncomplete = "GangIncomplete"
+
 func (c *Cluster) kill(e Kill) error {
 	t := c.tasks[e.Task]
 	if t == nil {

@@ -30,6 +30,8 @@ type world struct {
 	grace   time.Duration  // how long a process takes to stop when it is told to, at most
 	tape    []recorded     // every step of this leader, for I17
 	naive   integrator     // of this leader, against its waste book
+	fuse    int            // effects until the leader is killed; zero is never
+	witness *witness       // judges every decision; nil judges none
 }
 
 // recorded is one step and what came of it.
@@ -74,6 +76,12 @@ func newWorld(plan *role.Plan) *world {
 // step applies an event and carries its effects out.
 func (w *world) step(e Event) error {
 	effects, err := w.feed(e)
+	if w.fuse > 0 {
+		if w.fuse -= len(effects); w.fuse <= 0 {
+			w.crash(effects, len(effects)+w.fuse)
+			return err
+		}
+	}
 	for _, f := range effects {
 		w.do(f)
 	}
@@ -89,11 +97,36 @@ func (w *world) step(e Event) error {
 	for _, bad := range w.c.Invariants() {
 		w.fault("after %T: %v", e, bad)
 	}
+	if w.witness != nil {
+		w.witness.look()
+	}
 	return err
+}
+
+// crash ends the leader when it has sent some of its messages. What a step writes is written as one, or not at all; nothing is
+// acknowledged that is not written.
+func (w *world) crash(effects []Effect, sent int) {
+	durable := w.fuse%2 == 0
+	for i, e := range effects {
+		switch e.(type) {
+		case SaveAsk, DeleteAsk, SaveTask, DeleteTask, SaveNode, DeleteNode, Ack:
+			if durable {
+				w.do(e)
+			}
+		default:
+			if i < sent {
+				w.do(e)
+			}
+		}
+	}
+	w.failover()
 }
 
 // feed steps the cluster and keeps the tape.
 func (w *world) feed(e Event) ([]Effect, error) {
+	if w.witness != nil {
+		w.witness.sees(e)
+	}
 	w.naive.integrate(w.c, w.now)
 	effects, err := w.c.Step(e, w.now)
 	w.tape = append(w.tape, recorded{e, w.now, effects})
@@ -203,6 +236,9 @@ func (w *world) receive(e SendNotice) {
 		w.fault("I9: notice %s was shortened", e.Notice.ID)
 	}
 	w.sent[e.Notice.ID] = e.Notice
+	if w.witness != nil {
+		w.witness.told = append(w.witness.told, e.Notice)
+	}
 	// I4: who pays for the victim is at or above the claimant's own branch, never a stranger to it and never the claimant's
 	// funding role or deeper.
 	if claimant, _, isClaim := strings.Cut(e.Notice.Claimant, " ("); isClaim && e.Notice.Funding != Borrowed && e.Notice.Kind != ForWindow {
@@ -238,10 +274,8 @@ func (w *world) run(d time.Duration) {
 		}
 		for _, m := range w.nodes {
 			for _, p := range m.tasks {
-				for _, at := range []time.Time{p.runAt, p.killAt} {
-					if at.After(w.now) && at.Before(next) && !p.report.State.Terminal() {
-						next = at
-					}
+				if at, ok := p.next(); ok && at.Before(next) {
+					next = later(at, w.now.Add(time.Millisecond)) // what fell due by a command of this instant, soon
 				}
 			}
 		}
@@ -252,6 +286,17 @@ func (w *world) run(d time.Duration) {
 			return
 		}
 	}
+}
+
+// next is when a process begins to run or is stopped.
+func (p *process) next() (at time.Time, ok bool) {
+	switch {
+	case p.report.State.Terminal():
+		return at, false
+	case p.report.State == Starting && (p.killAt.IsZero() || p.runAt.Before(p.killAt)):
+		return p.runAt, true
+	}
+	return p.killAt, !p.killAt.IsZero()
 }
 
 // settle moves every machine's processes to where they are at this time and reports the changes.
@@ -303,7 +348,7 @@ func (w *world) register(name string) {
 func (w *world) failover() {
 	w.replay()
 	w.checkWaste()
-	w.c, w.tape, w.naive = New(), nil, integrator{sums: map[figure]*big.Int{}}
+	w.c, w.tape, w.naive, w.fuse = New(), nil, integrator{sums: map[figure]*big.Int{}}, 0
 	w.step(SetPlan{w.plan, 1})
 	for _, name := range slices.Sorted(maps.Keys(w.saved.nodes)) {
 		w.feed(RestoreNode{w.saved.nodes[name]})
@@ -387,8 +432,11 @@ func (w *world) dump() string {
 		}
 		for id, r := range w.c.tree.Roles {
 			q := p.ledger.Quota(role.ID(id))
+			if id > 0 && q.Guarantee.IsZero() && p.ledger.Used(role.ID(id)).IsZero() {
+				continue
+			}
 			fmt.Fprintf(&b, "role %q g=%v lim=%v borrow=%v lend=%v funded=%v inflow=%v used=%v lendGrace=%s\n", r.Path, q.Guarantee[:2], q.Limit[:2], q.Borrow[:2], q.Lend[:2], p.ledger.Funded(role.ID(id))[:2], p.ledger.Borrowed(role.ID(id))[:2], p.ledger.Used(role.ID(id))[:2], r.LendGrace)
 		}
 	}
-	return b.String()
+	return strings.ReplaceAll(b.String(), fmt.Sprint(int64(resource.Unlimited)), "∞")
 }

@@ -151,8 +151,8 @@ func TestRoundsOfClaims(t *testing.T) {
 			w.earmark[p.Node].Inc(p.Charge.Amount)
 		}
 		for n := range w.capacity {
-			if w.Spare(placement.NodeID(n)).Negative() >= 0 {
-				w.fatalf("claimants count on more than node %d has: %v", n, w.Spare(placement.NodeID(n)))
+			if w.Spare(placement.NodeID(n), 0).Negative() >= 0 {
+				w.fatalf("claimants count on more than node %d has: %v", n, w.Spare(placement.NodeID(n), 0))
 			}
 		}
 		for i, p := range slices.Backward(kept) {

@@ -59,7 +59,7 @@ func (t *trialOf) legal(u *Unit) bool {
 
 // served reports whether the claim can run on node n once a set is gone: every rule on the way as good as before, and room.
 func (t *trialOf) served(n placement.NodeID, gone map[*Unit]bool) bool {
-	room := t.Spare(n)
+	room := t.Spare(n, 0)
 	for u := range gone {
 		room.Inc(u.On(n).Clone(kinds))
 	}
@@ -219,7 +219,7 @@ func (t *trialOf) judgePlan(p Plan) {
 		if len(gone) > 0 && !t.closed[id] && t.served(id, nil) {
 			t.fatalf("%+v: %v are asked back though node %d has room and no rule breaks", t.charge, ids(gone), n)
 		}
-		if !t.closed[id] && t.charge.Amount.Fits(t.Spare(id)) && !t.charge.Amount.Fits(t.Spare(p.Node)) {
+		if !t.closed[id] && t.charge.Amount.Fits(t.Spare(id, 0)) && !t.charge.Amount.Fits(t.Spare(p.Node, 0)) {
 			t.fatalf("%+v goes to full node %d though node %d has room", t.charge, p.Node, n)
 		}
 	}

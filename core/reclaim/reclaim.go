@@ -3,6 +3,7 @@ package reclaim
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/placement"
@@ -64,8 +65,9 @@ type Book interface {
 	FundedAt(role.ID) []*Unit
 	// Leaving lists the units under notice; only Charge is looked at.
 	Leaving() []*Unit
-	// Spare is what claimants may still count on at a node: free plus leaving, less what is earmarked.
-	Spare(placement.NodeID) resource.Vector
+	// Spare is what a claimant that may have to wait so long can still count on at a node: what is free or leaves within that
+	// time, less what other claimants need of it by then or later.
+	Spare(n placement.NodeID, within time.Duration) resource.Vector
 	// Feasible visits, in a defined order, the nodes that satisfy everything a claim asks except available amounts,
 	// until visit returns false.
 	Feasible(c Claim, visit func(placement.NodeID) bool)

@@ -20,7 +20,8 @@ const (
 type sweep struct {
 	*Round
 	claim  Claim
-	levels []stage // ancestors of the funding role, nearest first
+	levels []stage       // ancestors of the funding role, nearest first
+	within time.Duration // the longest the claim may have to wait
 	sites  map[placement.NodeID][]site
 }
 
@@ -47,6 +48,7 @@ func newSweep(r *Round, c Claim, v role.ID) *sweep {
 	s := &sweep{Round: r, claim: c}
 	s.claim.Charge.At = v
 	tree := r.ledger.Tree()
+	s.within = tree.ReclaimBound(v, 0)
 	for child, f := v, tree.Roles[v].Parent; f != role.None; child, f = f, tree.Roles[f].Parent {
 		st := stage{role: f, grace: tree.Roles[child].LendGrace, owed: make([]resource.Amount, r.ledger.Kinds())}
 		for i := range st.owed {
@@ -61,7 +63,7 @@ func newSweep(r *Round, c Claim, v role.ID) *sweep {
 func (s *sweep) search() (option, Outcome) {
 	var roomy, tight []placement.NodeID
 	s.book.Feasible(s.claim, func(n placement.NodeID) bool {
-		if s.claim.Charge.Amount.Fits(s.book.Spare(n)) {
+		if s.claim.Charge.Amount.Fits(s.book.Spare(n, s.within)) {
 			roomy = append(roomy, n)
 			return false
 		}
@@ -106,7 +108,7 @@ func (s *sweep) compare(tight []placement.NodeID) (best option, outcome Outcome)
 func (s *sweep) byHope(ns []placement.NodeID) (out [2][]placement.NodeID) {
 	need := s.claim.Charge.Amount
 	for _, n := range ns {
-		spare := s.book.Spare(n).Clone(s.ledger.Kinds())
+		spare := s.book.Spare(n, s.within).Clone(s.ledger.Kinds())
 		all, alone := spare.Clone(0), false
 		for _, x := range s.sites[n] {
 			if !s.taken[x.Unit] {
@@ -149,9 +151,10 @@ func (s *sweep) sitesFor(v role.ID) map[placement.NodeID][]site {
 // try finds victims for one target node and leaves the ledger as it was. The cheapest may be too many for the bound where fewer,
 // dearer ones are not.
 func (s *sweep) try(n placement.NodeID) (option, Outcome) {
-	o, outcome := s.tryWith(&trial{sweep: s, node: n})
+	spare := s.book.Spare(n, s.within)
+	o, outcome := s.tryWith(&trial{sweep: s, node: n, spare: spare})
 	if outcome == Fragmented {
-		o, outcome = s.tryWith(&trial{sweep: s, node: n, fewest: true})
+		o, outcome = s.tryWith(&trial{sweep: s, node: n, spare: spare, fewest: true})
 	}
 	return o, outcome
 }

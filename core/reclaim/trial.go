@@ -12,7 +12,8 @@ import (
 type trial struct {
 	*sweep
 	node    placement.NodeID
-	fewest  bool // room is made with as few units as possible instead of the cheapest
+	spare   resource.Vector // on the node, without the victims
+	fewest  bool            // room is made with as few units as possible instead of the cheapest
 	victims []Victim
 	settled [][]resource.Amount // by stage and kind: the excess the sweep ended with; above owed only where nodes are lost
 }
@@ -112,7 +113,7 @@ func (t *trial) helps(u *Unit, short resource.Vector) bool {
 
 // shortage is what the target node still lacks for the claim, nil when it fits.
 func (t *trial) shortage() resource.Vector {
-	room := t.book.Spare(t.node).Clone(t.ledger.Kinds())
+	room := t.spare.Clone(t.ledger.Kinds())
 	for _, v := range t.victims {
 		room.Inc(v.Unit.On(t.node))
 	}

@@ -189,7 +189,7 @@ func (w *world) Leaving() (out []*Unit) {
 }
 
 // Spare implements Book.
-func (w *world) Spare(n placement.NodeID) resource.Vector {
+func (w *world) Spare(n placement.NodeID, _ time.Duration) resource.Vector {
 	spare := w.free(n).Minus(w.earmarked(n))
 	for u := range w.leaving {
 		spare.Inc(u.On(n).Clone(kinds))
@@ -256,7 +256,7 @@ func (w *world) String() string {
 			r.LendGrace, w.ledger.Idle(role.ID(id)))
 	}
 	for n, c := range w.capacity {
-		out += fmt.Sprintf("node %d %v spare %v closed %v\n", n, c, w.Spare(placement.NodeID(n)), w.closed[placement.NodeID(n)])
+		out += fmt.Sprintf("node %d %v spare %v closed %v\n", n, c, w.Spare(placement.NodeID(n), 0), w.closed[placement.NodeID(n)])
 	}
 	for _, u := range w.units {
 		out += fmt.Sprintf("unit %d leaf=%d at=%d %v hold=%s on %v pinned=%v leaving=%v\n", u.ID, u.Charge.Leaf, u.Charge.At, u.Charge.Amount, u.Charge.Hold, u.Parts,
