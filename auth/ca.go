@@ -3,7 +3,9 @@ package auth
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -54,6 +56,16 @@ func (ca *CA) Root() *x509.Certificate { return ca.root }
 
 // RootPEM returns the root certificate as PEM, to hand to clients.
 func (ca *CA) RootPEM() []byte { return encodeCertificate(ca.root.Raw) }
+
+// Secret returns 32 bytes for one purpose, the same on every server that has this authority, and of no use for any other
+// purpose or to find the authority's key.
+func (ca *CA) Secret(purpose string) ([]byte, error) {
+	key, err := ca.key.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("secret for %s: %w", purpose, err)
+	}
+	return hkdf.Key(sha256.New, key, nil, "polder "+purpose, 32)
+}
 
 // Digest returns the base32 SHA-256 of a root certificate, as in join tokens.
 func Digest(root *x509.Certificate) string { return digest(root.Raw) }

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"polder.dev/polder/auth"
@@ -35,6 +36,10 @@ type Config struct {
 	// AdminToken gets the first admin token when there is no usable one; an error keeps the server from leading. When it is
 	// nil no token is made.
 	AdminToken func(auth.Secret) error
+
+	// Front, if set, is put before the API on the listener: it is handed the API and returns what is served, such as the console
+	// with the API behind it. Package door's way into the server does not pass through it.
+	Front func(api http.Handler) (http.Handler, error)
 
 	// Heartbeat is how often agents report (default 5s). One that misses three is unreachable.
 	Heartbeat time.Duration

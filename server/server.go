@@ -38,6 +38,7 @@ type Server struct {
 	current atomic.Pointer[http.Handler]
 	leader  atomic.Pointer[leader]
 	leading chan struct{} // closed when this server first leads
+	served  http.Handler  // on the listener
 }
 
 // New checks the configuration and that every procedure has its permission.
@@ -49,7 +50,14 @@ func New(cfg Config) (*Server, error) {
 	if err := checkRoutes(routes); err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg, leading: make(chan struct{})}, nil
+	s := &Server{cfg: cfg, leading: make(chan struct{})}
+	s.served = s.Handler()
+	if cfg.Front != nil {
+		if s.served, err = cfg.Front(s.served); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // checkRoutes compares the table with the procedures there are.
@@ -99,7 +107,7 @@ func procedures() []string {
 // Leading is closed when this server leads and has read everything back.
 func (s *Server) Leading() <-chan struct{} { return s.leading }
 
-// Handler is the API for doors in this process: what [Server.Run] serves, guard included. While this server does not lead it
+// Handler is the API for doors in this process, guard included. While this server does not lead it
 // answers Unavailable.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
@@ -113,7 +121,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	server := &http.Server{
-		Handler: s.Handler(), TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: s.served, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: log.New(io.Discard, "", 0),
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000, SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: s.cfg.stall},
 	}
