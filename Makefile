@@ -14,7 +14,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench chaos fuzz generate clean engine format vet staticcheck
+.PHONY: help up demo build test check bench chaos fuzz generate clean engine format vet staticcheck ui ui-or-not browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,12 +26,27 @@ demo: engine build ## two teams share this machine: borrow, ask, notice, leave i
 	@dir=$$(mktemp -d /tmp/polder-engine.XXXXXX) && code=0 && \
 	{ e2e/with-engine.sh own $$dir bin/polder demo $(ARGS) || code=$$?; } && rm -rf $$dir && exit $$code
 
-build: ## bin/polder
+build: ui-or-not ## bin/polder, with the console where Node.js is
 	@echo "Building bin/polder $(VERSION)"
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./cmd/polder
 
-test: engine format vet ## everything: formatting, vet, all tests
+# The console's pages, built from web/ui into the binary. The tests of the console need them, and Chromium.
+UI := web/ui/dist/app/index.html
+
+ui: $(UI) ## the console's pages, with Node.js 20 and npm
+
+$(UI): web/ui/node_modules/.package-lock.json $(shell find web/ui/src web/ui/index.html web/ui/*.ts web/ui/*.js -type f)
+	@cd web/ui && npx svelte-check --fail-on-warnings --output human-verbose >&2 && npx vite build --logLevel warn
+
+web/ui/node_modules/.package-lock.json: web/ui/package.json web/ui/package-lock.json
+	@cd web/ui && npm ci --no-audit --no-fund
+
+ui-or-not:
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory ui; \
+	else echo "!! There is no npm: this build has NO CONSOLE. Install Node.js 20 or later and run make again."; fi
+
+test: engine browser ui format vet ## everything: formatting, vet, all tests
 	$(GO) test ./...
 
 check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, the house rules, quick tests
@@ -61,10 +76,13 @@ clean: ## remove bin and .polder of this checkout
 	@for lock in $$(find .polder -name lock -type f 2>/dev/null); do \
 		flock -n $$lock true || { echo "Something of .polder still runs: it holds $$lock. Stop it first (Ctrl-C where \"polder up\" runs)."; exit 1; }; \
 	done
-	rm -rf bin .polder
+	rm -rf bin .polder web/ui/dist/app web/ui/node_modules
 
 engine:
 	@e2e/packages.sh
+
+browser:
+	@e2e/browser.sh
 
 format:
 	@files=$$(find . -name '*.go' -not -path './.*' | xargs gofmt -l); \

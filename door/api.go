@@ -19,6 +19,8 @@ type API struct {
 	Events  api.EventServiceClient
 	Access  api.AccessServiceClient
 	Engines api.EngineServiceClient
+	// Agents is for nodes that exist only in this process.
+	Agents api.AgentServiceClient
 }
 
 // Open returns the API of a server in this process. The handler is the server's own, guard included; door is the door's
@@ -33,5 +35,6 @@ func Open(server http.Handler, door string) *API {
 		Leases: api.NewLeaseServiceClient(client, url), Notices: api.NewNoticeServiceClient(client, url),
 		Events: api.NewEventServiceClient(client, url), Access: api.NewAccessServiceClient(client, url),
 		Engines: api.NewEngineServiceClient(client, url),
+		Agents:  api.NewAgentServiceClient(client, url),
 	}
 }

@@ -31,18 +31,7 @@ func (a *app) dial() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig:     &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true, // exec streams both ways, which HTTP/1.1 cannot
-	}
-	h := &http.Client{
-		Transport: transport,
-		// A redirect would carry the token to somebody else.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	h := t.http()
 	opt := connect.WithInterceptors(credentials{t.token, a.conn.requestTimeout})
 	return &client{
 		plan:   polderv1connect.NewPlanServiceClient(h, t.url, opt),
@@ -55,6 +44,22 @@ func (a *app) dial() (*client, error) {
 		event:  polderv1connect.NewEventServiceClient(h, t.url, opt),
 		access: polderv1connect.NewAccessServiceClient(h, t.url, opt),
 	}, nil
+}
+
+// http is a client that trusts the server's authority and nobody a redirect names.
+func (t target) http() *http.Client {
+	transport := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true, // exec streams both ways, which HTTP/1.1 cannot
+	}
+	return &http.Client{
+		Transport: transport,
+		// A redirect would carry the token to somebody else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // credentials puts the token on every call and a deadline on every call that is not a stream.

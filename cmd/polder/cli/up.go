@@ -12,6 +12,8 @@ type UpOptions struct {
 	Dir string
 	// Agents is the number of agents, at least 1; each gets an equal slice of this machine.
 	Agents int
+	// Simulate is the number of nodes that exist only in this process; zero starts real agents instead.
+	Simulate int
 	// Listen is the address of the API, host:port; port 0 chooses a free one.
 	Listen string
 	// Mounts are the host directories tasks may mount; empty is none.
@@ -33,11 +35,14 @@ func (a *app) upCmd() *cobra.Command {
 
 The agents offer slices of this machine. Everything is kept in --dir, so "polder up" again continues where it was: plan,
 asks, and tasks. Other commands find the server through the context file in --dir.`,
-		Example: "  polder up\n  polder up --agents 5 --dir /var/lib/polder\n  polder up --runtime process",
+		Example: "  polder up\n  polder up --agents 5 --dir /var/lib/polder\n  polder up --runtime process\n  polder up --simulate 1000",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Agents < 1 {
 				return usageError(cmd, errAtLeast("--agents", 1))
+			}
+			if o.Simulate < 0 {
+				return usageError(cmd, errAtLeast("--simulate", 1))
 			}
 			return process(cmd, a.Processes.Up, a.Streams, o)
 		},
@@ -46,6 +51,7 @@ asks, and tasks. Other commands find the server through the context file in --di
 	f.StringVar(&o.Dir, "dir", ".polder", "`directory` that holds everything")
 	f.IntVar(&o.Agents, "agents", 3, "`number` of agents, each with an equal slice of this machine")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` of the API, host:port")
+	f.IntVar(&o.Simulate, "simulate", 0, "`number` of nodes that are only simulated, with busy teams, instead of agents; nothing is kept")
 	registerMounts(cmd, &o.Mounts)
 	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"polder.dev/polder/server"
 	"polder.dev/polder/store"
 	"polder.dev/polder/store/etcd"
+	"polder.dev/polder/web"
 )
 
 // Version is this build's; the linker sets it.
@@ -36,12 +38,13 @@ func Server(ctx context.Context, s cli.Streams, o cli.ServerOptions) error {
 	log := logger(s, slog.LevelInfo)
 	return runServer(ctx, log, o, nil, func(addr string) {
 		fmt.Fprintf(s.Out, "Serving on %s. Administrator's token: %s\n", addr, filepath.Join(o.Dir, adminTokenFile))
+		fmt.Fprintf(s.Out, "Console: https://%s/ (log in with \"polder console\")\n", addr)
 		fmt.Fprintf(s.Out, "Use it: export POLDER_CONTEXT=%s\n", filepath.Join(o.Dir, contextFile))
 	})
 }
 
-// runServer runs a server and calls ready when it leads.
-func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first *role.Plan, ready func(addr string)) (err error) {
+// runServer runs a server and calls ready when it leads. What is beside it runs like a door.
+func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first *role.Plan, ready func(addr string), beside ...func(ground) front) (err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("server directory: %w", err)
 	}
@@ -67,7 +70,12 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 	addr := listener.Addr().String()
 	host, _, _ := net.SplitHostPort(addr)
 	hosts := append([]string{host, "localhost", "127.0.0.1", "::1"}, o.Advertise...)
+	key, err := ca.Secret("console")
+	if err != nil {
+		return err
+	}
 	srv, err := server.New(server.Config{
+		Front: func(api http.Handler) (http.Handler, error) { return web.New(web.Config{Server: api, Key: key}) },
 		Store: st, CA: ca, Audit: audit, Logger: log, Version: Version, FirstPlan: first,
 		Hosts:      hosts,
 		AdminToken: func(t auth.Secret) error { return writePrivate(filepath.Join(o.Dir, adminTokenFile), t.Reveal()+"\n") },
@@ -75,7 +83,12 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 	if err != nil {
 		return err
 	}
-	return runFronts(ctx, srv, listener, fronts(o, ground{dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log}), func() {
+	on := ground{dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log}
+	doors := fronts(o, on)
+	for _, b := range beside {
+		doors = append(doors, b(on))
+	}
+	return runFronts(ctx, srv, listener, doors, func() {
 		if err := writeContext(o.Dir, addr, ca); err != nil {
 			log.Warn("context file not written", "error", err)
 		}

@@ -27,6 +27,9 @@ const stopTimeout = 30 * time.Second
 // tasks come back to the queue: the next Up with the same directory continues where this one was.
 func Up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {
 	defer outliveReaders()()
+	if o.Simulate > 0 {
+		return upSimulated(ctx, s, o)
+	}
 	began := time.Now()
 	p, err := newPool(ctx, s, o, slog.LevelWarn)
 	if err != nil {
@@ -251,6 +254,7 @@ func (p *pool) explain(s cli.Streams) {
 	cpu := resource.FormatValue("cpu", p.slice["cpu"].MulDiv(8, 10)/100*100)
 	fmt.Fprintf(s.Out, `
   address  https://%s
+  console  https://%[1]s/   "polder console" prints a link that logs you in
   token    %s
   context  %s
 
