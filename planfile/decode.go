@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -14,12 +15,13 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// maxValues bounds how many values one plan may hold, aliases expanded.
+// maxValues bounds how many values one file may hold, aliases expanded.
 const maxValues = 1 << 18
 
 // decoder fills Go values from YAML nodes by the same json tags that the plan's JSON form goes by. It notes the line of
 // every value and goes on after a problem, so that all are found at once. How deep it recurses is bounded by the types.
 type decoder struct {
+	what     string // what the file is, for people
 	problems []Problem
 	lines    map[string]int // by path
 	budget   int            // values left
@@ -33,7 +35,7 @@ func (d *decoder) fail(n *yaml.Node, at, format string, args ...any) {
 func (d *decoder) decode(n *yaml.Node, v reflect.Value, at string) {
 	if d.budget--; d.budget <= 0 {
 		if d.budget == 0 {
-			d.fail(n, at, "the plan holds more than %d values", maxValues)
+			d.fail(n, at, "the %s holds more than %d values", d.what, maxValues)
 		}
 		return
 	}
@@ -75,7 +77,11 @@ func isScalar(v reflect.Value) bool {
 	case encoding.TextUnmarshaler, json.Unmarshaler:
 		return true
 	}
-	return v.Kind() == reflect.String || v.Kind() == reflect.Int
+	switch v.Kind() {
+	case reflect.String, reflect.Int, reflect.Bool, reflect.Float64:
+		return true
+	}
+	return false
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
@@ -102,8 +108,22 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, at string) {
 }
 
 func setBasic(v reflect.Value, text string) error {
-	if v.Kind() == reflect.String {
+	switch v.Kind() {
+	case reflect.String:
 		v.SetString(text)
+		return nil
+	case reflect.Bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		v.SetBool(text == "true")
+		return nil
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("%q is not a number", text)
+		}
+		v.SetFloat(f)
 		return nil
 	}
 	i, err := strconv.ParseInt(text, 10, 32)

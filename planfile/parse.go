@@ -15,51 +15,65 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// MaxSize is the largest plan file in bytes.
+// MaxSize is the largest file in bytes.
 const MaxSize = 4 << 20
 
 // Parse reads a plan and validates it. The error is an [*Error]. Aliases may be used; merge keys and a second document may
 // not.
 func Parse(data []byte) (*role.Plan, error) {
-	root, err := parseYAML(data)
-	if err != nil {
-		return nil, errorOf([]Problem{syntaxProblem(err)})
-	}
-	d := decoder{lines: map[string]int{}, budget: maxValues}
 	var plan role.Plan
-	d.decode(root, reflect.ValueOf(&plan).Elem(), "")
-	if err := errorOf(d.problems); err != nil {
-		return nil, err
-	}
-	for _, p := range role.Validate(&plan) {
-		d.problems = append(d.problems, Problem{d.lineOf(p.Path), p})
-	}
-	if err := errorOf(d.problems); err != nil {
+	if err := Decode(data, "plan", &plan, func() []role.Problem { return role.Validate(&plan) }); err != nil {
 		return nil, err
 	}
 	return &plan, nil
 }
 
+// Decode reads another file of the house as strictly as a plan: into, a pointer to a struct, is filled by its json tags, and
+// check, if it is not nil, then says what does not add up. What is the file's name in complaints, such as "plan". The error is
+// an [*Error].
+func Decode(data []byte, what string, into any, check func() []role.Problem) error {
+	root, err := parseYAML(data, what)
+	if err != nil {
+		return errorOf([]Problem{syntaxProblem(err)})
+	}
+	d := decoder{what: what, lines: map[string]int{}, budget: maxValues}
+	d.decode(root, reflect.ValueOf(into).Elem(), "")
+	if len(d.problems) == 0 && check != nil {
+		for _, p := range check() {
+			d.problems = append(d.problems, Problem{d.lineOf(p.Path), p})
+		}
+	}
+	return errorOf(d.problems)
+}
+
 // parseYAML returns the content of the only document.
-func parseYAML(data []byte) (*yaml.Node, error) {
+func parseYAML(data []byte, what string) (*yaml.Node, error) {
 	if len(data) > MaxSize {
-		return nil, fmt.Errorf("the plan has %d bytes, more than the %d a plan may have", len(data), MaxSize)
+		return nil, fmt.Errorf("the %s has %d bytes, more than the %d a %[1]s may have", what, len(data), MaxSize)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, extra yaml.Node
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		return nil, errors.New("the plan is empty; write at least roles: {}")
+		return nil, fmt.Errorf("the %s is empty%s", what, hint(what))
 	}
 	if err != nil {
 		return nil, err
 	}
 	if err := dec.Decode(&extra); err == nil {
-		return nil, fmt.Errorf("line %d: a second document starts; a plan is one document", extra.Line)
+		return nil, fmt.Errorf("line %d: a second document starts; a %s is one document", extra.Line, what)
 	} else if !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return doc.Content[0], nil
+}
+
+// hint says how the smallest file of a kind looks.
+func hint(what string) string {
+	if what == "plan" {
+		return "; write at least roles: {}"
+	}
+	return ""
 }
 
 var atLine = regexp.MustCompile(`^line (\d+): `)
