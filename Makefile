@@ -14,7 +14,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench chaos fuzz generate clean engine format vet staticcheck ui ui-or-not browser
+.PHONY: help up demo build test check bench sim chaos fuzz generate clean engine format vet staticcheck ui ui-or-not browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, 
 
 bench: ## what decisions cost: one refereed table (flags: ARGS="-size full -json bench.json")
 	$(GO) run ./bench/run $(ARGS)
+
+sim: build ## play every simulated scenario and say what it found (flags: ARGS="--seeds 20")
+	@failed=; for name in $$(bin/polder sim list -o name); do \
+		bin/polder sim run $$name $(ARGS) || failed="$$failed $$name"; echo; \
+	done; [ -z "$$failed" ] || { echo "Not as expected:$$failed"; exit 1; }
 
 chaos: ## 1000 notices on real tasks while agents and the server are killed (flags: ARGS="-seed 1"); some ten minutes
 	$(GO) run ./e2e/chaos -notices 1000 -work 1m $(ARGS)

@@ -38,6 +38,7 @@ func (a *app) root() *cobra.Command {
 	group(root, "work", a.online(a.runCmd(), a.askCmd(), a.psCmd(), a.taskCmd(), a.logsCmd(), a.execCmd(), a.killCmd(), a.whyCmd())...)
 	group(root, "pool", a.online(a.planCmd(), a.roleCmd(), a.leaseCmd(), a.noticeCmd(), a.nodeCmd(), a.eventCmd(), a.wasteCmd(), a.consoleCmd())...)
 	group(root, "who", a.online(a.tokenCmd(), a.accessCmd())...)
+	group(root, "pool", a.simCmd())
 	root.AddCommand(a.completionCmd(), a.versionCmd())
 	checkArgs(root)
 	return root
