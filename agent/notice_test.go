@@ -236,6 +236,29 @@ func TestStopSignalEndsANoticeForGood(t *testing.T) {
 	})
 }
 
+// TestStopSignalIsNotLost ends the agent between the note that the stop signal is sent and the sending: the next one sends it,
+// once, and what ends then has left because of the notice.
+func TestStopSignalIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got signals
+		m := newMachine(t, got.script())
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		record := m.agent.task("t1").rec.clone()
+		now := after(m.agent.c.Clock, 50*time.Second)
+		record.Notice.Told, record.Notice.Termed, record.Sending, record.Signalled = true, true, true, &now
+		m.halt()
+		m.overwrite(record)
+		pass(51 * time.Second)
+		m.start()
+		pass(time.Second)
+		m.want("t1", reclaimed, "Reclaimed")
+		if len(got) != 1 {
+			t.Errorf("signals %v, want one stop signal", got)
+		}
+	})
+}
+
 // overwrite changes a record in the journal of an agent that does not run.
 func (m *machine) overwrite(r *record) {
 	m.t.Helper()

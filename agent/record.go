@@ -25,6 +25,7 @@ type record struct {
 	Notice     *notice
 	Stop       *stopOrder
 	Signalled  *moment // when the first stop signal of any notice was sent; no withdrawal takes it back
+	Sending    bool    // a stop signal was on its way: whether it was sent is not known after a restart
 	Acked      *moment // when the server took over the report of the end
 }
 
@@ -169,6 +170,7 @@ type stored struct {
 	Notice     *storedNotice      `json:"notice,omitempty"`
 	Stop       *storedStop        `json:"stop,omitempty"`
 	Signalled  *moment            `json:"signalled,omitempty"`
+	Sending    bool               `json:"sending,omitempty"`
 	Acked      *moment            `json:"acked,omitempty"`
 }
 
@@ -195,7 +197,7 @@ func (r *record) encode() ([]byte, error) {
 	var e messageCodec
 	s := stored{
 		Assignment: e.encode(r.Assignment), State: r.State, ExitCode: r.ExitCode, Reason: e.encode(r.Reason),
-		Started: r.Started, Ended: r.Ended, Signalled: r.Signalled, Acked: r.Acked,
+		Started: r.Started, Ended: r.Ended, Signalled: r.Signalled, Sending: r.Sending, Acked: r.Acked,
 	}
 	if n := r.Notice; n != nil {
 		s.Notice = &storedNotice{e.encode(n.Wire), n.Asked, n.Term, n.Deadline, n.Length, n.Told, n.Termed, n.Released}
@@ -220,7 +222,7 @@ func decodeRecord(data []byte) (*record, error) {
 	var e messageCodec
 	r := &record{
 		Assignment: &polderv1.Assignment{}, State: s.State, ExitCode: s.ExitCode, Started: s.Started, Ended: s.Ended,
-		Signalled: s.Signalled, Acked: s.Acked,
+		Signalled: s.Signalled, Sending: s.Sending, Acked: s.Acked,
 	}
 	e.decode(s.Assignment, r.Assignment)
 	r.Reason = e.reason(s.Reason)

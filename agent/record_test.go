@@ -48,6 +48,7 @@ func drawRecord(t *rapid.T) *record {
 		signalled := drawMoment(t, "signalled")
 		r.Signalled = &signalled
 	}
+	r.Sending = rapid.Bool().Draw(t, "sending")
 	return r
 }
 

@@ -140,6 +140,10 @@ func (t *task) handle(ctx context.Context, m any) {
 		t.onHealth(m.err)
 	case told:
 		t.onTold(m)
+	case signalSent:
+		if t.rec.Sending {
+			t.apply(func(r *record) { r.Sending = false })
+		}
 	case answer:
 		t.onAnswer(m)
 	case evicted:

@@ -106,10 +106,14 @@ func (t *task) earlier(stop func(*stopOrder) (moment, bool), leave func(*notice)
 	return at, ok
 }
 
-// term notes that the stop signal is sent, then sends it.
+// signalSent says that the task has its stop signal.
+type signalSent struct{}
+
+// term notes that the stop signal is sent, sends it, and notes that it was.
 func (t *task) term(ctx context.Context) {
 	now := after(t.a.c.Clock, 0)
 	t.apply(func(r *record) {
+		r.Sending = true
 		if r.Stop != nil {
 			r.Stop.Termed = true
 			return
@@ -123,7 +127,30 @@ func (t *task) term(ctx context.Context) {
 	if err != nil {
 		sig = syscall.SIGTERM
 	}
-	t.do(ctx, "sending "+runtime.SignalName(sig), func(ctx context.Context) error { return t.runtime.Signal(ctx, t.id, sig) })
+	t.do(ctx, "sending "+runtime.SignalName(sig), func(ctx context.Context) error {
+		if err := t.runtime.Signal(ctx, t.id, sig); err != nil {
+			return err
+		}
+		t.post(ctx, signalSent{})
+		return nil
+	})
+}
+
+// signalAgain makes a stop signal due again that an earlier agent may not have come to send. A task that never got one would
+// be killed without a word, or run on as if it had been told to stop.
+func (t *task) signalAgain() {
+	if !t.rec.Sending {
+		return
+	}
+	t.apply(func(r *record) {
+		r.Sending = false
+		if r.Stop != nil {
+			r.Stop.Termed = false
+		}
+		if r.Notice != nil {
+			r.Notice.Termed = false
+		}
+	})
 }
 
 // kill ends every process of the task, again and again until its end is seen.

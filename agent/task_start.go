@@ -52,6 +52,7 @@ func (t *task) adopt(ctx context.Context, m found) {
 		return
 	}
 	t.resumeNotice()
+	t.signalAgain()
 	switch {
 	case m.status != nil:
 		t.onStarted(ctx, started{status: *m.status})
