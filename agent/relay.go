@@ -20,7 +20,10 @@ const relayGoodbye = 5 * time.Second
 
 type relayStream = Stream[polderv1.RelayUp, polderv1.RelayDown]
 
-// relay serves one log, exec or engine stream the server asked for. A slow reader slows the task's output down and nothing else.
+// errHungUp is the end of an input whose sender went away without closing it.
+var errHungUp = errors.New("the connection ended")
+
+// relay serves one log, exec, attach or engine stream the server asked for. A slow reader slows the task's output down and nothing else.
 // The last message up carries the exit code or the error.
 func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -42,11 +45,9 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	case m.Logs != nil:
 		err = a.relayLogs(ctx, stream, m.Logs, cancel, received)
 	case m.Exec != nil:
-		var code int
-		if code, err = a.relayExec(ctx, stream, m.Exec, cancel, received); err == nil {
-			c := int32(code)
-			last.ExitCode = &c
-		}
+		last.ExitCode, err = a.relayExec(ctx, stream, m.Exec, cancel, received)
+	case m.Attach != nil:
+		last.ExitCode, err = a.relayAttach(ctx, stream, m.Attach, cancel, received)
 	case m.Engine != nil:
 		err = a.relayEngine(ctx, stream, cancel, received)
 	case m.Create != nil:
@@ -56,7 +57,7 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 		err = errors.New("the server asked for something this agent does not know; does it have the same version?")
 	}
 	if err != nil {
-		last.Error = err.Error()
+		last.ExitCode, last.Error = nil, err.Error()
 	}
 	// The server may be gone; then nobody is left to tell.
 	_ = stream.Send(last)
@@ -104,27 +105,64 @@ func (a *Agent) relayLogs(ctx context.Context, stream relayStream, m *polderv1.L
 	return t.runtime.Logs(ctx, m.Task, runtime.LogOptions{Follow: m.Follow, Tail: int(m.Tail)}, stdout, stderr)
 }
 
-func (a *Agent) relayExec(ctx context.Context, stream relayStream, m *polderv1.ExecStart, cancel func(), received chan<- struct{}) (int, error) {
+func (a *Agent) relayExec(ctx context.Context, stream relayStream, m *polderv1.ExecStart, cancel func(), received chan<- struct{}) (*int32, error) {
 	t, err := a.relayed(m.Task)
 	if err == nil && len(m.Command) == 0 {
 		err = errors.New("no command is given")
 	}
 	if err != nil {
 		a.drain(stream, received, cancel)
-		return 0, err
+		return nil, err
 	}
-	stdin, input := io.Pipe()
+	stdin, resize := a.inputOf(ctx, stream, cancel, received)
 	defer stdin.Close()
+	up := &relayWriters{stream: stream, turn: make(chan struct{}, 1)}
+	code, err := t.runtime.Exec(ctx, m.Task, runtime.ExecOptions{
+		Command: m.Command, TTY: m.Tty, Stdin: stdin, Stdout: up.writer(false), Stderr: up.writer(true), Resize: resize,
+	})
+	return exitCode(code), err
+}
+
+func (a *Agent) relayAttach(ctx context.Context, stream relayStream, m *polderv1.AttachStart, cancel func(), received chan<- struct{}) (*int32, error) {
+	t, err := a.relayed(m.Task)
+	if err != nil {
+		a.drain(stream, received, cancel)
+		return nil, err
+	}
+	stdin, resize := a.inputOf(ctx, stream, cancel, received)
+	defer stdin.Close()
+	up := &relayWriters{stream: stream, turn: make(chan struct{}, 1)}
+	opt := runtime.AttachOptions{Logs: m.Logs, Stdout: up.writer(false), Stderr: up.writer(true), Resize: resize}
+	if m.Stdin {
+		opt.Stdin = stdin
+	} else {
+		stdin.Close()
+	}
+	if err := t.runtime.Attach(ctx, m.Task, opt); err != nil {
+		return nil, err
+	}
+	exit, err := t.runtime.Wait(ctx, m.Task)
+	if err == nil && exit.Lost {
+		err = errors.New(exit.Reason)
+	}
+	return exitCode(exit.Code), err
+}
+
+func exitCode(code int) *int32 {
+	c := int32(code)
+	return &c
+}
+
+// inputOf starts receiving what comes down a relay that has input.
+func (a *Agent) inputOf(ctx context.Context, stream relayStream, cancel func(), received chan<- struct{}) (*io.PipeReader, <-chan runtime.Size) {
+	stdin, input := io.Pipe()
 	resize := make(chan runtime.Size, 1)
 	a.running.Go(func() {
 		defer close(received)
 		defer cancel()
 		relayInput(ctx, stream, input, resize)
 	})
-	up := &relayWriters{stream: stream, turn: make(chan struct{}, 1)}
-	return t.runtime.Exec(ctx, m.Task, runtime.ExecOptions{
-		Command: m.Command, TTY: m.Tty, Stdin: stdin, Stdout: up.writer(false), Stderr: up.writer(true), Resize: resize,
-	})
+	return stdin, resize
 }
 
 // relayed finds the task of a relay.
@@ -138,7 +176,7 @@ func (a *Agent) relayed(id string) (*task, error) {
 
 // relayInput hands what comes down to the command, until the server is gone.
 func relayInput(ctx context.Context, stream relayStream, input *io.PipeWriter, resize chan runtime.Size) {
-	defer input.Close()
+	defer input.CloseWithError(errHungUp) // unless it was closed before
 	for {
 		m, err := stream.Receive()
 		if err != nil {

@@ -92,11 +92,43 @@ func TestRelayExec(t *testing.T) {
 	})
 }
 
+// TestRelayAttach: a sender that goes away leaves the input open; one that closes it ends it; the last message has the task's
+// own exit code.
+func TestRelayAttach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, func(runtime.Spec) fake.Script {
+			return fake.Script{Main: func(c fake.Console) int {
+				data, err := io.ReadAll(c.Stdin)
+				if err != nil {
+					return 1
+				}
+				_, _ = c.Stdout.Write([]byte(strings.ToUpper(string(data))))
+				return 7
+			}}
+		})
+		a := assignment("t1")
+		a.Spec.Stdin = true
+		m.server.launch(a)
+		first := m.server.openRelay(&polderv1.OpenRelay{Id: "r1", Attach: &polderv1.AttachStart{Task: "t1", Stdin: true}})
+		<-first.up
+		first.down <- &polderv1.RelayDown{Stdin: []byte("hello ")}
+		synctest.Wait()
+		close(first.hung)
+		synctest.Wait()
+		second := m.server.openRelay(&polderv1.OpenRelay{Id: "r2", Attach: &polderv1.AttachStart{Task: "t1", Stdin: true}})
+		second.down <- &polderv1.RelayDown{Stdin: []byte("world"), CloseStdin: true}
+		if _, out, _, last := collect(t, second); out != "HELLO WORLD" || last.GetExitCode() != 7 || last.Error != "" {
+			t.Errorf("%q, %v", out, last)
+		}
+	})
+}
+
 func TestRelayOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, plain)
 		for _, o := range []*polderv1.OpenRelay{
 			{Id: "r"}, {Id: "r", Logs: &polderv1.LogsRequest{Task: "ghost"}}, {Id: "r", Exec: &polderv1.ExecStart{Task: "ghost"}},
+			{Id: "r", Attach: &polderv1.AttachStart{Task: "ghost"}},
 		} {
 			if _, _, _, last := collect(t, m.server.openRelay(o)); last.Error == "" || last.ExitCode != nil {
 				t.Errorf("%v ended with %v", o, last)

@@ -35,7 +35,7 @@ func specOf(a *polderv1.Assignment, node, sandbox string, mounts []string) (runt
 	out := runtime.Spec{
 		TaskID: a.Task, Role: a.Role, Node: node, Command: s.GetCommand(), Image: s.GetImage(), Env: s.GetEnv(),
 		WorkDir: s.GetWorkDir(), User: s.GetUser(), Labels: s.GetLabels(), Sandbox: sandbox,
-		StopSignal: s.GetKill().GetSignal(), Funded: funded(a.Funding),
+		StopSignal: s.GetKill().GetSignal(), Funded: funded(a.Funding), Stdin: s.GetStdin(), TTY: s.GetTty(),
 	}
 	var err error
 	if s.GetContainer() != nil {

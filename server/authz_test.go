@@ -99,6 +99,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.TaskServiceKillProcedure:     `{"ids":["` + task + `"]}`,
 		api.TaskServiceLogsProcedure:     `{"task":"` + task + `"}`,
 		api.TaskServiceExecProcedure:     `{"start":{"task":"` + task + `","command":["ls"]}}`,
+		api.TaskServiceAttachProcedure:   `{"start":{"task":"` + task + `"}}`,
 		api.LeaseServiceListProcedure:    `{}`,
 		api.NoticeServiceListProcedure:   `{}`,
 		// A stale revision is refused after the permission is checked, so that the stream ends by itself.
@@ -124,7 +125,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 }
 
 var streams = map[string]bool{
-	api.ClaimServiceWatchProcedure: true, api.TaskServiceLogsProcedure: true, api.TaskServiceExecProcedure: true,
+	api.ClaimServiceWatchProcedure: true, api.TaskServiceLogsProcedure: true, api.TaskServiceExecProcedure: true, api.TaskServiceAttachProcedure: true,
 	api.NoticeServiceWatchProcedure: true, api.EventServiceWatchProcedure: true,
 	api.EngineServiceDialProcedure: true, api.AgentServiceSessionProcedure: true, api.AgentServiceRelayProcedure: true,
 }

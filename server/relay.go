@@ -14,7 +14,7 @@ import (
 	"polder.dev/polder/auth"
 )
 
-// maxRelays is how many log and exec streams may be open at once.
+// maxRelays is how many log, exec and attach streams may be open at once.
 const maxRelays = 4096
 
 // relay joins a client's stream with one that the agent opens for it. Nothing is buffered: who is slow slows the other down.
@@ -38,7 +38,7 @@ func (r *relays) start(node string) (*relay, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.open) >= maxRelays {
-		return nil, refused("TooMany", "close some", "%d log and exec streams are open", maxRelays)
+		return nil, refused("TooMany", "close some", "%d log, exec and attach streams are open", maxRelays)
 	}
 	x := &relay{
 		id: randomName(20), node: node,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,6 +116,69 @@ func TestExec(t *testing.T) {
 	}
 	if _, err := stream.Receive(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end comes %v", err)
+	}
+	_ = stream.CloseResponse()
+}
+
+// TestAttach: input goes to a task that has one, a client that goes away ends the relay without closing the input, and what
+// cannot be attached to is refused with the reason.
+func TestAttach(t *testing.T) {
+	w := newWorld(t, nil)
+	one := w.newAgent("n1", map[string]string{"cpu": "2", "memory": "8Gi"})
+	downs := make(chan *polderv1.RelayDown, 10)
+	one.serve = func(open *polderv1.OpenRelay) {
+		stream, cancel := w.dialBack(one, open)
+		defer cancel()
+		defer close(downs)
+		if err := stream.Send(&polderv1.RelayUp{Id: open.Id, Data: []byte(open.Attach.Task)}); err != nil {
+			t.Error(err)
+		}
+		for {
+			m, err := stream.Receive()
+			if err != nil {
+				break
+			}
+			downs <- m
+		}
+		_ = stream.CloseRequest()
+		_ = stream.CloseResponse()
+	}
+	w.connect(one)
+	c := w.as(w.admin)
+	deaf := w.submit(c, process("default", 1, "0.5"))
+	open := process("default", 1, "0.5")
+	open.Task.Stdin = true
+	talks := w.submit(c, open)
+	one.until("two tasks", func() bool { return len(one.tasks) == 2 })
+	for ask, want := range map[string]string{deaf.Id: "was started without an input; attach without input"} {
+		stream := c.task.Attach(t.Context())
+		if err := stream.Send(&polderv1.AttachRequest{Start: &polderv1.AttachStart{Task: ask + ".0", Stdin: true}}); err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		if _, err := stream.Receive(); connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		_ = stream.CloseRequest()
+		_ = stream.CloseResponse()
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	stream := c.task.Attach(ctx)
+	if err := stream.Send(&polderv1.AttachRequest{Start: &polderv1.AttachStart{Task: talks.Id + ".0", Stdin: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&polderv1.AttachRequest{Stdin: []byte("hello")}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stream.Receive(); err != nil || string(m.Data) != talks.Id+".0" {
+		t.Errorf("got %v, %v", m, err)
+	}
+	if m := <-downs; string(m.Stdin) != "hello" {
+		t.Errorf("the agent got %v", m)
+	}
+	leave()
+	_ = stream.CloseRequest() // without it the transport would not even notice
+	for m := range downs {
+		t.Errorf("after the client left the agent got %v", m)
 	}
 	_ = stream.CloseResponse()
 }

@@ -70,6 +70,8 @@ var routes = map[string]route{
 	api.TaskServiceLogsProcedure: {verb: auth.Logs, roles: taskRole((*polderv1.LogsRequest).GetTask)},
 	api.TaskServiceExecProcedure: {verb: auth.Exec, roles: execRole, change: true, object: execObject},
 
+	api.TaskServiceAttachProcedure: {verb: auth.Exec, roles: attachRole, change: true, object: attachObject},
+
 	api.LeaseServiceListProcedure: {filtered: true},
 
 	api.NoticeServiceListProcedure:   {filtered: true},
@@ -156,6 +158,10 @@ func list[M any](prefix string, get func(*M) []string) func(proto.Message) strin
 		}
 		return clip(text, 1000)
 	}
+}
+
+func attachObject(m proto.Message) string {
+	return "task/" + clip(m.(*polderv1.AttachRequest).GetStart().GetTask(), 200)
 }
 
 func execObject(m proto.Message) string {

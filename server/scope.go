@@ -98,6 +98,14 @@ func execRole(l *leader, _ *caller, m proto.Message) ([]string, error) {
 	return l.taskRoles([]string{start.Task})
 }
 
+func attachRole(l *leader, _ *caller, m proto.Message) ([]string, error) {
+	start := m.(*polderv1.AttachRequest).Start
+	if start == nil {
+		return nil, invalid("start", "the first message must say to which task")
+	}
+	return l.taskRoles([]string{start.Task})
+}
+
 // explainedRole is the role of the ask or the task that has the id.
 func explainedRole(l *leader, _ *caller, m proto.Message) ([]string, error) {
 	id := m.(*polderv1.ExplainRequest).Id

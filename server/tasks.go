@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 
@@ -87,44 +89,92 @@ func (s tasks) Logs(ctx context.Context, req *connect.Request[polderv1.LogsReque
 	})
 }
 
+// living finds a task that is not over.
+func (s tasks) living(id string) (cluster.TaskView, error) {
+	row, ok := s.board.look().tasks.Get(id)
+	switch {
+	case !ok:
+		return row, noTask(id)
+	case row.State.Terminal():
+		return row, refused("Ended", "read what it wrote from its logs", "task %s is over: %s", row.Task, row.State)
+	}
+	return row, nil
+}
+
 // Exec runs a command inside a task.
 func (s tasks) Exec(ctx context.Context, stream *connect.BidiStream[polderv1.ExecRequest, polderv1.ExecResponse]) error {
 	first, err := stream.Receive()
 	if err != nil {
 		return err
 	}
-	row, ok := s.board.look().tasks.Get(first.Start.GetTask())
-	if !ok {
-		return noTask(first.Start.GetTask())
-	}
-	if row.State.Terminal() {
-		return refused("Ended", "", "task %s is over: %s", row.Task, row.State)
+	row, err := s.living(first.Start.GetTask())
+	if err != nil {
+		return err
 	}
 	callerOf(ctx).patient = true
 	return s.join(ctx, row.Node, &polderv1.OpenRelay{Exec: first.Start}, func(x *relay) error {
-		return s.exec(ctx, x, stream)
-	})
-}
-
-func (s tasks) exec(ctx context.Context, x *relay, stream *connect.BidiStream[polderv1.ExecRequest, polderv1.ExecResponse]) error {
-	var input sync.WaitGroup
-	over := make(chan struct{})
-	defer input.Wait()
-	defer callerOf(ctx).unread()
-	defer close(over)
-	input.Go(func() {
-		x.input(over, func() (*polderv1.RelayDown, error) {
+		return s.converse(ctx, x, func() (*polderv1.RelayDown, error) {
 			m, err := stream.Receive()
 			if err != nil {
 				return nil, err
 			}
 			return &polderv1.RelayDown{Stdin: m.Stdin, CloseStdin: m.CloseStdin, Resize: m.Resize}, nil
+		}, func(m *polderv1.RelayUp) error {
+			return stream.Send(&polderv1.ExecResponse{Data: m.Data, Stderr: m.Stderr, ExitCode: m.ExitCode})
 		})
 	})
+}
+
+var errLeft = errors.New("nothing more is sent")
+
+// Attach connects to a task's own input and output.
+func (s tasks) Attach(ctx context.Context, stream *connect.BidiStream[polderv1.AttachRequest, polderv1.AttachResponse]) error {
+	first, err := stream.Receive()
+	if err != nil {
+		return err
+	}
+	row, err := s.interactive(first.Start)
+	if err != nil {
+		return err
+	}
+	callerOf(ctx).patient = true
+	return s.join(ctx, row.Node, &polderv1.OpenRelay{Attach: first.Start}, func(x *relay) error {
+		return s.converse(ctx, x, func() (*polderv1.RelayDown, error) {
+			m, err := stream.Receive()
+			if errors.Is(err, io.EOF) { // a client that leaves may end its stream in good order; the task's input is not over
+				err = errLeft
+			}
+			if err != nil {
+				return nil, err
+			}
+			return &polderv1.RelayDown{Stdin: m.Stdin, CloseStdin: m.CloseStdin, Resize: m.Resize}, nil
+		}, func(m *polderv1.RelayUp) error {
+			return stream.Send(&polderv1.AttachResponse{Data: m.Data, Stderr: m.Stderr, ExitCode: m.ExitCode})
+		})
+	})
+}
+
+// interactive finds the task to attach to, if it has what is to be connected.
+func (s tasks) interactive(start *polderv1.AttachStart) (cluster.TaskView, error) {
+	row, err := s.living(start.GetTask())
+	if spec := specOf(row.Payload); err == nil && start.GetStdin() && !spec.GetStdin() && !spec.GetTty() {
+		err = refused("NoInput", "attach without input, or run it anew with stdin or tty set", "task %s was started without an input", row.Task)
+	}
+	return row, err
+}
+
+// converse passes input on to the agent and output to the client, until the agent has said how it ended.
+func (s tasks) converse(ctx context.Context, x *relay, next func() (*polderv1.RelayDown, error), send func(*polderv1.RelayUp) error) error {
+	var input sync.WaitGroup
+	over := make(chan struct{})
+	defer input.Wait()
+	defer callerOf(ctx).unread()
+	defer close(over)
+	input.Go(func() { x.input(over, next) })
 	exited := false
 	err := x.output(ctx, s.leader, func(m *polderv1.RelayUp) error {
 		exited = exited || m.ExitCode != nil
-		return stream.Send(&polderv1.ExecResponse{Data: m.Data, Stderr: m.Stderr, ExitCode: m.ExitCode})
+		return send(m)
 	})
 	if err == nil && !exited {
 		err = connect.NewError(connect.CodeUnavailable, fmt.Errorf("node %s ended the stream before the command had ended", x.node))

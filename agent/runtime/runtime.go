@@ -44,6 +44,11 @@ type Runtime interface {
 	// Exec runs a further command beside a running task, in its namespaces and limits, and returns its exit code.
 	Exec(ctx context.Context, taskID string, opt ExecOptions) (int, error)
 
+	// Attach connects to a running task's own input and output. It returns nil when the task has ended and everything it
+	// wrote is copied, and ctx's error when that is done first; the task goes on then. Input for a task whose spec is not
+	// [Spec.Interactive] is [ErrInvalid].
+	Attach(ctx context.Context, taskID string, opt AttachOptions) error
+
 	// Usage samples what the task consumes now; for an ended task it is [ErrNotRunning].
 	Usage(ctx context.Context, taskID string) (Usage, error)
 
@@ -87,6 +92,16 @@ type ExecOptions struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Resize  <-chan Size // terminal sizes as they change; the first may be sent before Exec is called
+}
+
+// AttachOptions say what to connect. Nil writers do not want that stream; a terminal's output all arrives on Stdout.
+type AttachOptions struct {
+	Logs bool // begin with what is kept of its output so far; otherwise with what it writes from now on
+	// Stdin is sent to the task. Its io.EOF closes the task's input for good, except that a terminal's has no end; any other
+	// error only ends the sending. An engine may end the input of a container without terminal in that case too.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Resize         <-chan Size // as in [ExecOptions]; without a terminal it is ignored
 }
 
 // Size is a terminal's, in characters.

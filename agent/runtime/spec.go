@@ -39,6 +39,8 @@ type Spec struct {
 	Sandbox    string    `json:"sandbox,omitempty"`    // directory of the machine, made by the agent; $POLDER_SANDBOX in the task
 	StopSignal string    `json:"stopSignal,omitempty"` // what the agent sends first; empty is SIGTERM
 	Funded     string    `json:"funded,omitempty"`     // Guaranteed or Borrowed; empty is Borrowed
+	Stdin      bool      `json:"stdin,omitempty"`      // its input stays open for Attach; otherwise it is empty
+	TTY        bool      `json:"tty,omitempty"`        // it gets a terminal, which is its input too
 
 	// Container, where a door made one, is what runs; the fields above only say what it was made with and may use.
 	Container *Container `json:"container,omitempty"`
@@ -143,6 +145,9 @@ func (s Spec) Stop() Signal {
 	sig, _ := ParseSignal(s.StopSignal)
 	return sig
 }
+
+// Interactive reports whether the task has an input to attach to.
+func (s Spec) Interactive() bool { return s.Stdin || s.TTY }
 
 // Environ is the task's environment as NAME=value, in order of name: the spec's own, over what every task is told
 // (POLDER_TASK, POLDER_ROLE, POLDER_NODE, POLDER_SANDBOX, and where to listen: POLDER_PORT_HTTP for a port "http",

@@ -232,7 +232,9 @@ func (r *Runtime) config(spec runtime.Spec) *container.Config {
 		inside = SandboxPath
 	}
 	c := &container.Config{Image: spec.Image, Cmd: spec.Command, Env: spec.Environ(inside, true), WorkingDir: spec.WorkDir,
-		User: spec.User, Labels: r.labels(spec), ExposedPorts: network.PortSet{}}
+		User: spec.User, Labels: r.labels(spec), ExposedPorts: network.PortSet{},
+		// With StdinOnce the end of an attachment's input is the end of the container's; the engine knows no other way.
+		OpenStdin: spec.Interactive(), StdinOnce: spec.Stdin && !spec.TTY, Tty: spec.TTY}
 	if spec.StopSignal != "" {
 		c.StopSignal = runtime.SignalName(spec.Stop())
 	}

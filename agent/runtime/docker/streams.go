@@ -33,10 +33,21 @@ func (r *Runtime) Logs(ctx context.Context, taskID string, opt runtime.LogOption
 		return r.fail("logs", taskID, err)
 	}
 	defer logs.Close()
-	if _, err = stdcopy.StdCopy(orDiscard(stdout), orDiscard(stderr), logs); err != nil && ctx.Err() != nil {
+	if err = copyOutput(c.Config.Tty, stdout, stderr, logs); err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return r.fail("logs", taskID, err)
+}
+
+// copyOutput copies the engine's stream to its end. A terminal's is plain, others are two in one.
+func copyOutput(terminal bool, stdout, stderr io.Writer, from io.Reader) error {
+	var err error
+	if terminal {
+		_, err = io.Copy(orDiscard(stdout), from)
+	} else {
+		_, err = stdcopy.StdCopy(orDiscard(stdout), orDiscard(stderr), from)
+	}
+	return err
 }
 
 func orDiscard(w io.Writer) io.Writer {
@@ -63,7 +74,7 @@ func (r *Runtime) Exec(ctx context.Context, taskID string, opt runtime.ExecOptio
 	if err != nil {
 		return 0, r.fail("exec", taskID, err)
 	}
-	if err := r.attach(ctx, created.ID, opt); err != nil {
+	if err := r.serveExec(ctx, created.ID, opt); err != nil {
 		return 0, r.fail("exec", taskID, err)
 	}
 	code, err := r.execCode(ctx, created.ID)
@@ -77,32 +88,72 @@ func environ(env map[string]string) (list []string) {
 	return list
 }
 
-// attach starts the command and serves its streams until its output ends.
-func (r *Runtime) attach(ctx context.Context, id string, opt runtime.ExecOptions) error {
+// serveExec starts the command and serves its streams until its output ends.
+func (r *Runtime) serveExec(ctx context.Context, id string, opt runtime.ExecOptions) error {
 	conn, err := r.api.ExecAttach(ctx, id, client.ExecAttachOptions{TTY: opt.TTY})
 	if err != nil {
 		return err
 	}
+	return serve(ctx, conn.HijackedResponse, opt.TTY, runtime.AttachOptions{Stdin: opt.Stdin, Stdout: opt.Stdout, Stderr: opt.Stderr, Resize: opt.Resize},
+		func(h, w uint) error {
+			_, err := r.api.ExecResize(ctx, id, client.ExecResizeOptions{Height: h, Width: w})
+			return err
+		})
+}
+
+// noKeys is what the engine takes for the keys that detach: detaching is the client's own matter, and nobody types this.
+const noKeys = "ctrl-@,ctrl-_,ctrl-@,ctrl-_,ctrl-@,ctrl-_,ctrl-@,ctrl-_"
+
+// Attach connects to the container's own streams. The engine says nothing of how they ended: when they did and the
+// container runs on, the engine cut them.
+func (r *Runtime) Attach(ctx context.Context, taskID string, opt runtime.AttachOptions) error {
+	c, err := r.inspect(ctx, "attach", taskID)
+	if err != nil {
+		return err
+	}
+	fail := func(kind, cause error, next string) error {
+		return &runtime.Error{Kind: kind, Op: "attach", Task: taskID, Cause: cause, Next: next}
+	}
+	switch {
+	case !c.State.Running:
+		return fail(runtime.ErrNotRunning, nil, "read its logs")
+	case opt.Stdin != nil && !c.Config.OpenStdin:
+		return fail(runtime.ErrInvalid, errors.New("it was started without an input"), "attach without input, or run it anew with stdin or tty set")
+	}
+	conn, err := r.api.ContainerAttach(ctx, c.ID, client.ContainerAttachOptions{
+		Stream: true, Stdin: opt.Stdin != nil, Stdout: true, Stderr: true, Logs: opt.Logs, DetachKeys: noKeys})
+	if err != nil {
+		return r.fail("attach", taskID, err)
+	}
+	err = serve(ctx, conn.HijackedResponse, c.Config.Tty, opt, func(h, w uint) error {
+		_, err := r.api.ContainerResize(ctx, c.ID, client.ContainerResizeOptions{Height: h, Width: w})
+		return err
+	})
+	if err != nil {
+		return r.fail("attach", taskID, err)
+	}
+	_, err = r.Wait(ctx, taskID)
+	return err
+}
+
+// serve copies a connection's streams until its output ends.
+func serve(ctx context.Context, conn client.HijackedResponse, terminal bool, opt runtime.AttachOptions, resize func(height, width uint) error) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, conn.Close)()
 	over := make(chan struct{})
 	defer close(over)
-	if opt.TTY {
-		go r.resize(ctx, id, opt.Resize, over)
+	if terminal {
+		go followSize(resize, opt.Resize, over)
 	}
 	if opt.Stdin != nil {
 		go func() { // ends with the connection, or the caller's reader
-			io.Copy(conn.Conn, opt.Stdin)
-			if !opt.TTY { // the engine would cut the output too; a terminal's input has no end
+			_, err := io.Copy(conn.Conn, opt.Stdin)
+			if err == nil && !terminal { // the engine would cut the output too; a terminal's input has no end
 				conn.CloseWrite()
 			}
 		}()
 	}
-	if opt.TTY {
-		_, err = io.Copy(orDiscard(opt.Stdout), conn.Reader)
-	} else {
-		_, err = stdcopy.StdCopy(orDiscard(opt.Stdout), orDiscard(opt.Stderr), conn.Reader)
-	}
+	err := copyOutput(terminal, opt.Stdout, opt.Stderr, conn.Reader)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -111,8 +162,8 @@ func (r *Runtime) attach(ctx context.Context, id string, opt runtime.ExecOptions
 
 const soon = 20 * time.Millisecond
 
-// resize applies sizes as they come; the latest is tried again until the terminal exists.
-func (r *Runtime) resize(ctx context.Context, id string, sizes <-chan runtime.Size, over <-chan struct{}) {
+// followSize applies sizes as they come; the latest is tried again until the terminal exists.
+func followSize(resize func(height, width uint) error, sizes <-chan runtime.Size, over <-chan struct{}) {
 	var again <-chan time.Time
 	var size runtime.Size
 	for {
@@ -128,7 +179,7 @@ func (r *Runtime) resize(ctx context.Context, id string, sizes <-chan runtime.Si
 			return
 		}
 		again = nil
-		if _, err := r.api.ExecResize(ctx, id, client.ExecResizeOptions{Height: uint(size.Rows), Width: uint(size.Cols)}); err != nil {
+		if resize(uint(size.Rows), uint(size.Cols)) != nil {
 			again = time.After(soon)
 		}
 	}

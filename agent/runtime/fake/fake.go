@@ -33,7 +33,8 @@ type Script struct {
 	StopCode  int                                   // its exit code then; 0 is 128 + the signal
 	OnSignal  func(taskID string, s syscall.Signal) // told of every signal, called without locks
 
-	Stdout, Stderr string // written the moment the task starts
+	Stdout, Stderr string            // written the moment the task starts
+	Main           func(Console) int // runs from the start on; the task ends with its code. It must end when Done is closed
 	Usage          runtime.Usage
 	Exec           func(runtime.ExecOptions) (int, error) // nil: every command succeeds silently
 }
@@ -56,6 +57,12 @@ type task struct {
 	done   chan struct{} // closed when it has ended
 	endAt  time.Time     // the end it is heading for, zero if none
 	end    *time.Timer
+	output [2]*output // standard output and error
+
+	// Of an interactive task.
+	stdin  *io.PipeReader
+	input  *io.PipeWriter
+	resize chan runtime.Size
 }
 
 // New returns an empty machine. script picks the behaviour of each task when it is prepared or started; nil means the
@@ -129,10 +136,12 @@ func (r *Runtime) Start(_ context.Context, spec runtime.Spec) (runtime.Status, e
 		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID, Cause: s.StartErr}
 	}
 	r.starts[spec.TaskID]++
-	t := &task{spec: spec, script: s, done: make(chan struct{}), status: runtime.Status{
-		TaskID: spec.TaskID, Role: spec.Role, Node: spec.Node, Funded: spec.FundedOrBorrowed(), Labels: spec.Labels,
-		State: runtime.Running, PID: 1000 + len(r.starts), StartedAt: time.Now(), Isolation: "none"}}
+	t := newTask(spec, s)
+	t.status.PID = 1000 + len(r.starts)
 	r.tasks[spec.TaskID] = t
+	if s.Main != nil {
+		go r.main(t)
+	}
 	switch {
 	case s.ExitAtOnce:
 		r.finish(t, runtime.ExitOf(s.ExitCode, time.Now()))
@@ -165,6 +174,10 @@ func (r *Runtime) finish(t *task, e runtime.Exit) {
 		return
 	}
 	t.status.State, t.status.Exit, t.status.PID = runtime.Exited, &e, 0
+	t.stdin.Close()
+	for _, o := range t.output {
+		o.end()
+	}
 	close(t.done)
 }
 
@@ -262,33 +275,7 @@ func (r *Runtime) Logs(ctx context.Context, taskID string, opt runtime.LogOption
 	if err != nil {
 		return err
 	}
-	for _, s := range []struct {
-		w    io.Writer
-		text string
-	}{{stdout, t.script.Stdout}, {stderr, t.script.Stderr}} {
-		if s.w == nil {
-			continue
-		}
-		if _, err := io.WriteString(s.w, tail(s.text, opt.Tail)); err != nil {
-			return err
-		}
-	}
-	if opt.Follow {
-		_, err = r.Wait(ctx, taskID)
-	}
-	return err
-}
-
-// tail keeps the last n lines; 0 keeps all.
-func tail(s string, n int) string {
-	lines := strings.SplitAfter(s, "\n")
-	if lines[len(lines)-1] == "" {
-		lines = lines[:len(lines)-1]
-	}
-	if n == 0 || n >= len(lines) {
-		return s
-	}
-	return strings.Join(lines[len(lines)-n:], "")
+	return t.copyOutput(ctx, stdout, stderr, opt.Follow, func(o *output) int { return o.tail(opt.Tail) })
 }
 
 // Exec asks the script.

@@ -1,6 +1,7 @@
 package fake_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -25,12 +26,61 @@ func script(spec runtime.Spec) fake.Script {
 		return fake.Script{Stdout: "ready\n", StopCode: 3}
 	case "stubborn":
 		return fake.Script{Stdout: "ready\n", Ignore: []syscall.Signal{syscall.SIGTERM}}
+	case "talk":
+		return fake.Script{Main: talk}
+	case "terminal":
+		return fake.Script{Main: terminal}
 	case "missing":
 		return fake.Script{StartErr: fmt.Errorf("%s: no such file", spec.Command[0])}
 	case "env":
 		return fake.Script{ExitAtOnce: true, Stdout: fmt.Sprintf("%s %s %s\n", spec.Env["GREETING"], spec.TaskID, spec.Role)}
 	}
 	return fake.Script{Usage: runtime.Usage{Pids: 1}, Exec: func(opt runtime.ExecOptions) (int, error) { return shell(spec, opt) }}
+}
+
+// talk plays the program that answers every line.
+func talk(c fake.Console) int {
+	lines := bufio.NewScanner(c.Stdin)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		fmt.Fprintf(c.Stdout, "got %s\n", lines.Text())
+	}
+	fmt.Fprintln(c.Stderr, "end")
+	return 9
+}
+
+// terminal plays the program on a terminal, and the terminal's echo.
+func terminal(c fake.Console) int {
+	fmt.Fprint(c.Stdout, "ready\r\n")
+	typed := make(chan string)
+	go func() {
+		line, buf := "", make([]byte, 100)
+		for !strings.HasSuffix(line, "\n") {
+			n, err := c.Stdin.Read(buf)
+			if err != nil {
+				return
+			}
+			line += string(buf[:n])
+			fmt.Fprint(c.Stdout, strings.ReplaceAll(string(buf[:n]), "\n", "\r\n"))
+		}
+		select {
+		case typed <- line:
+		case <-c.Done:
+		}
+	}()
+	for {
+		select {
+		case s := <-c.Resize:
+			if s == (runtime.Size{Rows: 33, Cols: 77}) {
+				fmt.Fprint(c.Stdout, "sized\r\n")
+			}
+		case line := <-typed:
+			fmt.Fprintf(c.Stdout, "got %s\r\n", strings.TrimSpace(line))
+			return 8
+		case <-c.Done:
+			return 0
+		}
+	}
 }
 
 // shell plays the two commands the suite runs beside a task.

@@ -10,6 +10,9 @@
 //	            └──▶ agent's own binary, "task-init run": joins the cgroups, mounts /proc, drops the user, then becomes
 //	                   └──▶ the command
 //
+// An interactive task has one more, beside the command: the console, "task-init console", which holds the other end of the
+// command's input, or its terminal, while agents come and go.
+//
 // The supervisor stays, about a hundred kilobytes of it, waits, and writes the exit code to the state directory; it is
 // outside of the task's memory limit, so an out-of-memory kill never takes the exit code along. Each task has a
 // directory there:
@@ -19,6 +22,7 @@
 //	pid        "supervisor start-time command start-time", written before the command begins
 //	exit       the exit code as a shell has it
 //	error      why the command could not begin
+//	input      a fifo with frames for the console, of an interactive task
 //
 // A program that uses this package calls [MaybeInit] first thing in main. Output goes to "stdout" and "stderr" in the
 // sandbox, appended, and is kept bounded by giving the oldest part of a file back to the disk (the file keeps its

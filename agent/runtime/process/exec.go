@@ -201,9 +201,7 @@ func resize(master *os.File, sizes <-chan runtime.Size, ended <-chan struct{}) {
 			if !ok {
 				return
 			}
-			control(master, func(fd int) error {
-				return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: s.Rows, Col: s.Cols})
-			})
+			setSize(master, s)
 		case <-ended:
 			return
 		}

@@ -41,6 +41,8 @@ func MaybeInit() {
 		enterMain()
 	case "exec":
 		execMain()
+	case "console":
+		consoleMain()
 	}
 	fmt.Fprintf(os.Stderr, "%s %s: not a stage of a task\n", initArg, os.Args[2])
 	os.Exit(exitSetup)
@@ -59,12 +61,35 @@ const handshakeFD = 4
 // supervisor is the script of the process that stays: it joins its cgroup, runs the second stage, which becomes the
 // command, and records how that ended. Descriptors: 3 lock, 4 handshake, 5 and 6 the command's output. The code is
 // written over reserved bytes, so a full disk cannot lose it.
-const supervisor = `exe=$1 dir=$2
+const supervisor = joinGroups + `"$exe" ` + initArg + ` run "$dir" 3>&- >&5 2>&6 5>&- 6>&-
+code=$?
+` + recordExit
+
+// attended is the same for an interactive task: a console runs beside the command, and ends after it, with everything a
+// terminal showed written down. Descriptors beside those above: 7 the command's end of its input or terminal (5 and 6 are
+// that too, for a terminal), 8 the end that the console holds, 9 the frames for it. Keys are for the command: the supervisor
+// leads the terminal's session, and must not be ended or stopped by them; what it catches is back to normal in its children.
+const attended = joinGroups + `trap : HUP INT QUIT TSTP
+"$exe" ` + initArg + ` console <&9 >&8 2>&5 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+console=$!
+exec 8>&- 9>&-
+if [ -t 7 ]; then
+	"$exe" ` + initArg + ` run "$dir" 3>&- <&7 >&7 2>&7 5>&- 6>&- 7>&-
+else
+	"$exe" ` + initArg + ` run "$dir" 3>&- <&7 >&5 2>&6 5>&- 6>&- 7>&-
+fi
+code=$?
+exec 7>&-
+kill $console
+wait $console
+` + recordExit
+
+const joinGroups = `exe=$1 dir=$2
 shift 2
 for f in "$@"; do echo 0 >"$f"; done
-"$exe" ` + initArg + ` run "$dir" 3>&- >&5 2>&6 5>&- 6>&-
-code=$?
-echo $code 1<>"$dir/exit.new" && mv -f "$dir/exit.new" "$dir/exit"
+`
+
+const recordExit = `echo $code 1<>"$dir/exit.new" && mv -f "$dir/exit.new" "$dir/exit"
 exit $code`
 
 // stopIgnoring undoes the two ignored signals a Go program may inherit (from nohup, say) and would hand on: what is

@@ -77,9 +77,16 @@ func (r *Runtime) launch(t *task) error {
 		return err
 	}
 	files, err := t.openFiles()
-	defer closeAll(files)
+	defer func() { closeAll(files) }()
 	if err != nil {
 		return err
+	}
+	if t.rec.Spec.Interactive() {
+		c, err := t.openConsole()
+		files = append(files, c.files()...)
+		if err != nil {
+			return err
+		}
 	}
 	if err := t.rec.write(t.dir); err != nil {
 		return err
@@ -122,6 +129,9 @@ func environment(spec runtime.Spec) []string {
 	env := spec.Environ(spec.Sandbox, false)
 	if _, ok := spec.Env["PATH"]; !ok {
 		env = append(env, defaultPath)
+	}
+	if _, ok := spec.Env["TERM"]; spec.TTY && !ok {
+		env = append(env, "TERM=xterm")
 	}
 	if _, ok := spec.Env["HOME"]; !ok {
 		env = append(env, "HOME="+spec.Sandbox)
@@ -175,7 +185,7 @@ func (t *task) openLog(i int, name string) (*os.File, error) {
 
 func closeAll(files []*os.File) {
 	for _, f := range files {
-		f.Close()
+		f.Close() // nil, where opening failed, is no harm
 	}
 }
 
@@ -186,13 +196,17 @@ func (r *Runtime) spawn(t *task, files []*os.File, tell *os.File) error {
 		return err
 	}
 	defer null.Close()
-	args := append([]string{"sh", "-c", supervisor, "polder-task", r.exe, t.dir}, r.tree.SupervisorJoins()...)
+	script := supervisor
+	if t.rec.Spec.Interactive() {
+		script = attended
+	}
+	args := append([]string{"sh", "-c", script, "polder-task", r.exe, t.dir}, r.tree.SupervisorJoins()...)
 	pidfd := -1
 	p, err := os.StartProcess("/bin/sh", args, &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{defaultPath},
-		Files: []*os.File{null, null, null, files[0], tell, files[1], files[2]},
-		Sys:   r.separate(&pidfd),
+		Files: append([]*os.File{null, null, null, files[0], tell}, files[1:]...),
+		Sys:   r.separate(t.rec.Spec.TTY, &pidfd),
 	})
 	if err != nil {
 		return err
@@ -207,8 +221,8 @@ func (r *Runtime) spawn(t *task, files []*os.File, tell *os.File) error {
 	return err
 }
 
-func (r *Runtime) separate(pidfd *int) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Setsid: true, PidFD: pidfd}
+func (r *Runtime) separate(terminal bool, pidfd *int) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setsid: true, PidFD: pidfd, Setctty: terminal, Ctty: taskEndFD}
 	if r.ns {
 		attr.Cloneflags, attr.Unshareflags = namespaces, unix.CLONE_NEWNS
 	}

@@ -31,6 +31,7 @@ func (r *Runtime) Logs(ctx context.Context, taskID string, opt runtime.LogOption
 		return err
 	}
 	var streams []*stream
+	defer func() { closeStreams(streams) }()
 	for i, w := range []io.Writer{stdout, stderr} {
 		if w == nil {
 			continue
@@ -39,16 +40,15 @@ func (r *Runtime) Logs(ctx context.Context, taskID string, opt runtime.LogOption
 		if err != nil {
 			return fmt.Errorf("task %s: logs: %w", taskID, err)
 		}
-		defer s.file.Close()
 		streams = append(streams, s)
 	}
-	return t.copyLogs(ctx, opt.Follow, streams)
+	return t.copyLogs(ctx, opt.Follow, followEvery, streams)
 }
 
 // copyLogs copies all streams, again and again while following. What a task wrote before its end is there when done is
 // closed, so the round after that is the last.
-func (t *task) copyLogs(ctx context.Context, follow bool, streams []*stream) error {
-	tick := time.NewTicker(followEvery)
+func (t *task) copyLogs(ctx context.Context, follow bool, every time.Duration, streams []*stream) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for last := !follow; ; {
 		last = last || t.ended()
@@ -74,6 +74,12 @@ type stream struct {
 	file *os.File
 	at   int64
 	w    io.Writer
+}
+
+func closeStreams(streams []*stream) {
+	for _, s := range streams {
+		s.file.Close()
+	}
 }
 
 // openStream opens an output file, if it is still the one the task was given: the task may own its sandbox, and must

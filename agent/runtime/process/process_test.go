@@ -310,7 +310,11 @@ func FuzzDecoders(f *testing.F) {
 	f.Add([]byte("12 34 56 78\n"))
 	f.Add([]byte("137\n\n\n\n"))
 	f.Add([]byte(`{"pid":1,"command":["x"]}`))
+	f.Add(resizeFrame(runtime.Size{Rows: 24, Cols: 80}))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if kind, body, err := readFrame(bytes.NewReader(data)); err == nil && !bytes.HasPrefix(data, frame(kind, body)) {
+			t.Errorf("frame %c %q", kind, body)
+		}
 		if rec, err := decodeRecord(data); err == nil && !runtime.ValidTaskID(rec.Spec.TaskID) {
 			t.Errorf("record with task id %q", rec.Spec.TaskID)
 		}

@@ -40,6 +40,8 @@ var Programs = map[string][]string{
 	"polite":   {"/bin/sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"},
 	"stubborn": {"/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"},
 	"missing":  {"/does/not/exist"},
+	"talk":     {"/bin/sh", "-c", `while read line; do echo "got $line"; done; echo end >&2; exit 9`},
+	"terminal": {"/bin/sh", "-c", `test -t 0 && test -t 1 && test -t 2 && echo ready; until [ "$(stty size)" = "33 77" ]; do sleep 0.02; done; echo sized; read line; echo "got $line" >&2; exit 8`},
 	"env":      {"/bin/sh", "-c", `echo "$GREETING $POLDER_TASK $POLDER_ROLE"; exit 0`},
 }
 
@@ -59,7 +61,8 @@ func Run(t *testing.T, make func(t *testing.T) Target) {
 		{"exit code and logs", exitAndLogs}, {"environment", environment}, {"starts once", startsOnce}, {"concurrent starts", concurrentStarts},
 		{"signal", signals}, {"ignored signal, then kill", kills}, {"command missing", missing}, {"bad spec", badSpec},
 		{"unknown task", unknown}, {"remove", removes}, {"list", lists}, {"restart", restarts}, {"wait is cancelled", waitCancelled},
-		{"follow logs", follows}, {"exec", execs}, {"usage", usage}, {"funding", funding},
+		{"follow logs", follows}, {"exec", execs}, {"attach", attaches}, {"attach to output", watches},
+		{"attach to a terminal", attachesTerminal}, {"usage", usage}, {"funding", funding},
 	}
 	for _, p := range parts {
 		t.Run(p.name, func(t *testing.T) {
@@ -98,13 +101,18 @@ func (s *suite) spec(t *testing.T, program string) runtime.Spec {
 func (s *suite) start(t *testing.T, program string) runtime.Spec {
 	t.Helper()
 	spec := s.spec(t, program)
+	s.begin(t, spec)
+	return spec
+}
+
+func (s *suite) begin(t *testing.T, spec runtime.Spec) {
+	t.Helper()
 	must(t, s.Runtime.Prepare(s.ctx, spec, nil))
 	st, err := s.Runtime.Start(s.ctx, spec)
 	must(t, err)
 	if st.TaskID != spec.TaskID || st.State == runtime.Starting {
 		t.Fatalf("Start: %+v", st)
 	}
-	return spec
 }
 
 func (s *suite) wait(t *testing.T, id string) runtime.Exit {

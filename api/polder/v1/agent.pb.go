@@ -1539,7 +1539,8 @@ type OpenRelay struct {
 	// A connection to the node's container engine.
 	Engine *EngineOpen `protobuf:"bytes,4,opt,name=engine,proto3" json:"engine,omitempty"`
 	// A container to make; what the engine says comes back as status and data.
-	Create        *Container `protobuf:"bytes,5,opt,name=create,proto3" json:"create,omitempty"`
+	Create        *Container   `protobuf:"bytes,5,opt,name=create,proto3" json:"create,omitempty"`
+	Attach        *AttachStart `protobuf:"bytes,6,opt,name=attach,proto3" json:"attach,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1609,6 +1610,13 @@ func (x *OpenRelay) GetCreate() *Container {
 	return nil
 }
 
+func (x *OpenRelay) GetAttach() *AttachStart {
+	if x != nil {
+		return x.Attach
+	}
+	return nil
+}
+
 // EngineOpen asks for a connection to the node's container engine.
 type EngineOpen struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1646,7 +1654,7 @@ func (*EngineOpen) Descriptor() ([]byte, []int) {
 	return file_polder_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
-// RelayUp is agent to server: first the id, then output.
+// RelayUp is agent to server: first the id, then output. The last message has the exit code or the error.
 type RelayUp struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1733,7 +1741,7 @@ func (x *RelayUp) GetStatus() uint32 {
 	return 0
 }
 
-// RelayDown is server to agent: input for exec, or bytes for the engine.
+// RelayDown is server to agent: input for exec and attach, or bytes for the engine.
 type RelayDown struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stdin         []byte                 `protobuf:"bytes,1,opt,name=stdin,proto3" json:"stdin,omitempty"`
@@ -1937,13 +1945,14 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\tresources\x18\x02 \x03(\v2$.polder.v1.ResizeTask.ResourcesEntryR\tresources\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfe\x01\n" +
 	"\tOpenRelay\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04logs\x18\x02 \x01(\v2\x16.polder.v1.LogsRequestR\x04logs\x12(\n" +
 	"\x04exec\x18\x03 \x01(\v2\x14.polder.v1.ExecStartR\x04exec\x12-\n" +
 	"\x06engine\x18\x04 \x01(\v2\x15.polder.v1.EngineOpenR\x06engine\x12,\n" +
-	"\x06create\x18\x05 \x01(\v2\x14.polder.v1.ContainerR\x06create\"\f\n" +
+	"\x06create\x18\x05 \x01(\v2\x14.polder.v1.ContainerR\x06create\x12.\n" +
+	"\x06attach\x18\x06 \x01(\v2\x16.polder.v1.AttachStartR\x06attach\"\f\n" +
 	"\n" +
 	"EngineOpen\"\xa3\x01\n" +
 	"\aRelayUp\x12\x0e\n" +
@@ -2020,7 +2029,8 @@ var file_polder_v1_agent_proto_goTypes = []any{
 	(*LogsRequest)(nil),           // 37: polder.v1.LogsRequest
 	(*ExecStart)(nil),             // 38: polder.v1.ExecStart
 	(*Container)(nil),             // 39: polder.v1.Container
-	(*TerminalSize)(nil),          // 40: polder.v1.TerminalSize
+	(*AttachStart)(nil),           // 40: polder.v1.AttachStart
+	(*TerminalSize)(nil),          // 41: polder.v1.TerminalSize
 }
 var file_polder_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: polder.v1.AgentMessage.hello:type_name -> polder.v1.Hello
@@ -2065,21 +2075,22 @@ var file_polder_v1_agent_proto_depIdxs = []int32{
 	38, // 39: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
 	21, // 40: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
 	39, // 41: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
-	40, // 42: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
-	10, // 43: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
-	0,  // 44: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
-	2,  // 45: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
-	4,  // 46: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
-	22, // 47: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
-	1,  // 48: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
-	3,  // 49: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
-	12, // 50: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
-	23, // 51: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
-	48, // [48:52] is the sub-list for method output_type
-	44, // [44:48] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	40, // 42: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
+	41, // 43: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
+	10, // 44: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
+	0,  // 45: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
+	2,  // 46: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
+	4,  // 47: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
+	22, // 48: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
+	1,  // 49: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
+	3,  // 50: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
+	12, // 51: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
+	23, // 52: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
+	49, // [49:53] is the sub-list for method output_type
+	45, // [45:49] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_agent_proto_init() }

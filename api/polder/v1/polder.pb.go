@@ -3865,6 +3865,199 @@ func (x *ExecResponse) GetExitCode() int32 {
 	return 0
 }
 
+// AttachRequest is first a start, then input, resizes and at last close_stdin.
+type AttachRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Start *AttachStart           `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	Stdin []byte                 `protobuf:"bytes,2,opt,name=stdin,proto3" json:"stdin,omitempty"`
+	// Ends the task's input for good. The end of the stream does not, but see TaskSpec.stdin.
+	CloseStdin    bool          `protobuf:"varint,3,opt,name=close_stdin,json=closeStdin,proto3" json:"close_stdin,omitempty"`
+	Resize        *TerminalSize `protobuf:"bytes,4,opt,name=resize,proto3" json:"resize,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachRequest) Reset() {
+	*x = AttachRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachRequest) ProtoMessage() {}
+
+func (x *AttachRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
+func (*AttachRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *AttachRequest) GetStart() *AttachStart {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *AttachRequest) GetStdin() []byte {
+	if x != nil {
+		return x.Stdin
+	}
+	return nil
+}
+
+func (x *AttachRequest) GetCloseStdin() bool {
+	if x != nil {
+		return x.CloseStdin
+	}
+	return false
+}
+
+func (x *AttachRequest) GetResize() *TerminalSize {
+	if x != nil {
+		return x.Resize
+	}
+	return nil
+}
+
+type AttachStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// Send input; refused for a task that was started without stdin.
+	Stdin bool `protobuf:"varint,2,opt,name=stdin,proto3" json:"stdin,omitempty"`
+	// Begin with what it has written so far, as far as that is kept; otherwise with what it writes from now on.
+	Logs          bool `protobuf:"varint,3,opt,name=logs,proto3" json:"logs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachStart) Reset() {
+	*x = AttachStart{}
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachStart) ProtoMessage() {}
+
+func (x *AttachStart) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachStart.ProtoReflect.Descriptor instead.
+func (*AttachStart) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *AttachStart) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *AttachStart) GetStdin() bool {
+	if x != nil {
+		return x.Stdin
+	}
+	return false
+}
+
+func (x *AttachStart) GetLogs() bool {
+	if x != nil {
+		return x.Logs
+	}
+	return false
+}
+
+type AttachResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Data   []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Stderr bool                   `protobuf:"varint,2,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	// Set on the last message: the task has ended.
+	ExitCode      *int32 `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachResponse) Reset() {
+	*x = AttachResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachResponse) ProtoMessage() {}
+
+func (x *AttachResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
+func (*AttachResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *AttachResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *AttachResponse) GetStderr() bool {
+	if x != nil {
+		return x.Stderr
+	}
+	return false
+}
+
+func (x *AttachResponse) GetExitCode() int32 {
+	if x != nil && x.ExitCode != nil {
+		return *x.ExitCode
+	}
+	return 0
+}
+
 type LeaseServiceListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Role  string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
@@ -3879,7 +4072,7 @@ type LeaseServiceListRequest struct {
 
 func (x *LeaseServiceListRequest) Reset() {
 	*x = LeaseServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3891,7 +4084,7 @@ func (x *LeaseServiceListRequest) String() string {
 func (*LeaseServiceListRequest) ProtoMessage() {}
 
 func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3904,7 +4097,7 @@ func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListRequest.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *LeaseServiceListRequest) GetRole() string {
@@ -3953,7 +4146,7 @@ type LeaseServiceListResponse struct {
 
 func (x *LeaseServiceListResponse) Reset() {
 	*x = LeaseServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3965,7 +4158,7 @@ func (x *LeaseServiceListResponse) String() string {
 func (*LeaseServiceListResponse) ProtoMessage() {}
 
 func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3978,7 +4171,7 @@ func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListResponse.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *LeaseServiceListResponse) GetLeases() []*Lease {
@@ -4020,7 +4213,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4225,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4238,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Lease) GetTask() string {
@@ -4124,7 +4317,7 @@ type NoticeServiceListRequest struct {
 
 func (x *NoticeServiceListRequest) Reset() {
 	*x = NoticeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4136,7 +4329,7 @@ func (x *NoticeServiceListRequest) String() string {
 func (*NoticeServiceListRequest) ProtoMessage() {}
 
 func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4149,7 +4342,7 @@ func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *NoticeServiceListRequest) GetRole() string {
@@ -4191,7 +4384,7 @@ type NoticeServiceListResponse struct {
 
 func (x *NoticeServiceListResponse) Reset() {
 	*x = NoticeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4203,7 +4396,7 @@ func (x *NoticeServiceListResponse) String() string {
 func (*NoticeServiceListResponse) ProtoMessage() {}
 
 func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4216,7 +4409,7 @@ func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *NoticeServiceListResponse) GetNotices() []*Notice {
@@ -4250,7 +4443,7 @@ type NoticeServiceWatchRequest struct {
 
 func (x *NoticeServiceWatchRequest) Reset() {
 	*x = NoticeServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +4455,7 @@ func (x *NoticeServiceWatchRequest) String() string {
 func (*NoticeServiceWatchRequest) ProtoMessage() {}
 
 func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4275,7 +4468,7 @@ func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *NoticeServiceWatchRequest) GetRole() string {
@@ -4302,7 +4495,7 @@ type NoticeServiceWatchResponse struct {
 
 func (x *NoticeServiceWatchResponse) Reset() {
 	*x = NoticeServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4314,7 +4507,7 @@ func (x *NoticeServiceWatchResponse) String() string {
 func (*NoticeServiceWatchResponse) ProtoMessage() {}
 
 func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4327,7 +4520,7 @@ func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *NoticeServiceWatchResponse) GetRevision() int64 {
@@ -4357,7 +4550,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4369,7 +4562,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4382,7 +4575,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AnswerRequest) GetTask() string {
@@ -4415,7 +4608,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4427,7 +4620,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4440,7 +4633,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AnswerResponse) GetNotice() *Notice {
@@ -4463,7 +4656,7 @@ type EventServiceListRequest struct {
 
 func (x *EventServiceListRequest) Reset() {
 	*x = EventServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4475,7 +4668,7 @@ func (x *EventServiceListRequest) String() string {
 func (*EventServiceListRequest) ProtoMessage() {}
 
 func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4488,7 +4681,7 @@ func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *EventServiceListRequest) GetRole() string {
@@ -4530,7 +4723,7 @@ type EventServiceListResponse struct {
 
 func (x *EventServiceListResponse) Reset() {
 	*x = EventServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4542,7 +4735,7 @@ func (x *EventServiceListResponse) String() string {
 func (*EventServiceListResponse) ProtoMessage() {}
 
 func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4555,7 +4748,7 @@ func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EventServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *EventServiceListResponse) GetEvents() []*Event {
@@ -4590,7 +4783,7 @@ type EventServiceWatchRequest struct {
 
 func (x *EventServiceWatchRequest) Reset() {
 	*x = EventServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4602,7 +4795,7 @@ func (x *EventServiceWatchRequest) String() string {
 func (*EventServiceWatchRequest) ProtoMessage() {}
 
 func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4615,7 +4808,7 @@ func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *EventServiceWatchRequest) GetRole() string {
@@ -4648,7 +4841,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4660,7 +4853,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4673,7 +4866,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -4733,7 +4926,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4745,7 +4938,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4758,7 +4951,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
 }
 
 type WhoAmIResponse struct {
@@ -4773,7 +4966,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4785,7 +4978,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4798,7 +4991,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *WhoAmIResponse) GetKind() string {
@@ -4839,7 +5032,7 @@ type CanIRequest struct {
 
 func (x *CanIRequest) Reset() {
 	*x = CanIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4851,7 +5044,7 @@ func (x *CanIRequest) String() string {
 func (*CanIRequest) ProtoMessage() {}
 
 func (x *CanIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4864,7 +5057,7 @@ func (x *CanIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIRequest.ProtoReflect.Descriptor instead.
 func (*CanIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *CanIRequest) GetVerb() string {
@@ -4891,7 +5084,7 @@ type CanIResponse struct {
 
 func (x *CanIResponse) Reset() {
 	*x = CanIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4903,7 +5096,7 @@ func (x *CanIResponse) String() string {
 func (*CanIResponse) ProtoMessage() {}
 
 func (x *CanIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4916,7 +5109,7 @@ func (x *CanIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIResponse.ProtoReflect.Descriptor instead.
 func (*CanIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *CanIResponse) GetAllowed() bool {
@@ -4945,7 +5138,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4957,7 +5150,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4970,7 +5163,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CreateTokenRequest) GetKind() string {
@@ -5004,7 +5197,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5016,7 +5209,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5029,7 +5222,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5060,7 +5253,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5072,7 +5265,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5085,7 +5278,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Token) GetId() string {
@@ -5138,7 +5331,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5150,7 +5343,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5163,7 +5356,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
 }
 
 type ListTokensResponse struct {
@@ -5175,7 +5368,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5187,7 +5380,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5200,7 +5393,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5219,7 +5412,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5231,7 +5424,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5244,7 +5437,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5262,7 +5455,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5274,7 +5467,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5287,7 +5480,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
 }
 
 type Permission struct {
@@ -5302,7 +5495,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5314,7 +5507,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5327,7 +5520,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Permission) GetSubject() string {
@@ -5359,7 +5552,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5371,7 +5564,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5384,7 +5577,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
 }
 
 type GetPermissionsResponse struct {
@@ -5397,7 +5590,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5409,7 +5602,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5422,7 +5615,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -5449,7 +5642,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5461,7 +5654,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5474,7 +5667,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -5500,7 +5693,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5512,7 +5705,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5525,7 +5718,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -5548,7 +5741,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5560,7 +5753,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5573,7 +5766,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -5606,7 +5799,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5618,7 +5811,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5631,7 +5824,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -5659,7 +5852,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5671,7 +5864,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5684,7 +5877,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *EngineNode) GetName() string {
@@ -5740,7 +5933,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5752,7 +5945,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5765,7 +5958,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -5800,7 +5993,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5812,7 +6005,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5825,7 +6018,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -5854,7 +6047,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5866,7 +6059,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5879,7 +6072,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -5920,7 +6113,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5932,7 +6125,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5945,7 +6138,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -5985,7 +6178,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5997,7 +6190,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6010,7 +6203,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -6360,6 +6553,22 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x06stderr\x18\x02 \x01(\bR\x06stderr\x12 \n" +
 	"\texit_code\x18\x03 \x01(\x05H\x00R\bexitCode\x88\x01\x01B\f\n" +
 	"\n" +
+	"_exit_code\"\xa5\x01\n" +
+	"\rAttachRequest\x12,\n" +
+	"\x05start\x18\x01 \x01(\v2\x16.polder.v1.AttachStartR\x05start\x12\x14\n" +
+	"\x05stdin\x18\x02 \x01(\fR\x05stdin\x12\x1f\n" +
+	"\vclose_stdin\x18\x03 \x01(\bR\n" +
+	"closeStdin\x12/\n" +
+	"\x06resize\x18\x04 \x01(\v2\x17.polder.v1.TerminalSizeR\x06resize\"K\n" +
+	"\vAttachStart\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x14\n" +
+	"\x05stdin\x18\x02 \x01(\bR\x05stdin\x12\x12\n" +
+	"\x04logs\x18\x03 \x01(\bR\x04logs\"l\n" +
+	"\x0eAttachResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
+	"\x06stderr\x18\x02 \x01(\bR\x06stderr\x12 \n" +
+	"\texit_code\x18\x03 \x01(\x05H\x00R\bexitCode\x88\x01\x01B\f\n" +
+	"\n" +
 	"_exit_code\"\x99\x01\n" +
 	"\x17LeaseServiceListRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
@@ -6548,13 +6757,14 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aExplain\x12\x19.polder.v1.ExplainRequest\x1a\x1a.polder.v1.ExplainResponse2\xa3\x01\n" +
 	"\fClaimService\x12T\n" +
 	"\x05Watch\x12#.polder.v1.ClaimServiceWatchRequest\x1a$.polder.v1.ClaimServiceWatchResponse0\x01\x12=\n" +
-	"\x06Commit\x12\x18.polder.v1.CommitRequest\x1a\x19.polder.v1.CommitResponse2\xd9\x02\n" +
+	"\x06Commit\x12\x18.polder.v1.CommitRequest\x1a\x19.polder.v1.CommitResponse2\x9c\x03\n" +
 	"\vTaskService\x12M\n" +
 	"\x04List\x12!.polder.v1.TaskServiceListRequest\x1a\".polder.v1.TaskServiceListResponse\x12J\n" +
 	"\x03Get\x12 .polder.v1.TaskServiceGetRequest\x1a!.polder.v1.TaskServiceGetResponse\x127\n" +
 	"\x04Kill\x12\x16.polder.v1.KillRequest\x1a\x17.polder.v1.KillResponse\x129\n" +
 	"\x04Logs\x12\x16.polder.v1.LogsRequest\x1a\x17.polder.v1.LogsResponse0\x01\x12;\n" +
-	"\x04Exec\x12\x16.polder.v1.ExecRequest\x1a\x17.polder.v1.ExecResponse(\x010\x012_\n" +
+	"\x04Exec\x12\x16.polder.v1.ExecRequest\x1a\x17.polder.v1.ExecResponse(\x010\x01\x12A\n" +
+	"\x06Attach\x12\x18.polder.v1.AttachRequest\x1a\x19.polder.v1.AttachResponse(\x010\x012_\n" +
 	"\fLeaseService\x12O\n" +
 	"\x04List\x12\".polder.v1.LeaseServiceListRequest\x1a#.polder.v1.LeaseServiceListResponse2\xf9\x01\n" +
 	"\rNoticeService\x12Q\n" +
@@ -6590,7 +6800,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 121)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 124)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -6653,258 +6863,265 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*ExecStart)(nil),                   // 58: polder.v1.ExecStart
 	(*TerminalSize)(nil),                // 59: polder.v1.TerminalSize
 	(*ExecResponse)(nil),                // 60: polder.v1.ExecResponse
-	(*LeaseServiceListRequest)(nil),     // 61: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),    // 62: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                       // 63: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),    // 64: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),   // 65: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),   // 66: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil),  // 67: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),               // 68: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),              // 69: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),     // 70: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),    // 71: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),    // 72: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                       // 73: polder.v1.Event
-	(*WhoAmIRequest)(nil),               // 74: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),              // 75: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                 // 76: polder.v1.CanIRequest
-	(*CanIResponse)(nil),                // 77: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),          // 78: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 79: polder.v1.CreateTokenResponse
-	(*Token)(nil),                       // 80: polder.v1.Token
-	(*ListTokensRequest)(nil),           // 81: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 82: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),          // 83: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 84: polder.v1.RevokeTokenResponse
-	(*Permission)(nil),                  // 85: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 86: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 87: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 88: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 89: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 90: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 91: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 92: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 93: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 94: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 95: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 96: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 97: polder.v1.EngineServiceDialResponse
-	nil,                                 // 98: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 99: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 100: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 101: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 102: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 103: polder.v1.WasteRow.IdleEntry
-	nil,                                 // 104: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 105: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 106: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 107: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 108: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 109: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 110: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 111: polder.v1.Node.AttributesEntry
-	nil,                                 // 112: polder.v1.Node.CapacityEntry
-	nil,                                 // 113: polder.v1.Node.UsedEntry
-	nil,                                 // 114: polder.v1.Node.AvailableEntry
-	nil,                                 // 115: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 116: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 117: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 118: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 119: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 120: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 121: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 122: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 123: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 124: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 125: polder.v1.Reason
-	(TaskState)(0),                      // 126: polder.v1.TaskState
-	(*Task)(nil),                        // 127: polder.v1.Task
-	(*Container)(nil),                   // 128: polder.v1.Container
+	(*AttachRequest)(nil),               // 61: polder.v1.AttachRequest
+	(*AttachStart)(nil),                 // 62: polder.v1.AttachStart
+	(*AttachResponse)(nil),              // 63: polder.v1.AttachResponse
+	(*LeaseServiceListRequest)(nil),     // 64: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 65: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 66: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 67: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 68: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 69: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 70: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 71: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 72: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 73: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 74: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 75: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 76: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 77: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 78: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 79: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 80: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 81: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 82: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 83: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 84: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 85: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 86: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 87: polder.v1.RevokeTokenResponse
+	(*Permission)(nil),                  // 88: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 89: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 90: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 91: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 92: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 93: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 94: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 95: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 96: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 97: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 98: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 99: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 100: polder.v1.EngineServiceDialResponse
+	nil,                                 // 101: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 102: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 103: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 104: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 105: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 106: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 107: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 108: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 109: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 110: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 111: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 112: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 113: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 114: polder.v1.Node.AttributesEntry
+	nil,                                 // 115: polder.v1.Node.CapacityEntry
+	nil,                                 // 116: polder.v1.Node.UsedEntry
+	nil,                                 // 117: polder.v1.Node.AvailableEntry
+	nil,                                 // 118: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 119: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 120: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 121: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 122: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 123: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 124: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 125: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 126: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 127: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 128: polder.v1.Reason
+	(TaskState)(0),                      // 129: polder.v1.TaskState
+	(*Task)(nil),                        // 130: polder.v1.Task
+	(*Container)(nil),                   // 131: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	121, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	124, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
 	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	122, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	125, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	121, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	121, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	124, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	124, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	121, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	98,  // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	99,  // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	100, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	101, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	123, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	123, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	123, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	102, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	123, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	123, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	121, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	121, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	124, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	101, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	102, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	103, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	104, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	126, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	126, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	126, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	105, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	126, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	126, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	124, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	124, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
 	18,  // 25: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	103, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	106, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
 	22,  // 27: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
 	15,  // 28: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	104, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	105, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	106, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	107, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	108, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	109, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	110, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	107, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	108, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	109, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	110, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	111, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	112, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	113, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
 	30,  // 36: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	123, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	111, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	112, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	113, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	114, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	115, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	121, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	121, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	124, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	126, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	114, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	115, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	116, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	117, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	118, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	124, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	124, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	127, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
 	31,  // 46: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
 	34,  // 47: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
 	35,  // 48: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	125, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	128, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
 	31,  // 50: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	121, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	125, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	124, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	128, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
 	35,  // 53: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	125, // 54: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	128, // 54: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
 	30,  // 55: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
 	46,  // 56: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	124, // 57: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	127, // 57: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
 	48,  // 58: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	125, // 59: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	126, // 60: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	127, // 61: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	127, // 62: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	124, // 63: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	123, // 64: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	127, // 65: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	128, // 59: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	129, // 60: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	130, // 61: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	130, // 62: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	127, // 63: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	126, // 64: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	130, // 65: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
 	58,  // 66: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
 	59,  // 67: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	63,  // 68: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	116, // 69: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	123, // 70: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	123, // 71: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	121, // 72: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	121, // 73: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	122, // 74: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	122, // 75: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	117, // 76: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	122, // 77: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	73,  // 78: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	121, // 79: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	123, // 80: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	80,  // 81: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	121, // 82: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	121, // 83: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	80,  // 84: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	85,  // 85: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	85,  // 86: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	118, // 87: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	92,  // 88: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	119, // 89: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	120, // 90: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	128, // 91: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	96,  // 92: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 93: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 94: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 95: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 96: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 97: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 98: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 99: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 100: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 101: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	23,  // 102: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	25,  // 103: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	26,  // 104: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	27,  // 105: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	28,  // 106: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	32,  // 107: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	36,  // 108: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	38,  // 109: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	40,  // 110: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	41,  // 111: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	43,  // 112: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	45,  // 113: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	49,  // 114: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	51,  // 115: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	53,  // 116: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	55,  // 117: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	57,  // 118: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	61,  // 119: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	64,  // 120: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	66,  // 121: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	68,  // 122: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	70,  // 123: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	72,  // 124: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	74,  // 125: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	76,  // 126: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	78,  // 127: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	81,  // 128: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	83,  // 129: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	86,  // 130: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	88,  // 131: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	90,  // 132: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	93,  // 133: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	95,  // 134: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 135: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 136: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 137: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 138: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 139: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 140: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 141: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 142: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 143: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	24,  // 144: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	30,  // 145: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	30,  // 146: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	30,  // 147: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	29,  // 148: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	33,  // 149: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	37,  // 150: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	39,  // 151: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	35,  // 152: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	42,  // 153: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	44,  // 154: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	47,  // 155: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	50,  // 156: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	52,  // 157: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	54,  // 158: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	56,  // 159: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	60,  // 160: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	62,  // 161: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	65,  // 162: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	67,  // 163: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	69,  // 164: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	71,  // 165: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	73,  // 166: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	75,  // 167: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	77,  // 168: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	79,  // 169: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	82,  // 170: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	84,  // 171: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	87,  // 172: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	89,  // 173: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	91,  // 174: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	94,  // 175: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	97,  // 176: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	135, // [135:177] is the sub-list for method output_type
-	93,  // [93:135] is the sub-list for method input_type
-	93,  // [93:93] is the sub-list for extension type_name
-	93,  // [93:93] is the sub-list for extension extendee
-	0,   // [0:93] is the sub-list for field type_name
+	62,  // 68: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	59,  // 69: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	66,  // 70: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	119, // 71: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	126, // 72: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	126, // 73: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	124, // 74: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	124, // 75: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	125, // 76: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	125, // 77: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	120, // 78: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	125, // 79: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	76,  // 80: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	124, // 81: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	126, // 82: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	83,  // 83: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	124, // 84: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	124, // 85: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	83,  // 86: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	88,  // 87: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	88,  // 88: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	121, // 89: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	95,  // 90: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	122, // 91: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	123, // 92: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	131, // 93: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	99,  // 94: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 95: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 96: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 97: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 98: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 99: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 100: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 101: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 102: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 103: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	23,  // 104: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	25,  // 105: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	26,  // 106: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	27,  // 107: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	28,  // 108: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	32,  // 109: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	36,  // 110: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	38,  // 111: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	40,  // 112: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	41,  // 113: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	43,  // 114: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	45,  // 115: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	49,  // 116: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	51,  // 117: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	53,  // 118: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	55,  // 119: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	57,  // 120: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	61,  // 121: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	64,  // 122: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	67,  // 123: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	69,  // 124: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	71,  // 125: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	73,  // 126: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	75,  // 127: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	77,  // 128: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	79,  // 129: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	81,  // 130: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	84,  // 131: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	86,  // 132: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	89,  // 133: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	91,  // 134: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	93,  // 135: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	96,  // 136: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	98,  // 137: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 138: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 139: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 140: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 141: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 142: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 143: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 144: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 145: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 146: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	24,  // 147: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	30,  // 148: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	30,  // 149: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	30,  // 150: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	29,  // 151: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	33,  // 152: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	37,  // 153: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	39,  // 154: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	35,  // 155: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	42,  // 156: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	44,  // 157: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	47,  // 158: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	50,  // 159: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	52,  // 160: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	54,  // 161: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	56,  // 162: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	60,  // 163: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	63,  // 164: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	65,  // 165: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	68,  // 166: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	70,  // 167: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	72,  // 168: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	74,  // 169: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	76,  // 170: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	78,  // 171: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	80,  // 172: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	82,  // 173: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	85,  // 174: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	87,  // 175: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	90,  // 176: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	92,  // 177: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	94,  // 178: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	97,  // 179: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	100, // 180: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	138, // [138:181] is the sub-list for method output_type
+	95,  // [95:138] is the sub-list for method input_type
+	95,  // [95:95] is the sub-list for extension type_name
+	95,  // [95:95] is the sub-list for extension extendee
+	0,   // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -6914,13 +7131,14 @@ func file_polder_v1_polder_proto_init() {
 	}
 	file_polder_v1_task_proto_init()
 	file_polder_v1_polder_proto_msgTypes[60].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[63].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   121,
+			NumMessages:   124,
 			NumExtensions: 0,
 			NumServices:   11,
 		},

@@ -123,6 +123,9 @@ type TaskSpec struct {
 	User   string            `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
 	Mounts []*Mount          `protobuf:"bytes,7,rep,name=mounts,proto3" json:"mounts,omitempty"`
 	Labels map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Keep its standard input open for Attach; otherwise it is empty. In a container without tty the input ends with the
+	// connection that sends it; elsewhere only close_stdin ends it.
+	Stdin bool `protobuf:"varint,9,opt,name=stdin,proto3" json:"stdin,omitempty"`
 	// Resources by kind without a pool: {"cpu": "2", "memory": "4Gi"}.
 	Resources map[string]string `protobuf:"bytes,10,rep,name=resources,proto3" json:"resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Pool whose nodes may run it; empty is the default pool.
@@ -134,6 +137,8 @@ type TaskSpec struct {
 	Spread []*Spread `protobuf:"bytes,14,rep,name=spread,proto3" json:"spread,omitempty"`
 	// Never two tasks of this ask on one node.
 	Exclusive bool `protobuf:"varint,15,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
+	// Give it a terminal, which is its input too. Everything it writes arrives as standard output.
+	Tty bool `protobuf:"varint,16,opt,name=tty,proto3" json:"tty,omitempty"`
 	// Order inside the role; higher first.
 	Priority int32 `protobuf:"varint,20,opt,name=priority,proto3" json:"priority,omitempty"`
 	// May be reclaimed when borrowed (default true). False runs only on the role's own guarantee.
@@ -242,6 +247,13 @@ func (x *TaskSpec) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *TaskSpec) GetStdin() bool {
+	if x != nil {
+		return x.Stdin
+	}
+	return false
+}
+
 func (x *TaskSpec) GetResources() map[string]string {
 	if x != nil {
 		return x.Resources
@@ -280,6 +292,13 @@ func (x *TaskSpec) GetSpread() []*Spread {
 func (x *TaskSpec) GetExclusive() bool {
 	if x != nil {
 		return x.Exclusive
+	}
+	return false
+}
+
+func (x *TaskSpec) GetTty() bool {
+	if x != nil {
+		return x.Tty
 	}
 	return false
 }
@@ -1376,7 +1395,8 @@ var File_polder_v1_task_proto protoreflect.FileDescriptor
 
 const file_polder_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\t\n" +
+	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\n" +
+	"\n" +
 	"\bTaskSpec\x12\x18\n" +
 	"\aruntime\x18\x01 \x01(\tR\aruntime\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x18\n" +
@@ -1385,14 +1405,16 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\bwork_dir\x18\x05 \x01(\tR\aworkDir\x12\x12\n" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12(\n" +
 	"\x06mounts\x18\a \x03(\v2\x10.polder.v1.MountR\x06mounts\x127\n" +
-	"\x06labels\x18\b \x03(\v2\x1f.polder.v1.TaskSpec.LabelsEntryR\x06labels\x12@\n" +
+	"\x06labels\x18\b \x03(\v2\x1f.polder.v1.TaskSpec.LabelsEntryR\x06labels\x12\x14\n" +
+	"\x05stdin\x18\t \x01(\bR\x05stdin\x12@\n" +
 	"\tresources\x18\n" +
 	" \x03(\v2\".polder.v1.TaskSpec.ResourcesEntryR\tresources\x12\x12\n" +
 	"\x04pool\x18\v \x01(\tR\x04pool\x12%\n" +
 	"\x05ports\x18\f \x03(\v2\x0f.polder.v1.PortR\x05ports\x12 \n" +
 	"\vconstraints\x18\r \x03(\tR\vconstraints\x12)\n" +
 	"\x06spread\x18\x0e \x03(\v2\x11.polder.v1.SpreadR\x06spread\x12\x1c\n" +
-	"\texclusive\x18\x0f \x01(\bR\texclusive\x12\x1a\n" +
+	"\texclusive\x18\x0f \x01(\bR\texclusive\x12\x10\n" +
+	"\x03tty\x18\x10 \x01(\bR\x03tty\x12\x1a\n" +
 	"\bpriority\x18\x14 \x01(\x05R\bpriority\x12%\n" +
 	"\vpreemptible\x18\x15 \x01(\bH\x00R\vpreemptible\x88\x01\x01\x12>\n" +
 	"\rreclaim_grace\x18\x16 \x01(\v2\x19.google.protobuf.DurationR\freclaimGrace\x12:\n" +

@@ -105,6 +105,8 @@ const (
 	TaskServiceLogsProcedure = "/polder.v1.TaskService/Logs"
 	// TaskServiceExecProcedure is the fully-qualified name of the TaskService's Exec RPC.
 	TaskServiceExecProcedure = "/polder.v1.TaskService/Exec"
+	// TaskServiceAttachProcedure is the fully-qualified name of the TaskService's Attach RPC.
+	TaskServiceAttachProcedure = "/polder.v1.TaskService/Attach"
 	// LeaseServiceListProcedure is the fully-qualified name of the LeaseService's List RPC.
 	LeaseServiceListProcedure = "/polder.v1.LeaseService/List"
 	// NoticeServiceListProcedure is the fully-qualified name of the NoticeService's List RPC.
@@ -952,6 +954,8 @@ type TaskServiceClient interface {
 	Logs(context.Context, *connect.Request[v1.LogsRequest]) (*connect.ServerStreamForClient[v1.LogsResponse], error)
 	// Exec runs a command inside a task.
 	Exec(context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse]
+	// Attach connects to the input and output of a task's own command. Ending the stream leaves the task alone.
+	Attach(context.Context) *connect.BidiStreamForClient[v1.AttachRequest, v1.AttachResponse]
 }
 
 // NewTaskServiceClient constructs a client for the polder.v1.TaskService service. By default, it
@@ -995,16 +999,23 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(taskServiceMethods.ByName("Exec")),
 			connect.WithClientOptions(opts...),
 		),
+		attach: connect.NewClient[v1.AttachRequest, v1.AttachResponse](
+			httpClient,
+			baseURL+TaskServiceAttachProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("Attach")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // taskServiceClient implements TaskServiceClient.
 type taskServiceClient struct {
-	list *connect.Client[v1.TaskServiceListRequest, v1.TaskServiceListResponse]
-	get  *connect.Client[v1.TaskServiceGetRequest, v1.TaskServiceGetResponse]
-	kill *connect.Client[v1.KillRequest, v1.KillResponse]
-	logs *connect.Client[v1.LogsRequest, v1.LogsResponse]
-	exec *connect.Client[v1.ExecRequest, v1.ExecResponse]
+	list   *connect.Client[v1.TaskServiceListRequest, v1.TaskServiceListResponse]
+	get    *connect.Client[v1.TaskServiceGetRequest, v1.TaskServiceGetResponse]
+	kill   *connect.Client[v1.KillRequest, v1.KillResponse]
+	logs   *connect.Client[v1.LogsRequest, v1.LogsResponse]
+	exec   *connect.Client[v1.ExecRequest, v1.ExecResponse]
+	attach *connect.Client[v1.AttachRequest, v1.AttachResponse]
 }
 
 // List calls polder.v1.TaskService.List.
@@ -1032,6 +1043,11 @@ func (c *taskServiceClient) Exec(ctx context.Context) *connect.BidiStreamForClie
 	return c.exec.CallBidiStream(ctx)
 }
 
+// Attach calls polder.v1.TaskService.Attach.
+func (c *taskServiceClient) Attach(ctx context.Context) *connect.BidiStreamForClient[v1.AttachRequest, v1.AttachResponse] {
+	return c.attach.CallBidiStream(ctx)
+}
+
 // TaskServiceHandler is an implementation of the polder.v1.TaskService service.
 type TaskServiceHandler interface {
 	List(context.Context, *connect.Request[v1.TaskServiceListRequest]) (*connect.Response[v1.TaskServiceListResponse], error)
@@ -1042,6 +1058,8 @@ type TaskServiceHandler interface {
 	Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error
 	// Exec runs a command inside a task.
 	Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error
+	// Attach connects to the input and output of a task's own command. Ending the stream leaves the task alone.
+	Attach(context.Context, *connect.BidiStream[v1.AttachRequest, v1.AttachResponse]) error
 }
 
 // NewTaskServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -1081,6 +1099,12 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(taskServiceMethods.ByName("Exec")),
 		connect.WithHandlerOptions(opts...),
 	)
+	taskServiceAttachHandler := connect.NewBidiStreamHandler(
+		TaskServiceAttachProcedure,
+		svc.Attach,
+		connect.WithSchema(taskServiceMethods.ByName("Attach")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/polder.v1.TaskService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case TaskServiceListProcedure:
@@ -1093,6 +1117,8 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 			taskServiceLogsHandler.ServeHTTP(w, r)
 		case TaskServiceExecProcedure:
 			taskServiceExecHandler.ServeHTTP(w, r)
+		case TaskServiceAttachProcedure:
+			taskServiceAttachHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1120,6 +1146,10 @@ func (UnimplementedTaskServiceHandler) Logs(context.Context, *connect.Request[v1
 
 func (UnimplementedTaskServiceHandler) Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.Exec is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) Attach(context.Context, *connect.BidiStream[v1.AttachRequest, v1.AttachResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.Attach is not implemented"))
 }
 
 // LeaseServiceClient is a client for the polder.v1.LeaseService service.
