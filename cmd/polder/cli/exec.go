@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -36,7 +35,7 @@ func (a *app) execCmd() *cobra.Command {
 			command = command[1:]
 		}
 		if len(command) == 0 {
-			return usageError(cmd, errors.New("no command after --; \"polder logs -f TASK\" prints what the task itself writes"))
+			return usageError(cmd, errors.New("no command after --; \"polder attach TASK\" connects to the task itself"))
 		}
 		return a.call(func(ctx context.Context, c *client, args []string) error {
 			return a.exec(ctx, c, args[0], command, o)
@@ -57,41 +56,50 @@ func (a *app) exec(ctx context.Context, c *client, task string, command []string
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream and whoever still sends on it
-	s := &session{stream: c.task.Exec(ctx)}
-	defer s.stream.CloseResponse()
+	stream := c.task.Exec(ctx)
+	s := &session{write: stream.Send, read: stream.Receive}
+	defer stream.CloseResponse()
 	if err := s.send(&polderv1.ExecRequest{Start: &polderv1.ExecStart{Task: id, Command: command, Tty: o.tty}}); err != nil {
 		return s.failure(err)
 	}
-	if o.tty {
+	return a.converse(ctx, s, o.stdin || o.tty, o.tty, fd)
+}
+
+// converse sends input, if it is wanted, and prints output until the last message; raw makes our terminal the other side's.
+func (a *app) converse(ctx context.Context, s *session, input, raw bool, fd int) error {
+	if raw {
 		old, err := term.MakeRaw(fd)
 		if err != nil {
-			return fail(exitError, "Leave out -t.", "the terminal cannot be made raw: %v", err)
+			return fail(exitError, "Use no terminal: leave out -t.", "the terminal cannot be made raw: %v", err)
 		}
 		defer term.Restore(fd, old)
 		defer s.followSize(ctx, fd)()
 	}
 	// The reader of standard input cannot be interrupted: at the end it is left waiting for a key that nobody wants.
-	go s.feed(a.In, o.stdin || o.tty)
+	go s.feed(a.In, input)
 	return s.receive(a.Out, a.Err)
 }
 
-// session is one open exec stream. Sending is serialised: input, resizes and the end of input come from different
+// session is one open exec or attach stream. Sending is serialised: input, resizes and the end of input come from different
 // goroutines.
 type session struct {
 	mu     sync.Mutex // held only while sending
-	stream *connect.BidiStreamForClient[polderv1.ExecRequest, polderv1.ExecResponse]
+	write  func(*polderv1.ExecRequest) error
+	read   func() (*polderv1.ExecResponse, error)
+	keys   *detachKeys // nil: none end the session
+	detach func()      // called when the keys were pressed
 }
 
 func (s *session) send(m *polderv1.ExecRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stream.Send(m)
+	return s.write(m)
 }
 
 // failure finds the server's word behind a failed send, which is only io.EOF.
 func (s *session) failure(err error) error {
 	if errors.Is(err, io.EOF) {
-		_, err = s.stream.Receive()
+		_, err = s.read()
 	}
 	return err
 }
@@ -102,7 +110,12 @@ func (s *session) feed(in io.Reader, wanted bool) {
 	buf := make([]byte, 32<<10)
 	for wanted {
 		n, err := in.Read(buf)
-		if n > 0 && s.send(&polderv1.ExecRequest{Stdin: buf[:n]}) != nil {
+		text, left := s.keys.filter(buf[:n])
+		if len(text) > 0 && s.send(&polderv1.ExecRequest{Stdin: text}) != nil {
+			return
+		}
+		if left {
+			s.detach()
 			return
 		}
 		if err != nil {
@@ -123,7 +136,7 @@ func (s *session) resize(fd int) {
 // receive prints output until the last message, which carries the exit code.
 func (s *session) receive(out, errOut io.Writer) error {
 	for {
-		m, err := s.stream.Receive()
+		m, err := s.read()
 		if errors.Is(err, io.EOF) {
 			return fail(exitError, "Try again; \"polder ps\" shows whether the task still runs.", "the connection ended before the command did")
 		}

@@ -46,6 +46,7 @@ type fake struct {
 	revision  int64
 	refuse    *polderv1.Reason
 	submitted []*polderv1.SubmitRequest
+	tty       bool // every task has a terminal
 	calls     map[string]int
 	// onCall runs before each call, with its procedure and how often it was called.
 	onCall func(procedure string, n int) error
@@ -290,7 +291,7 @@ func (f fakeTask) Get(_ context.Context, r *connect.Request[polderv1.TaskService
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&polderv1.TaskServiceGetResponse{Task: t.Msg, Spec: &polderv1.TaskSpec{Image: "counter:1", Command: []string{"count", "--fast"}}}), nil
+	return connect.NewResponse(&polderv1.TaskServiceGetResponse{Task: t.Msg, Spec: &polderv1.TaskSpec{Image: "counter:1", Command: []string{"count", "--fast"}, Tty: f.tty}}), nil
 }
 
 func (f fakeTask) Kill(_ context.Context, r *connect.Request[polderv1.KillRequest]) (*connect.Response[polderv1.KillResponse], error) {

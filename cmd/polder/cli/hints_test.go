@@ -58,7 +58,8 @@ func TestHintsNameWhatThereIs(t *testing.T) {
 func TestHintsBite(t *testing.T) {
 	for line, want := range map[string]string{
 		"polder node forget n1":                    "unknown",
-		"polder attach":                            "unknown",
+		"polder attach":                            "",
+		"polder attach a b":                        "arg",
 		"polder up --data-dir x":                   "--data-dir",
 		"polder token create --join":               "arg",
 		"polder token create":                      "",

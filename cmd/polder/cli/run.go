@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
@@ -18,6 +19,8 @@ type runOptions struct {
 	specFlags
 	wait, follow, dryRun bool
 	timeout              time.Duration
+	detachKeys           string
+	keys                 *detachKeys
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -30,9 +33,14 @@ With --wait it says why the task waits, where it started and who pays, until it 
 own code. With -f it also prints what the task writes. A task that is taken back goes into the queue again and the
 command keeps waiting, unless --no-requeue.
 
+With -i or -t it connects to the task's input and output as soon as it runs, as "polder attach" does; with -it it is like
+a shell on one of the pool's machines. What was typed cannot be typed again, so such a task is not queued again when it is
+taken back.
+
 Ctrl-C stops only the waiting: the task goes on, and the command says how to stop it.`,
 		Example: "  polder run --role corp/search --cpu 1 --memory 256Mi --wait -- ./index --all\n" +
 			"  polder run --role corp/analytics --image python:3 --cpu 2 -f -- python -c 'print(1)'\n" +
+			"  polder run --role corp/search --cpu 1 -it -- sh\n" +
 			"  polder run --role corp/web --image nginx --port http:80 --health-http http://127.0.0.1:{port:http}/",
 		Args: cobra.ArbitraryArgs,
 	}
@@ -41,16 +49,40 @@ Ctrl-C stops only the waiting: the task goes on, and the command says how to sto
 	f.BoolVar(&o.wait, "wait", false, "wait until the task has ended and exit with its code")
 	f.BoolVarP(&o.follow, "follow", "f", false, "wait, and print what the task writes")
 	f.DurationVar(&o.timeout, "timeout", 0, "with --wait or -f: wait at most this long, then exit with 6; 0 is for ever")
+	registerKeys(cmd, &o.detachKeys)
 	f.BoolVar(&o.dryRun, "dry-run", false, "only check")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		spec, err := o.spec(args)
 		if err != nil {
 			return usageError(cmd, err)
 		}
+		if err := o.check(a); err != nil {
+			return usageError(cmd, err)
+		}
 		spec.Count = 1
+		if o.interactive() {
+			spec.Task.Requeue = proto.Bool(false)
+		}
 		return a.call(func(ctx context.Context, c *client, _ []string) error { return a.runOne(ctx, c, &o, spec) })(cmd, args)
 	}
 	return cmd
+}
+
+// interactive reports whether the command is to connect to the task.
+func (o *runOptions) interactive() bool { return o.task.Stdin || o.task.Tty }
+
+func (o *runOptions) check(a *app) (err error) {
+	if o.keys, err = parseKeys(o.detachKeys); err != nil {
+		return err
+	}
+	_, isTerminal := terminal(a.In)
+	switch {
+	case o.interactive() && (o.wait || o.follow):
+		return errors.New("-i and -t connect to the task; leave out --wait and -f")
+	case o.task.Tty && !o.dryRun && !isTerminal:
+		return errors.New("standard input is not a terminal; leave out -t, -i alone sends the input")
+	}
+	return nil
 }
 
 func (a *app) runOne(ctx context.Context, c *client, o *runOptions, spec *polderv1.AskSpec) error {
@@ -69,7 +101,7 @@ func (a *app) runOne(ctx context.Context, c *client, o *runOptions, spec *polder
 		fmt.Fprintln(a.Err, "checked only: it would be accepted")
 		return nil
 	}
-	if !o.wait && !o.follow {
+	if !o.wait && !o.follow && !o.interactive() {
 		fmt.Fprintln(a.Out, clean(ask.GetId()))
 		if ask.GetReason() != nil {
 			fmt.Fprintf(a.Err, "  it waits: %s\n", clean(ask.GetReason().GetMessage()))
@@ -89,8 +121,15 @@ func (a *app) await(ctx context.Context, c *client, ask string, o *runOptions) e
 		waiting, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	w := &waiter{app: a, client: c, ask: ask, follow: o.follow, followed: map[string]bool{}}
-	err := w.run(waiting)
+	w := &waiter{app: a, client: c, ask: ask, follow: o.follow, attach: o.interactive(), followed: map[string]bool{}}
+	task, err := w.run(waiting)
+	switch {
+	case err != nil:
+	case task != nil && !ended(task.GetState()):
+		return w.converse(ctx, waiting, task, o.keys)
+	default:
+		err = w.result(task)
+	}
 	if !interrupted(err) {
 		return err
 	}
@@ -102,6 +141,19 @@ func (a *app) await(ctx context.Context, c *client, ask string, o *runOptions) e
 		return fail(exitTimeout, stop, "%s has not ended in %s", ask, shortDuration(o.timeout))
 	}
 	return err
+}
+
+// converse attaches to the task. One that was over a moment before has its output printed instead.
+func (w *waiter) converse(ctx, waiting context.Context, task *polderv1.Task, keys *detachKeys) error {
+	err := w.app.attach(ctx, w.client, &polderv1.AttachStart{Task: task.GetId(), Stdin: true, Logs: true}, keys)
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		return err
+	}
+	w.attach, w.follow = false, true
+	if task, err = w.run(waiting); err != nil {
+		return err
+	}
+	return w.result(task)
 }
 
 // interrupted reports whether err only says that somebody stopped waiting, or that time was up.
@@ -123,33 +175,42 @@ type waiter struct {
 	client   *client
 	ask      string
 	follow   bool
+	attach   bool            // wait only until it can be attached to
 	followed map[string]bool // attempts whose output was printed, or could not be
 	said     string          // the last line of progress
 }
 
-// run looks at the ask until it is not open any more. Short trouble with the server is waited out.
-func (w *waiter) run(ctx context.Context) error {
+// run looks at the ask until it is not open any more, or, to attach, its task runs. It returns the last task; short trouble
+// with the server is waited out.
+func (w *waiter) run(ctx context.Context) (*polderv1.Task, error) {
 	trouble := 0
 	for {
 		task, open, err := w.look(ctx)
 		switch {
 		case err == nil && !open:
-			w.print(ctx, task) // it may have ended between two looks
-			return w.result(task)
+			w.follow = w.follow || w.attach // what was too fast to be attached to
+			w.print(ctx, task)              // it may have ended between two looks
+			return task, nil
+		case err == nil && w.attach && attachable(task):
+			return task, nil
 		case err == nil:
 			trouble = 0
 			w.progress(task)
 			w.print(ctx, task)
 		case ctx.Err() != nil || !passing(err) || trouble == reconnects:
-			return err
+			return nil, err
 		default:
 			trouble++
 			w.say("the server does not answer; trying again")
 		}
 		if err := pause(ctx, w.poll<<min(trouble, 4)); err != nil {
-			return err
+			return nil, err
 		}
 	}
+}
+
+func attachable(t *polderv1.Task) bool {
+	return t.GetState() == polderv1.TaskState_TASK_STATE_RUNNING || t.GetState() == polderv1.TaskState_TASK_STATE_LEAVING
 }
 
 // look returns the newest task of the ask, nil when it has none yet, and whether the ask is open.

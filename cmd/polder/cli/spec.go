@@ -73,6 +73,8 @@ func (s *specFlags) registerProgram(f *pflag.FlagSet) {
 	f.StringVar(&s.task.User, "user", "", "`user` it runs as: name or uid[:gid]")
 	f.StringArrayVar(&s.mounts, "mount", nil, "host directory inside the task, `source:target[:ro]`; repeatable")
 	f.StringArrayVar(&s.ports, "port", nil, "host port, `name[=host][:container][/udp]`; without host Polder chooses and sets $POLDER_PORT_<NAME>; repeatable")
+	f.BoolVarP(&s.task.Stdin, "stdin", "i", false, "keep its input open, to be attached to")
+	f.BoolVarP(&s.task.Tty, "tty", "t", false, "give it a terminal, to be attached to")
 	f.StringArrayVar(&s.labels, "label", nil, "label, `key=value`; repeatable")
 }
 

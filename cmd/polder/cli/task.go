@@ -78,6 +78,7 @@ func (a *app) taskFields(t *polderv1.Task, spec *polderv1.TaskSpec) []field {
 		{"Runtime", t.GetRuntime()},
 		{"Image", spec.GetImage()},
 		{"Command", strings.Join(spec.GetCommand(), " ")},
+		{"Input", inputOf(spec)},
 		{"Ports", portList(t.GetPorts())},
 		{"Health", t.GetHealth()},
 		{"Labels", pairs(t.GetLabels())},
@@ -90,6 +91,17 @@ func (a *app) taskFields(t *polderv1.Task, spec *polderv1.TaskSpec) []field {
 		out = append(out, field{"Notice", fmt.Sprintf("%s, for %s: give back %s by %s", n.GetState(), n.GetClaimant(), amounts(n.GetAmount()), stamp(n.GetDeadline()))})
 	}
 	return out
+}
+
+// inputOf says what can be attached to.
+func inputOf(spec *polderv1.TaskSpec) string {
+	switch {
+	case spec.GetTty():
+		return "a terminal"
+	case spec.GetStdin():
+		return "open"
+	}
+	return ""
 }
 
 func (a *app) psCmd() *cobra.Command {
