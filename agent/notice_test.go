@@ -246,7 +246,7 @@ func TestStopSignalIsNotLost(t *testing.T) {
 		m.server.notice("t1", time.Minute)
 		record := m.agent.task("t1").rec.clone()
 		now := after(m.agent.c.Clock, 50*time.Second)
-		record.Notice.Told, record.Notice.Termed, record.Sending, record.Signalled = true, true, true, &now
+		record.Notice.Told, record.Notice.Termed, record.Sending = true, true, &now
 		m.halt()
 		m.overwrite(record)
 		pass(51 * time.Second)
@@ -256,6 +256,31 @@ func TestStopSignalIsNotLost(t *testing.T) {
 		if len(got) != 1 {
 			t.Errorf("signals %v, want one stop signal", got)
 		}
+	})
+}
+
+// TestWithdrawalWaitsForTheSignal withdraws a notice while the stop signal is on its way to the task: the task reads of it
+// only after the signal, and what it does then is because of the signal.
+func TestWithdrawalWaitsForTheSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read := ""
+		var m *machine
+		m = newMachine(t, func(runtime.Spec) fake.Script {
+			return fake.Script{OnSignal: func(string, runtime.Signal) {
+				time.Sleep(time.Second)
+				read = m.read("t1", noticeFile)
+			}}
+		})
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", time.Minute)
+		text := m.read("t1", noticeFile)
+		pass(50*time.Second + time.Millisecond)
+		m.server.withdraw("t1")
+		pass(2 * time.Second)
+		if read != text {
+			t.Errorf("as it is signalled the task reads %s, want the notice in force", read)
+		}
+		m.want("t1", reclaimed, "Reclaimed")
 	})
 }
 

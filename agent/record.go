@@ -25,7 +25,7 @@ type record struct {
 	Notice     *notice
 	Stop       *stopOrder
 	Signalled  *moment // when the first stop signal of any notice was sent; no withdrawal takes it back
-	Sending    bool    // a stop signal was on its way: whether it was sent is not known after a restart
+	Sending    *moment // since when a stop signal is on its way: whether it was sent is not known after a restart
 	Acked      *moment // when the server took over the report of the end
 }
 
@@ -170,7 +170,7 @@ type stored struct {
 	Notice     *storedNotice      `json:"notice,omitempty"`
 	Stop       *storedStop        `json:"stop,omitempty"`
 	Signalled  *moment            `json:"signalled,omitempty"`
-	Sending    bool               `json:"sending,omitempty"`
+	Sending    *moment            `json:"sending,omitempty"`
 	Acked      *moment            `json:"acked,omitempty"`
 }
 

@@ -48,7 +48,10 @@ func drawRecord(t *rapid.T) *record {
 		signalled := drawMoment(t, "signalled")
 		r.Signalled = &signalled
 	}
-	r.Sending = rapid.Bool().Draw(t, "sending")
+	if rapid.Bool().Draw(t, "sending") {
+		sending := drawMoment(t, "sending since")
+		r.Sending = &sending
+	}
 	return r
 }
 

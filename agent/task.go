@@ -46,8 +46,10 @@ type task struct {
 	retry    *moment       // next try of what the disk or the engine refused
 	backoff  time.Duration // of tries to start
 	wanted   *noticeCommand
-	killed   *moment // when to send the next SIGKILL, once there was one
-	forgetAt *moment // when nobody needs the ended task any more
+	sending  bool     // a stop signal of this agent is on its way
+	after    []func() // what waits until it is known whether it was sent
+	killed   *moment  // when to send the next SIGKILL, once there was one
+	forgetAt *moment  // when nobody needs the ended task any more
 }
 
 // view is what others see of a task. It is never changed.
@@ -141,9 +143,7 @@ func (t *task) handle(ctx context.Context, m any) {
 	case told:
 		t.onTold(m)
 	case signalSent:
-		if t.rec.Sending {
-			t.apply(func(r *record) { r.Sending = false })
-		}
+		t.onSignalSent(m)
 	case answer:
 		t.onAnswer(m)
 	case evicted:

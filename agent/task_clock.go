@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -106,50 +107,81 @@ func (t *task) earlier(stop func(*stopOrder) (moment, bool), leave func(*notice)
 	return at, ok
 }
 
-// signalSent says that the task has its stop signal.
-type signalSent struct{}
+// signalSent is what became of a stop signal. What comes after was known to whoever sent it to come after.
+type signalSent struct {
+	at  moment // just before
+	err error
+}
 
-// term notes that the stop signal is sent, sends it, and notes that it was.
+// term notes that the stop signal is sent, sends it, and notes when it was.
 func (t *task) term(ctx context.Context) {
 	now := after(t.a.c.Clock, 0)
 	t.apply(func(r *record) {
-		r.Sending = true
+		r.Sending = &now
 		if r.Stop != nil {
 			r.Stop.Termed = true
-			return
-		}
-		r.Notice.Termed = true
-		if r.Signalled == nil {
-			r.Signalled = &now
+		} else {
+			r.Notice.Termed = true
 		}
 	})
 	sig, err := runtime.ParseSignal(t.rec.Assignment.GetSpec().GetKill().GetSignal())
 	if err != nil {
 		sig = syscall.SIGTERM
 	}
+	t.sending = true
 	t.do(ctx, "sending "+runtime.SignalName(sig), func(ctx context.Context) error {
-		if err := t.runtime.Signal(ctx, t.id, sig); err != nil {
-			return err
-		}
-		t.post(ctx, signalSent{})
-		return nil
+		sent := signalSent{at: after(t.a.c.Clock, 0)}
+		sent.err = t.runtime.Signal(ctx, t.id, sig)
+		t.post(context.WithoutCancel(ctx), sent)
+		return sent.err
 	})
 }
 
+// onSignalSent notes when the task was signalled, and goes on with what had to wait for that.
+func (t *task) onSignalSent(m signalSent) {
+	t.sending = false
+	never := errors.Is(m.err, runtime.ErrNotRunning) || errors.Is(m.err, runtime.ErrNotFound)
+	if !terminal(t.rec.State) {
+		t.apply(func(r *record) {
+			r.Sending = nil
+			if r.Stop == nil && r.Signalled == nil && !never {
+				r.Signalled = &m.at
+			}
+		})
+	}
+	waiting := t.after
+	t.after = nil
+	for _, f := range waiting {
+		f()
+	}
+}
+
+// afterSignal does f now, or when it is known whether the stop signal under way was sent: an end, or a withdrawal, means one
+// thing before it and another after.
+func (t *task) afterSignal(f func()) {
+	if t.sending {
+		t.after = append(t.after, f)
+		return
+	}
+	f()
+}
+
 // signalAgain makes a stop signal due again that an earlier agent may not have come to send. A task that never got one would
-// be killed without a word, or run on as if it had been told to stop.
+// be killed without a word. An end until then counts as its answer: that work is done twice is better than that it is lost.
 func (t *task) signalAgain() {
-	if !t.rec.Sending {
+	if t.rec.Sending == nil {
 		return
 	}
 	t.apply(func(r *record) {
-		r.Sending = false
 		if r.Stop != nil {
 			r.Stop.Termed = false
+		} else if r.Signalled == nil {
+			r.Signalled = r.Sending
 		}
 		if r.Notice != nil {
 			r.Notice.Termed = false
 		}
+		r.Sending = nil
 	})
 }
 

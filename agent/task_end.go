@@ -63,8 +63,11 @@ func (t *task) stop(c stopCommand) {
 	}
 }
 
-// onExit classifies the end of the task.
-func (t *task) onExit(e runtime.Exit) {
+// onExit takes the end of the task, once it is known whether it had its stop signal.
+func (t *task) onExit(e runtime.Exit) { t.afterSignal(func() { t.classify(e) }) }
+
+// classify says what the task was.
+func (t *task) classify(e runtime.Exit) {
 	if terminal(t.rec.State) {
 		return
 	}

@@ -129,8 +129,13 @@ func (t *task) resumeNotice() {
 	})
 }
 
-// withdraw tells the task that it may stay. A stop signal that was sent already cannot be called back.
+// withdraw tells the task that it may stay, after a stop signal that is under way.
 func (t *task) withdraw(ctx context.Context, id string) {
+	t.afterSignal(func() { t.withdrawNow(ctx, id) })
+}
+
+// withdrawNow tells the task that it may stay. A stop signal that was sent already cannot be called back.
+func (t *task) withdrawNow(ctx context.Context, id string) {
 	if t.wanted != nil && t.wanted.notice.Id == id {
 		t.wanted = nil
 	}
