@@ -2,6 +2,9 @@ package bench
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
 	"time"
 
 	"polder.dev/polder/core/cluster"
@@ -18,10 +21,13 @@ type Claims struct {
 // staleAdvice is what a claim is told whose machine has not enough any more.
 const staleAdvice = "choose another node from a fresh snapshot"
 
+// room is what a planner knows of a machine.
+type room struct{ cpu, memory resource.Amount }
+
 // planner is a scheduler with its own copy of what was free.
 type planner struct {
-	free   []resource.Resources
-	cursor uint64
+	free []room
+	rng  *rand.Rand
 }
 
 // Run plays the rounds. Only the commits, and the decision at the end of a round, are measured.
@@ -32,18 +38,21 @@ func (w Claims) Run(seed uint64) Result {
 		s.Must(cluster.Submit{Ask: a})
 	}
 	s.Must(cluster.Tick{})
+	s.now = s.now.Add(time.Second)
+	s.Must(cluster.Tick{})
 	tasks := s.Tasks()
 	planners := make([]planner, w.Planners)
-	var total Cost
+	var total stopwatch
 	claims, conflicts, why := 0, 0, map[string]int{}
 	for round := range w.Rounds {
+		seen := look(s)
 		for i := range planners {
-			planners[i].look(s)
-			planners[i].cursor = m.rng.Uint64()
+			planners[i] = planner{slices.Clone(seen), m.rng}
 		}
+		runtime.GC() // what planners leave behind is not the core's
 		ended := w.churn(m, s, tasks, round)
 		commits := w.plan(m, planners, ended, round)
-		cost := measure(func() {
+		total.time(func() {
 			for _, c := range commits {
 				s.Must(c)
 				for _, r := range s.committed.Results {
@@ -57,11 +66,9 @@ func (w Claims) Run(seed uint64) Result {
 			s.now = s.now.Add(100 * time.Millisecond)
 			s.Must(cluster.Tick{})
 		})
-		total.CPU += cost.CPU
-		total.Wall += cost.Wall
 	}
 	r := Result{
-		Workload: "W3 claims", Case: fmt.Sprintf("%d planners, 90 %% full", w.Planners), Agents: w.Agents, Roles: w.Leaves, Cost: total,
+		Workload: "W3 claims", Case: fmt.Sprintf("%d planners, 90 %% full", w.Planners), Agents: w.Agents, Roles: w.Leaves, Cost: total.Cost,
 		Units: claims - conflicts, Unit: "commit", Note: fmt.Sprintf("%.2f %% conflicts, %d of them of machines; %.1f %% of cpu", 100*float64(conflicts)/float64(claims), why[staleAdvice], 100*m.allocated(s)),
 	}
 	r.judge(s)
@@ -69,11 +76,11 @@ func (w Claims) Run(seed uint64) Result {
 }
 
 // look takes a snapshot: what is free on every machine.
-func (p *planner) look(s *Stage) {
-	p.free = p.free[:0]
+func look(s *Stage) (out []room) {
 	for _, n := range s.Nodes() {
-		p.free = append(p.free, n.Available)
+		out = append(out, room{n.Available["cpu"], n.Available["memory"]})
 	}
+	return out
 }
 
 // churn ends every thousandth task.
@@ -110,28 +117,27 @@ func (w Claims) plan(m *Market, planners []planner, ended []cluster.TaskView, ro
 	return out
 }
 
-// choose takes the emptiest of the first eight machines that fit, from a place of the planner's own.
+// mostProbes is how many machines a planner looks at for one task.
+const mostProbes = 4000
+
+// choose takes the emptiest of eight machines that fit, found by probing at random.
 func (p *planner) choose(need resource.Resources) (int, bool) {
 	best, found := 0, 0
-	for i := range p.free {
-		at := (int(p.cursor%uint64(len(p.free))) + i) % len(p.free)
+	for probe := 0; probe < mostProbes && found < 8; probe++ {
+		at := p.rng.IntN(len(p.free))
 		f := p.free[at]
-		if f["cpu"] < need["cpu"] || f["memory"] < need["memory"] {
+		if f.cpu < need["cpu"] || f.memory < need["memory"] {
 			continue
 		}
-		if found == 0 || f["cpu"] > p.free[best]["cpu"] {
+		if found == 0 || f.cpu > p.free[best].cpu {
 			best = at
 		}
-		if found++; found == 8 {
-			break
-		}
+		found++
 	}
 	if found == 0 {
 		return 0, false
 	}
-	p.cursor += 0x9e3779b97f4a7c15
-	for kind, a := range need {
-		p.free[best][kind] -= a
-	}
+	p.free[best].cpu -= need["cpu"]
+	p.free[best].memory -= need["memory"]
 	return best, true
 }

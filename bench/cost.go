@@ -19,6 +19,16 @@ func measure(f func()) Cost {
 	return Cost{cpuTime() - cpu, time.Since(wall)}
 }
 
+// stopwatch measures work that is done in short turns, too short to collect before each.
+type stopwatch struct{ Cost }
+
+func (w *stopwatch) time(f func()) {
+	cpu, wall := cpuTime(), time.Now()
+	f()
+	w.CPU += cpuTime() - cpu
+	w.Wall += time.Since(wall)
+}
+
 // cpuTime is the user and system time of this process so far.
 func cpuTime() time.Duration {
 	var u syscall.Rusage

@@ -28,7 +28,7 @@ type ask struct {
 
 // class is everything that waits and is the same to the scheduler: one role, one shape, one treatment.
 type class struct {
-	key      string
+	key      string // see identity
 	pool     *pool
 	path     string  // role as written
 	leaf     role.ID // of the current tree
@@ -130,26 +130,27 @@ func (c *Cluster) submit(spec AskSpec) error {
 	if _, dup := c.asks[spec.ID]; dup {
 		return refuse("AlreadyExists", "submit it under another name", "ask %s exists already", spec.ID)
 	}
-	if err := c.admit(spec); err != nil {
+	cl, err := c.admit(spec)
+	if err != nil {
 		return err
 	}
-	a := c.queueAsk(spec, AskState{})
+	a := c.know(spec, AskState{}, cl)
+	c.wait(a)
 	c.emit(SaveAsk{a.ID})
 	c.happened("AskSubmitted", a.ID, a.Role, "", "%s asks for %d × %s for %s", a.ID, a.Count, spec.Shape.Resources, a.Role)
 	return nil
 }
 
-// queueAsk makes an ask known and lets it wait.
-func (c *Cluster) queueAsk(spec AskSpec, state AskState) *ask {
+// know makes an ask known, of a class of its own. What waits of it is to be queued by [Cluster.wait].
+func (c *Cluster) know(spec AskSpec, state AskState, cl *class) *ask {
 	c.seq++
 	a := &ask{AskSpec: spec, AskState: state, seq: c.seq, live: map[int]*task{}}
 	a.Returned = slices.Clone(state.Returned)
 	c.asks[a.ID] = a
-	a.class = c.classOf(a)
+	a.class, cl.shape = cl, &a.Shape
 	for _, in := range a.Returned {
 		c.rest(in.NotBefore)
 	}
-	c.wait(a)
 	c.changed(ObjectAsk, a.ID)
 	c.changed(ObjectRole, "")
 	return a
@@ -171,10 +172,16 @@ func (c *Cluster) wait(a *ask) {
 
 // enlist returns the class of that identity that is in its pool's queue, putting this one there when there is none.
 func (c *Cluster) enlist(cl *class) *class {
+	if cl.key == "" {
+		cl.key = cl.identity()
+	}
 	if old, ok := cl.pool.classes[cl.key]; ok {
+		cl.release()
 		return old
 	}
-	c.resolve(cl)
+	if cl.compiled == nil {
+		c.resolve(cl) // admit has validated it
+	}
 	cl.pool.classes[cl.key] = cl
 	cl.pool.queue = append(cl.pool.queue, cl)
 	return cl
@@ -197,8 +204,7 @@ func (c *Cluster) leaveLine(a *ask) {
 	i, _ := slices.BinarySearchFunc(cl.asks, a.seq, func(x *ask, s int64) int { return int(x.seq - s) })
 	cl.asks = slices.Delete(cl.asks, i, i+1)
 	if len(cl.asks) == 0 {
-		cl.pool.index.Release(cl.compiled)
-		cl.compiled = nil
+		cl.release()
 		delete(cl.pool.classes, cl.key)
 		cl.pool.queue = slices.DeleteFunc(cl.pool.queue, func(x *class) bool { return x == cl })
 	}
@@ -215,9 +221,14 @@ func (c *Cluster) classOf(a *ask) *class {
 	if len(s.Spread) > 0 || s.Exclusive {
 		cl.group = a.ID
 	}
-	cl.key = fmt.Sprintf("%s|%s|%v|%d|%v|%v|%d|%v|%v|%v|%v", a.Role, s.Resources, s.Ports, cl.count, s.Constraints, s.Spread,
-		s.Priority, s.Pinned, duration(s.ReclaimGrace), duration(s.MinRuntime), cl.group)
 	return cl
+}
+
+// identity is the same text for asks that are the same to the scheduler.
+func (cl *class) identity() string {
+	s := cl.shape
+	return fmt.Sprintf("%s|%s|%v|%d|%v|%v|%d|%v|%v|%v|%v", cl.path, s.Resources, s.Ports, cl.count, s.Constraints, s.Spread,
+		s.Priority, s.Pinned, duration(s.ReclaimGrace), duration(s.MinRuntime), cl.group)
 }
 
 func duration(d *time.Duration) string {
@@ -227,18 +238,25 @@ func duration(d *time.Duration) string {
 	return d.String()
 }
 
-// resolve fills in what depends on the tree and the table of kinds.
-func (c *Cluster) resolve(cl *class) {
+// resolve fills in what depends on the tree and the table of kinds. It fails on a malformed shape.
+func (c *Cluster) resolve(cl *class) (err error) {
 	cl.leaf = c.leafOf(cl.path)
 	r := &c.tree.Roles[cl.leaf]
 	cl.grace = shorter(r.ReclaimGrace, cl.shape.ReclaimGrace)
 	cl.minRun = shorter(r.MinRuntime, cl.shape.MinRuntime)
 	cl.need = cl.shape.Resources.Vector(c.kinds, "")
 	cl.tried = 0
+	cl.release()
+	cl.compiled, err = cl.pool.index.Compile(cl.placementShape())
+	return err
+}
+
+// release lets go of what the placement index keeps for the class.
+func (cl *class) release() {
 	if cl.compiled != nil {
 		cl.pool.index.Release(cl.compiled)
+		cl.compiled = nil
 	}
-	cl.compiled, _ = cl.pool.index.Compile(cl.placementShape()) // admit has validated it
 }
 
 func shorter(d time.Duration, own *time.Duration) time.Duration {

@@ -368,8 +368,8 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
 	a.note()
 	c.unwait(a)
 	for _, t := range u.tasks {
-		c.emit(SaveTask{t.id}, Launch{t.assignment()})
-		c.happened("TaskStarting", t.id, t.role, t.node.Name, "%s starts on %s, paid by %s", t.id, t.node.Name, c.fundingName(charge.At))
+		c.emit(SaveTask{t.id}, Launch{t.assignment()}, Happened{Kind: "TaskStarting", Subject: t.id, Role: t.role, Node: t.node.Name,
+			Message: t.id + " starts on " + t.node.Name + ", paid by " + u.paidBy})
 	}
 	c.emit(SaveAsk{a.ID})
 	c.changed(ObjectAsk, a.ID)

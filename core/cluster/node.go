@@ -31,7 +31,8 @@ func (n *node) free() resource.Vector { return n.total.Minus(n.used) }
 // refresh tells the index what the node has.
 func (n *node) refresh() {
 	n.pool.noteNode(n)
-	n.pool.index.SetAvailable(n.id, n.available())
+	var scratch [resource.MaxKinds]resource.Amount
+	n.pool.index.SetAvailable(n.id, n.writeAvailable(scratch[:len(n.total)]))
 	n.pool.show(n)
 	n.pool.c.changed(ObjectNode, n.Name)
 }

@@ -333,7 +333,8 @@ func (c *Cluster) restoreNode(info NodeInfo) {
 // restoreAsk makes a saved ask known. It has waited since it was submitted.
 func (c *Cluster) restoreAsk(e RestoreAsk) {
 	c.recovering = true
-	a := c.queueAsk(e.Ask, e.State)
+	a := c.know(e.Ask, e.State, c.classOf(&ask{AskSpec: e.Ask, AskState: e.State}))
+	c.wait(a)
 	if a.waits {
 		a.blocked = a.Submitted
 	}

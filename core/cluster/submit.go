@@ -12,40 +12,46 @@ import (
 )
 
 // admit refuses an ask that can never be served: unknown role or pool, a malformed shape, more than a limit allows, a shape
-// no node could ever hold.
-func (c *Cluster) admit(spec AskSpec) error {
+// no node could ever hold. The class returned is the ask's, resolved, and the caller's to release.
+func (c *Cluster) admit(spec AskSpec) (*class, error) {
 	if _, ok := c.tree.WorkRole(spec.Role); !ok {
-		return refuse("NotFound", "see the roles there are, or add it to the plan", "the plan has no role %q", spec.Role)
+		return nil, refuse("NotFound", "see the roles there are, or add it to the plan", "the plan has no role %q", spec.Role)
 	}
 	if spec.Count < 1 {
-		return refuse("InvalidArgument", "ask for at least one task", "ask %s: count is %d", spec.ID, spec.Count)
+		return nil, refuse("InvalidArgument", "ask for at least one task", "ask %s: count is %d", spec.ID, spec.Count)
 	}
 	if spec.Shape.Pool != "" && c.pool(spec.Shape.Pool) == nil {
-		return refuse("NotFound", "see the plan's pools", "the plan has no pool %q", spec.Shape.Pool)
+		return nil, refuse("NotFound", "see the plan's pools", "the plan has no pool %q", spec.Shape.Pool)
 	}
 	for _, name := range spec.Shape.Resources.Names() {
 		if a := spec.Shape.Resources[name]; a < 0 || a > maxAmount || (spec.Gang && a > maxAmount/resource.Amount(spec.Count)) {
-			return refuse("Impossible", "ask for less", "no machine can have %s=%s", name, resource.FormatValue(name, a))
+			return nil, refuse("Impossible", "ask for less", "no machine can have %s=%s", name, resource.FormatValue(name, a))
 		}
 		if _, ok := c.kinds.Lookup(name); !ok {
-			return refuse("Impossible", "name a resource that a node or the plan has", "no node and no role has any %q", name)
+			return nil, refuse("Impossible", "name a resource that a node or the plan has", "no node and no role has any %q", name)
 		}
 	}
 	cl := c.classOf(&ask{AskSpec: spec})
-	shape := cl.placementShape()
-	if err := shape.Validate(); err != nil {
-		return refuse("InvalidArgument", "", "ask %s: %v", spec.ID, err)
+	if err := c.resolve(cl); err != nil {
+		return nil, refuse("InvalidArgument", "", "ask %s: %v", spec.ID, err)
 	}
-	c.resolve(cl)
-	defer cl.pool.index.Release(cl.compiled)
+	if r := c.hopeless(cl, spec.ID); r != nil {
+		cl.release()
+		return nil, r
+	}
+	return cl, nil
+}
+
+// hopeless says why an ask of a class can never start, if so.
+func (c *Cluster) hopeless(cl *class, id string) *Refusal {
 	if cl.need.IsZero() {
-		return refuse("InvalidArgument", "ask for at least some cpu or memory", "ask %s: its tasks need no resources", spec.ID)
+		return refuse("InvalidArgument", "ask for at least some cpu or memory", "ask %s: its tasks need no resources", id)
 	}
 	if r := c.neverAllowed(cl); r != nil {
 		return r
 	}
 	if why, bad := cl.pool.index.Impossible(cl.compiled); bad {
-		return refuse("Impossible", "make it smaller, loosen its constraints, or add a node that fits", "%s can never start: %s", spec.ID, why)
+		return refuse("Impossible", "make it smaller, loosen its constraints, or add a node that fits", "%s can never start: %s", id, why)
 	}
 	return nil
 }
@@ -56,6 +62,10 @@ func (c *Cluster) neverAllowed(cl *class) *Refusal {
 	for id := cl.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
 		q := cl.pool.ledger.Quota(id)
 		for i, need := range amount {
+			most := min(q.Limit.At(i), q.Guarantee.At(i).Add(q.Borrow.At(i)))
+			if need <= most && (!cl.shape.Pinned || need <= q.Guarantee.At(i)) {
+				continue
+			}
 			bounds := []struct {
 				code, word string
 				have       resource.Amount
@@ -144,18 +154,18 @@ func (c *Cluster) hold(t Claim) (*hold, *Reason) {
 	if _, dup := c.asks[t.Ask.ID]; dup {
 		return nil, &Reason{Code: "AlreadyExists", Message: "ask " + t.Ask.ID + " exists already"}
 	}
-	if err := c.admit(t.Ask); err != nil {
+	cl, err := c.admit(t.Ask)
+	if err != nil {
 		return nil, &err.(*Refusal).Reason
 	}
 	n := c.nodes[t.Node]
 	if n == nil || n.pool.name != t.Ask.Shape.Pool {
+		cl.release()
 		return nil, &Reason{Code: "Conflict", Message: fmt.Sprintf("pool %q has no node %q", t.Ask.Shape.Pool, t.Node)}
 	}
-	cl := c.classOf(&ask{AskSpec: t.Ask})
-	c.resolve(cl)
 	h := &hold{class: cl, spec: t.Ask, node: n}
 	if v := h.book(); v != nil {
-		cl.pool.index.Release(cl.compiled)
+		cl.release()
 		return nil, &Reason{Code: "Conflict", Message: v.message, UnblockedBy: v.next}
 	}
 	return h, nil
@@ -198,15 +208,15 @@ func (h *hold) release() {
 	h.unbook()
 	h.class.pool.give(h.class, h.places)
 	h.class.pool.ledger.Remove(h.charge)
-	h.class.pool.index.Release(h.class.compiled)
+	h.class.release()
 }
 
 // launch turns the booking into a running task and returns its ID.
 func (h *hold) launch() string {
 	h.unbook()
 	p := h.class.pool
-	defer p.index.Release(h.class.compiled)
-	a := p.c.queueAsk(h.spec, AskState{})
+	a := p.c.know(h.spec, AskState{}, h.class)
+	defer h.class.release()
 	p.launch(a.class, a, h.charge, h.places)
 	return taskID(a.ID, 0, 0)
 }

@@ -1,8 +1,8 @@
 package cluster
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"polder.dev/polder/core/resource"
@@ -42,10 +42,11 @@ type notice struct {
 }
 
 func taskID(ask string, index, attempt int) string {
-	if attempt == 0 {
-		return fmt.Sprintf("%s.%d", ask, index)
+	id := ask + "." + strconv.Itoa(index)
+	if attempt > 0 {
+		id += "." + strconv.Itoa(attempt)
 	}
-	return fmt.Sprintf("%s.%d.%d", ask, index, attempt)
+	return id
 }
 
 func (t *task) hold() time.Duration { return t.grace + t.minRun }

@@ -27,7 +27,9 @@ func (ix *Index) class(constraints []Constraint) (*class, error) {
 	key := constraintsKey(constraints)
 	for _, c := range ix.classes {
 		if c.key == key {
-			c.refs++
+			if c.refs++; c.refs == 1 {
+				ix.spare = slices.DeleteFunc(ix.spare, func(x *class) bool { return x == c })
+			}
 			return c, nil
 		}
 	}
@@ -70,13 +72,26 @@ func (ix *Index) fill(c *class) {
 	}
 }
 
+// maxSpare is how many classes that no shape has are kept: to fill one takes a look at every node, and what comes one by one
+// is alike.
+const maxSpare = 8
+
 func (ix *Index) releaseClass(c *class) {
-	if c.refs--; c.refs > 0 {
-		return
+	if c.refs--; c.refs == 0 {
+		ix.spare = append(ix.spare, c)
+		ix.trim(maxSpare)
 	}
-	ix.classes = slices.DeleteFunc(ix.classes, func(x *class) bool { return x == c })
-	for _, a := range c.attributes {
-		ix.releaseAttribute(a)
+}
+
+// trim forgets all but the n spare classes used last.
+func (ix *Index) trim(n int) {
+	for len(ix.spare) > n {
+		c := ix.spare[0]
+		ix.spare = slices.Delete(ix.spare, 0, 1)
+		ix.classes = slices.DeleteFunc(ix.classes, func(x *class) bool { return x == c })
+		for _, a := range c.attributes {
+			ix.releaseAttribute(a)
+		}
 	}
 }
 

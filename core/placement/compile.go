@@ -22,7 +22,7 @@ type Compiled struct {
 	failedAt uint64 // version at which no node fitted, plus one
 	cursor   NodeID // where to start looking, for spreads: the next value is likely ahead
 
-	// maybe holds, by block, the nodes that may hold the task as far as amounts and the number of free ports go; the others
+	// maybe, nil before the first Place, holds, by block, the nodes that may hold the task as far as amounts and the number of free ports go; the others
 	// did not at version seen, nor since unless raised.
 	maybe bitset
 	seen  []uint64
@@ -50,11 +50,7 @@ func (ix *Index) Compile(s Shape) (*Compiled, error) {
 		return nil, err
 	}
 	ix.grow(0, len(s.Need))
-	c := &Compiled{
-		shape: s.clone(), key: key, refs: 1,
-		totalPorts: int32(len(s.HostPorts) + s.DynamicPorts),
-		maybe:      make(bitset, len(ix.ready)), seen: make([]uint64, len(ix.ready)),
-	}
+	c := &Compiled{shape: s.clone(), key: key, refs: 1, totalPorts: int32(len(s.HostPorts) + s.DynamicPorts)}
 	for i, a := range s.Need {
 		if a > 0 {
 			c.needs = append(c.needs, need{i, a})

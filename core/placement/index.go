@@ -69,6 +69,7 @@ type Index struct {
 
 	attributes []*attribute
 	classes    []*class
+	spare      []*class // those of classes that no shape has, the longest unused first
 	groups     map[string]*group
 	groupIDs   []*group // by group id; nil where free
 	freeGroups []int32
@@ -317,6 +318,9 @@ func (ix *Index) grow(blocks, kinds int) {
 		w.free = resize(w.free, blocks)
 	}
 	for _, c := range ix.compiled {
+		if c.maybe == nil {
+			continue
+		}
 		c.maybe, c.seen = resize(c.maybe, blocks), resize(c.seen, blocks)
 	}
 }

@@ -44,6 +44,9 @@ func (ix *Index) Place(c *Compiled) (NodeID, bool) {
 	if c.failedAt == ix.improved+1 {
 		return 0, false
 	}
+	if c.maybe == nil {
+		c.maybe, c.seen = make(bitset, len(ix.ready)), make([]uint64, len(ix.ready))
+	}
 	s := search{shape: c, from: ix.cursor, score: math.MinInt64}
 	for i := range c.spreads {
 		c.spreads[i].refresh()

@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"polder.dev/polder/core/resource"
@@ -146,10 +147,12 @@ func (s *Shape) key() string {
 	var b strings.Builder
 	for i, a := range s.Need {
 		if a > 0 {
-			fmt.Fprintf(&b, "%d:%d ", i, a)
+			b.WriteString(strconv.Itoa(i) + ":" + strconv.FormatInt(int64(a), 10) + " ")
 		}
 	}
-	fmt.Fprintf(&b, "|%d|%d|%q|%v|%q", s.HostPorts, s.DynamicPorts, s.Group, s.Spread, s.AntiAffinity)
+	if len(s.HostPorts) > 0 || s.DynamicPorts > 0 || s.Group != "" || len(s.Spread)+len(s.AntiAffinity) > 0 {
+		fmt.Fprintf(&b, "|%d|%d|%q|%v|%q", s.HostPorts, s.DynamicPorts, s.Group, s.Spread, s.AntiAffinity)
+	}
 	for _, c := range s.Constraints {
 		fmt.Fprintf(&b, "\n%s", c)
 	}
