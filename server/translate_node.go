@@ -61,7 +61,7 @@ func nodeProto(r nodeRow) *polderv1.Node {
 		Name: r.Name, Pool: r.Pool, State: r.State, Attributes: map[string]string{}, Capacity: amountsProto(r.Total),
 		Used: amountsProto(r.Used), Available: amountsProto(r.Available), Earmarked: amountsProto(r.Earmarked),
 		Tasks: int32(r.Tasks), Runtimes: slices.Clone(r.Runtimes), Ports: r.Ports.String(),
-		Registered: timeProto(r.Registered), Version: r.Version, Warnings: slices.Clone(r.Warnings),
+		FreePorts: r.FreePorts.String(), Registered: timeProto(r.Registered), Version: r.Version, Warnings: slices.Clone(r.Warnings),
 	}
 	for name, value := range r.Attributes {
 		if !isRuntimeAttribute(name) {

@@ -73,7 +73,7 @@ func (c *Cluster) nodeView(n *node) NodeView {
 	k, pool := c.kinds, n.pool.name
 	return NodeView{
 		NodeInfo: n.NodeInfo, Pool: pool, State: n.state(), Total: n.total.Resources(k, pool), Used: n.used.Resources(k, pool),
-		Available: n.available().Resources(k, pool), Earmarked: n.earmarked().Resources(k, pool), Tasks: len(n.tasks),
+		Available: n.available().Resources(k, pool), Earmarked: n.earmarked().Resources(k, pool), FreePorts: n.pool.index.FreePorts(n.id), Tasks: len(n.tasks),
 	}
 }
 

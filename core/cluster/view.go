@@ -89,6 +89,7 @@ type NodeView struct {
 	Used      resource.Resources
 	Available resource.Resources // for anybody: neither used nor kept for a claimant
 	Earmarked resource.Resources
+	FreePorts resource.PortSet
 	Tasks     int
 }
 

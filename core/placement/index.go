@@ -333,3 +333,6 @@ func widen[T any](s []T, from, to int) []T {
 	}
 	return out
 }
+
+// FreePorts are the host ports of a node that nobody has taken.
+func (ix *Index) FreePorts(id NodeID) resource.PortSet { return ix.nodes[id].free.Clone() }

@@ -121,3 +121,6 @@ func (p *PortSet) Take(n int) ([]uint16, bool) {
 	}
 	return out, true
 }
+
+// Ranges returns the set's ranges, in order.
+func (p PortSet) Ranges() []PortRange { return slices.Clone(p.ranges) }

@@ -1907,7 +1907,9 @@ type Node struct {
 	LastSeen   *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	Version    string                 `protobuf:"bytes,14,opt,name=version,proto3" json:"version,omitempty"`
 	// What the node itself warns about, in sentences.
-	Warnings      []string `protobuf:"bytes,15,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,15,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Host ports that no task holds.
+	FreePorts     string `protobuf:"bytes,16,opt,name=free_ports,json=freePorts,proto3" json:"free_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2045,6 +2047,13 @@ func (x *Node) GetWarnings() []string {
 		return x.Warnings
 	}
 	return nil
+}
+
+func (x *Node) GetFreePorts() string {
+	if x != nil {
+		return x.FreePorts
+	}
+	return ""
 }
 
 type AskSpec struct {
@@ -6392,7 +6401,7 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x05force\x18\x03 \x01(\bR\x05force\".\n" +
 	"\x18NodeServiceRemoveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x1b\n" +
-	"\x19NodeServiceRemoveResponse\"\x8f\a\n" +
+	"\x19NodeServiceRemoveResponse\"\xae\a\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x14\n" +
@@ -6413,7 +6422,9 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"registered\x127\n" +
 	"\tlast_seen\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x12\x18\n" +
 	"\aversion\x18\x0e \x01(\tR\aversion\x12\x1a\n" +
-	"\bwarnings\x18\x0f \x03(\tR\bwarnings\x1a=\n" +
+	"\bwarnings\x18\x0f \x03(\tR\bwarnings\x12\x1d\n" +
+	"\n" +
+	"free_ports\x18\x10 \x01(\tR\tfreePorts\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
