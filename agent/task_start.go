@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"polder.dev/polder/agent/fetch"
 	"polder.dev/polder/agent/health"
 	"polder.dev/polder/agent/runtime"
 	polderv1 "polder.dev/polder/api/polder/v1"
@@ -98,6 +99,9 @@ func (t *task) begun(ctx, prepare context.Context, spec runtime.Spec) (runtime.S
 		return runtime.Status{}, fmt.Errorf("making the sandbox: %w", err)
 	}
 	err := t.runtime.Prepare(prepare, spec, t.progress())
+	if err == nil {
+		err = t.fetch(prepare, spec.Sandbox)
+	}
 	if prepare.Err() != nil {
 		return runtime.Status{}, errNotStarted
 	}
@@ -266,4 +270,14 @@ func (t *task) sinceStart() time.Duration {
 		return 0
 	}
 	return -t.rec.Started.until(t.a.c.Clock)
+}
+
+// fetch gets the task's artifacts into its directory.
+func (t *task) fetch(ctx context.Context, dir string) error {
+	for _, a := range t.rec.Assignment.GetSpec().GetArtifacts() {
+		if err := fetch.Into(ctx, dir, fetch.Artifact{URI: a.GetUri(), Path: a.GetPath(), Executable: a.GetExecutable(), Extract: a.GetExtract()}); err != nil {
+			return &runtime.Error{Kind: runtime.ErrStart, Op: "fetch", Task: t.id, Cause: err}
+		}
+	}
+	return nil
 }

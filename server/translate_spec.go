@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -239,6 +240,7 @@ func (c *specCheck) program() {
 	if s.WorkDir != "" && !path.IsAbs(s.WorkDir) {
 		c.fail("work_dir", "%q is not an absolute path", s.WorkDir)
 	}
+	c.artifacts()
 	c.mounts()
 }
 
@@ -336,4 +338,22 @@ func checkTreatment(tree *role.Tree, path string, s cluster.Shape, at string) er
 		}
 	}
 	return nil
+}
+
+// artifacts checks what is to be fetched. Where it lands stays below the task's directory.
+func (c *specCheck) artifacts() {
+	if len(c.spec.Artifacts) > maxList {
+		c.fail("artifacts", "%d artifacts, at most %d", len(c.spec.Artifacts), maxList)
+		return
+	}
+	for i, a := range c.spec.Artifacts {
+		at := role.JoinIndex("artifacts", i)
+		c.url(at+".uri", a.GetUri())
+		if a.GetUri() == "" {
+			c.fail(at+".uri", "say what to fetch")
+		}
+		if a.GetPath() != "" && !filepath.IsLocal(a.GetPath()) {
+			c.fail(at+".path", "%q is not a path below the task's directory", clip(a.GetPath(), 200))
+		}
+	}
 }

@@ -156,7 +156,9 @@ type TaskSpec struct {
 	MaxRunTime *durationpb.Duration `protobuf:"bytes,33,opt,name=max_run_time,json=maxRunTime,proto3" json:"max_run_time,omitempty"`
 	Restart    *RestartPolicy       `protobuf:"bytes,34,opt,name=restart,proto3" json:"restart,omitempty"`
 	// The container that runs it, where a door made one. Only doors may set it.
-	Container     *Container `protobuf:"bytes,40,opt,name=container,proto3" json:"container,omitempty"`
+	Container *Container `protobuf:"bytes,40,opt,name=container,proto3" json:"container,omitempty"`
+	// Files fetched into the task's own directory before it starts.
+	Artifacts     []*Artifact `protobuf:"bytes,41,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -380,6 +382,13 @@ func (x *TaskSpec) GetContainer() *Container {
 	return nil
 }
 
+func (x *TaskSpec) GetArtifacts() []*Artifact {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
 // Container is a container that a door makes for its users. It outlives its tasks: each start is a task of its own.
 type Container struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -479,6 +488,79 @@ func (x *Container) GetVersion() string {
 	return ""
 }
 
+// Artifact is a file that is fetched into the task's own directory, which is where a process starts and $POLDER_SANDBOX says.
+type Artifact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// http or https.
+	Uri string `protobuf:"bytes,1,opt,name=uri,proto3" json:"uri,omitempty"`
+	// File below the directory; empty is the last part of the URI's path.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// May be run.
+	Executable bool `protobuf:"varint,3,opt,name=executable,proto3" json:"executable,omitempty"`
+	// Unpack .tar, .tar.gz, .tgz or .zip beside it; other files are left as they are.
+	Extract       bool `protobuf:"varint,4,opt,name=extract,proto3" json:"extract,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Artifact) Reset() {
+	*x = Artifact{}
+	mi := &file_polder_v1_task_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Artifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Artifact) ProtoMessage() {}
+
+func (x *Artifact) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_task_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
+func (*Artifact) Descriptor() ([]byte, []int) {
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Artifact) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
+}
+
+func (x *Artifact) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Artifact) GetExecutable() bool {
+	if x != nil {
+		return x.Executable
+	}
+	return false
+}
+
+func (x *Artifact) GetExtract() bool {
+	if x != nil {
+		return x.Extract
+	}
+	return false
+}
+
 // Mount is a host directory inside the task.
 type Mount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -491,7 +573,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +585,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +598,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Mount) GetSource() string {
@@ -555,7 +637,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +649,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +662,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Port) GetName() string {
@@ -624,7 +706,7 @@ type Spread struct {
 
 func (x *Spread) Reset() {
 	*x = Spread{}
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +718,7 @@ func (x *Spread) String() string {
 func (*Spread) ProtoMessage() {}
 
 func (x *Spread) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +731,7 @@ func (x *Spread) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spread.ProtoReflect.Descriptor instead.
 func (*Spread) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Spread) GetAttribute() string {
@@ -686,7 +768,7 @@ type NoticeDelivery struct {
 
 func (x *NoticeDelivery) Reset() {
 	*x = NoticeDelivery{}
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +780,7 @@ func (x *NoticeDelivery) String() string {
 func (*NoticeDelivery) ProtoMessage() {}
 
 func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +793,7 @@ func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeDelivery.ProtoReflect.Descriptor instead.
 func (*NoticeDelivery) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NoticeDelivery) GetHttp() string {
@@ -750,7 +832,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +844,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +857,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HealthCheck) GetCommand() []string {
@@ -841,7 +923,7 @@ type KillPolicy struct {
 
 func (x *KillPolicy) Reset() {
 	*x = KillPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +935,7 @@ func (x *KillPolicy) String() string {
 func (*KillPolicy) ProtoMessage() {}
 
 func (x *KillPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +948,7 @@ func (x *KillPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillPolicy.ProtoReflect.Descriptor instead.
 func (*KillPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *KillPolicy) GetSignal() string {
@@ -898,7 +980,7 @@ type RestartPolicy struct {
 
 func (x *RestartPolicy) Reset() {
 	*x = RestartPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +992,7 @@ func (x *RestartPolicy) String() string {
 func (*RestartPolicy) ProtoMessage() {}
 
 func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1005,7 @@ func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPolicy.ProtoReflect.Descriptor instead.
 func (*RestartPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RestartPolicy) GetPolicy() string {
@@ -986,7 +1068,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1080,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1093,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Task) GetId() string {
@@ -1196,7 +1278,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1290,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1303,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Reason) GetCode() string {
@@ -1279,7 +1361,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1373,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1386,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Notice) GetId() string {
@@ -1395,7 +1477,7 @@ var File_polder_v1_task_proto protoreflect.FileDescriptor
 
 const file_polder_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\n" +
+	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\n" +
 	"\n" +
 	"\bTaskSpec\x12\x18\n" +
 	"\aruntime\x18\x01 \x01(\tR\aruntime\x12\x14\n" +
@@ -1427,7 +1509,8 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\fmax_run_time\x18! \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxRunTime\x122\n" +
 	"\arestart\x18\" \x01(\v2\x18.polder.v1.RestartPolicyR\arestart\x122\n" +
-	"\tcontainer\x18( \x01(\v2\x14.polder.v1.ContainerR\tcontainer\x1a6\n" +
+	"\tcontainer\x18( \x01(\v2\x14.polder.v1.ContainerR\tcontainer\x121\n" +
+	"\tartifacts\x18) \x03(\v2\x13.polder.v1.ArtifactR\tartifacts\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1447,7 +1530,14 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1a\n" +
 	"\bplatform\x18\x05 \x01(\tR\bplatform\x12\x12\n" +
 	"\x04host\x18\x06 \x01(\bR\x04host\x12\x18\n" +
-	"\aversion\x18\a \x01(\tR\aversion\"T\n" +
+	"\aversion\x18\a \x01(\tR\aversion\"j\n" +
+	"\bArtifact\x12\x10\n" +
+	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1e\n" +
+	"\n" +
+	"executable\x18\x03 \x01(\bR\n" +
+	"executable\x12\x18\n" +
+	"\aextract\x18\x04 \x01(\bR\aextract\"T\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x1b\n" +
@@ -1568,72 +1658,74 @@ func file_polder_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_polder_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_polder_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: polder.v1.TaskState
 	(*TaskSpec)(nil),              // 1: polder.v1.TaskSpec
 	(*Container)(nil),             // 2: polder.v1.Container
-	(*Mount)(nil),                 // 3: polder.v1.Mount
-	(*Port)(nil),                  // 4: polder.v1.Port
-	(*Spread)(nil),                // 5: polder.v1.Spread
-	(*NoticeDelivery)(nil),        // 6: polder.v1.NoticeDelivery
-	(*HealthCheck)(nil),           // 7: polder.v1.HealthCheck
-	(*KillPolicy)(nil),            // 8: polder.v1.KillPolicy
-	(*RestartPolicy)(nil),         // 9: polder.v1.RestartPolicy
-	(*Task)(nil),                  // 10: polder.v1.Task
-	(*Reason)(nil),                // 11: polder.v1.Reason
-	(*Notice)(nil),                // 12: polder.v1.Notice
-	nil,                           // 13: polder.v1.TaskSpec.EnvEntry
-	nil,                           // 14: polder.v1.TaskSpec.LabelsEntry
-	nil,                           // 15: polder.v1.TaskSpec.ResourcesEntry
-	nil,                           // 16: polder.v1.Task.ResourcesEntry
-	nil,                           // 17: polder.v1.Task.PortsEntry
-	nil,                           // 18: polder.v1.Task.LabelsEntry
-	nil,                           // 19: polder.v1.Notice.AmountEntry
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Artifact)(nil),              // 3: polder.v1.Artifact
+	(*Mount)(nil),                 // 4: polder.v1.Mount
+	(*Port)(nil),                  // 5: polder.v1.Port
+	(*Spread)(nil),                // 6: polder.v1.Spread
+	(*NoticeDelivery)(nil),        // 7: polder.v1.NoticeDelivery
+	(*HealthCheck)(nil),           // 8: polder.v1.HealthCheck
+	(*KillPolicy)(nil),            // 9: polder.v1.KillPolicy
+	(*RestartPolicy)(nil),         // 10: polder.v1.RestartPolicy
+	(*Task)(nil),                  // 11: polder.v1.Task
+	(*Reason)(nil),                // 12: polder.v1.Reason
+	(*Notice)(nil),                // 13: polder.v1.Notice
+	nil,                           // 14: polder.v1.TaskSpec.EnvEntry
+	nil,                           // 15: polder.v1.TaskSpec.LabelsEntry
+	nil,                           // 16: polder.v1.TaskSpec.ResourcesEntry
+	nil,                           // 17: polder.v1.Task.ResourcesEntry
+	nil,                           // 18: polder.v1.Task.PortsEntry
+	nil,                           // 19: polder.v1.Task.LabelsEntry
+	nil,                           // 20: polder.v1.Notice.AmountEntry
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_polder_v1_task_proto_depIdxs = []int32{
-	13, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
-	3,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
-	14, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
-	15, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
-	4,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
-	5,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
-	20, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
-	20, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
-	6,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
-	7,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
-	8,  // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
-	20, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
-	9,  // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
+	14, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
+	4,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
+	15, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
+	16, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
+	5,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
+	6,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
+	21, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
+	21, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
+	7,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
+	8,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
+	9,  // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
+	21, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
+	10, // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
 	2,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
-	20, // 14: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	20, // 15: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	20, // 16: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
-	20, // 17: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
-	20, // 18: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
-	0,  // 19: polder.v1.Task.state:type_name -> polder.v1.TaskState
-	16, // 20: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
-	20, // 21: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
-	20, // 22: polder.v1.Task.hold:type_name -> google.protobuf.Duration
-	12, // 23: polder.v1.Task.notice:type_name -> polder.v1.Notice
-	21, // 24: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
-	21, // 25: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
-	21, // 26: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
-	11, // 27: polder.v1.Task.reason:type_name -> polder.v1.Reason
-	17, // 28: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
-	18, // 29: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
-	21, // 30: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
-	19, // 31: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
-	21, // 32: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
-	21, // 33: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
-	21, // 34: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	3,  // 14: polder.v1.TaskSpec.artifacts:type_name -> polder.v1.Artifact
+	21, // 15: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	21, // 16: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	21, // 17: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
+	21, // 18: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
+	21, // 19: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
+	0,  // 20: polder.v1.Task.state:type_name -> polder.v1.TaskState
+	17, // 21: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
+	21, // 22: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
+	21, // 23: polder.v1.Task.hold:type_name -> google.protobuf.Duration
+	13, // 24: polder.v1.Task.notice:type_name -> polder.v1.Notice
+	22, // 25: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
+	22, // 26: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
+	22, // 27: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
+	12, // 28: polder.v1.Task.reason:type_name -> polder.v1.Reason
+	18, // 29: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
+	19, // 30: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
+	22, // 31: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
+	20, // 32: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
+	22, // 33: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
+	22, // 34: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
+	22, // 35: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_task_proto_init() }
@@ -1642,14 +1734,14 @@ func file_polder_v1_task_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_msgTypes[0].OneofWrappers = []any{}
-	file_polder_v1_task_proto_msgTypes[9].OneofWrappers = []any{}
+	file_polder_v1_task_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_task_proto_rawDesc), len(file_polder_v1_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
