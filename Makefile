@@ -71,11 +71,11 @@ fuzz: ## every fuzzer for FUZZTIME (10s)
 		done; \
 	done
 
-generate: ## the API's code, with protoc and the plug-ins of go.mod's versions
+generate: ## the code of the messages, with protoc and the plug-ins of go.mod's versions
 	@command -v protoc >/dev/null || { echo "protoc is missing. Install it: apt-get install protobuf-compiler"; exit 1; }
 	@mkdir -p bin
 	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
-	PATH="$(CURDIR)/bin:$$PATH" $(GO) generate ./api
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) generate ./api ./door/mesos/wire
 
 clean: ## remove bin and .polder of this checkout
 	@for lock in $$(find .polder -name lock -type f 2>/dev/null); do \

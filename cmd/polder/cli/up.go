@@ -16,6 +16,8 @@ type UpOptions struct {
 	Simulate int
 	// Listen is the address of the API, host:port; port 0 chooses a free one.
 	Listen string
+	// Mesos is the address of the Mesos door, host:port; empty is no door.
+	Mesos string
 	// Mounts are the host directories tasks may mount; empty is none.
 	Mounts []string
 	// TaskUser is whom process tasks run as that name nobody; unless it is root no task may be.
@@ -52,6 +54,7 @@ asks, and tasks. Other commands find the server through the context file in --di
 	f.IntVar(&o.Agents, "agents", 3, "`number` of agents, each with an equal slice of this machine")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` of the API, host:port")
 	f.IntVar(&o.Simulate, "simulate", 0, "`number` of nodes that are only simulated, with busy teams, instead of agents; nothing is kept")
+	registerMesos(cmd, &o.Mesos, DefaultMesos)
 	registerMounts(cmd, &o.Mounts)
 	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)

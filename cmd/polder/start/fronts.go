@@ -31,7 +31,7 @@ type ground struct {
 }
 
 // fronts are the doors that the options open. Each has a file of its own beside this one.
-func fronts(cli.ServerOptions, ground) []front { return nil }
+func fronts(o cli.ServerOptions, g ground) []front { return mesosFront(o, g) }
 
 // runFronts runs a server on its listener and, once it leads, everything in front of it, until ctx ends or one of them does.
 // ready is called when the server leads.

@@ -39,7 +39,7 @@ func Up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {
 	if !p.engine {
 		fmt.Fprintln(s.Out, "No container engine answers; tasks run as processes. Install docker.io and start it for containers.")
 	}
-	p.explain(s)
+	p.explain(s, o)
 	select {
 	case <-ctx.Done():
 	case err = <-p.failed:
@@ -126,7 +126,7 @@ func (p *pool) serve(ctx context.Context, o cli.UpOptions, log *slog.Logger, fir
 	ready := make(chan string, 1)
 	ended := make(chan error, 1)
 	p.serving.Go(func() {
-		ended <- runServer(life, log, cli.ServerOptions{Dir: p.dir, Listen: o.Listen, Store: "embedded"}, first, func(addr string) { ready <- addr })
+		ended <- runServer(life, log, cli.ServerOptions{Dir: p.dir, Listen: o.Listen, Store: "embedded", Mesos: o.Mesos}, first, func(addr string) { ready <- addr })
 	})
 	select {
 	case p.addr = <-ready:
@@ -242,7 +242,7 @@ func (p *pool) stop() error {
 }
 
 // explain prints how to reach the pool and what to try.
-func (p *pool) explain(s cli.Streams) {
+func (p *pool) explain(s cli.Streams, o cli.UpOptions) {
 	dir, err := filepath.Abs(p.dir)
 	if err != nil {
 		dir = p.dir
@@ -250,6 +250,9 @@ func (p *pool) explain(s cli.Streams) {
 	exe, err := os.Executable()
 	if err != nil {
 		exe = "polder"
+	}
+	if o.Mesos != "" {
+		fmt.Fprintln(s.Out, "Mesos clients connect as \"polder door env mesos\" says.")
 	}
 	cpu := resource.FormatValue("cpu", p.slice["cpu"].MulDiv(8, 10)/100*100)
 	fmt.Fprintf(s.Out, `

@@ -1,0 +1,91 @@
+package mesos
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/auth"
+	"polder.dev/polder/door"
+	"polder.dev/polder/door/mesos/wire/mesosv1"
+)
+
+// withSelf is a context for what the door reads for itself.
+func withSelf(ctx context.Context) context.Context { return door.As(ctx, self) }
+
+// adopt finds the tasks of frameworks in the pool, by their labels: those of an earlier life of the door at its start, and
+// what was missed when news were. Frameworks are then known by their id and principal, and wait to be subscribed again.
+func (d *Door) adopt(ctx context.Context) error {
+	var specs []*polderv1.Task
+	req := &polderv1.TaskServiceListRequest{PageSize: 1000}
+	for {
+		res, err := d.c.API.Tasks.List(ctx, connect.NewRequest(req))
+		if err != nil {
+			return err
+		}
+		specs = append(specs, res.Msg.Tasks...)
+		if req.PageToken = res.Msg.NextPageToken; req.PageToken == "" {
+			break
+		}
+	}
+	d.mu.Lock()
+	for _, kind := range []string{"executor", "command", "hold"} { // executors first: holds belong to them
+		for _, t := range specs {
+			if t.Labels[labelKind] == kind && d.natives[t.Id] == nil {
+				d.adoptOne(t)
+			}
+		}
+	}
+	var ids []string
+	for id := range d.natives {
+		ids = append(ids, id)
+	}
+	d.ready = true
+	d.mu.Unlock()
+	for _, id := range ids { // what happened before the watch began
+		d.refresh(ctx, id)
+	}
+	d.nudge()
+	return nil
+}
+
+// adoptOne puts a task of an earlier life on the books.
+func (d *Door) adoptOne(p *polderv1.Task) {
+	id := p.Labels[labelFramework]
+	f := d.frameworks[id]
+	if f == nil {
+		f = newFramework(id)
+		f.principal = p.Labels[labelPrincipal]
+		f.caller = door.Caller{Identity: auth.Identity{Kind: auth.User, Name: f.principal}}
+		f.registered = p.Created.AsTime()
+		f.info = &mesosv1.FrameworkInfo{User: new(""), Name: new(""), Id: &mesosv1.FrameworkID{Value: &id}, Principal: &f.principal}
+		d.frameworks[id] = f
+	}
+	role := p.Labels[labelRole]
+	if p.Labels[labelKind] == "executor" {
+		e := &executor{fw: f, id: p.Labels[labelExecutor], node: p.Node, role: role, path: p.Role, native: p.Id, tasks: map[string]*task{}}
+		f.executors[e.key()], d.natives[p.Id] = e, e
+		return
+	}
+	form := form{role: role}
+	t := &task{
+		fw: f, node: p.Node, role: role, path: p.Role, native: p.Id, ip: "127.0.0.1",
+		state: mesosv1.TaskState_TASK_STAGING, sent: mesosv1.TaskState_TASK_STAGING,
+		info: &mesosv1.TaskInfo{
+			Name: new(p.Labels[labelTask]), TaskId: &mesosv1.TaskID{Value: new(p.Labels[labelTask])},
+			AgentId: &mesosv1.AgentID{Value: new(p.Node)}, Resources: form.resources(ofKind(p.Resources), portsOf(p)),
+		},
+	}
+	if n := d.nodes[p.Node]; n != nil {
+		t.ip = n.ip()
+	}
+	if p.Labels[labelKind] == "hold" {
+		if t.executor = f.executors[executorKey{p.Node, p.Labels[labelExecutor]}]; t.executor == nil {
+			return // its executor is gone; the lease ends with its framework
+		}
+		t.executor.tasks[t.id()] = t
+		t.state, t.sent = mesosv1.TaskState_TASK_RUNNING, mesosv1.TaskState_TASK_RUNNING
+	}
+	f.tasks[t.id()], d.natives[p.Id] = t, t
+}

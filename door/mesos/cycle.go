@@ -1,0 +1,240 @@
+package mesos
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/door/mesos/wire/mesosv1"
+)
+
+// Pace of the cycle.
+const (
+	cycleRest = 20 * time.Millisecond // between two looks, so that many small changes make one
+	cycleMost = 2 * time.Second       // without news it looks this soon again when somebody wants offers
+)
+
+// cycle makes offers, and does what is due, whenever something has changed.
+func (d *Door) cycle(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+		case <-d.wake:
+		}
+		if d.wanted() {
+			quotas, err := d.readQuotas(ctx)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			d.mu.Lock()
+			d.quotas = quotas
+			d.mu.Unlock()
+		}
+		d.mu.Lock()
+		now := d.c.Now()
+		d.expire(now)
+		d.resend(now)
+		d.makeOffers(now)
+		next := d.nextDue(now)
+		d.mu.Unlock()
+		timer.Reset(next)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(cycleRest):
+		}
+	}
+}
+
+// wanted reports whether anybody wants offers.
+func (d *Door) wanted() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.frameworks {
+		if f.stream != nil {
+			for _, s := range f.subs {
+				if !s.suppressed {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// readQuotas asks the pool what its roles may have now.
+func (d *Door) readQuotas(ctx context.Context) (map[string]quota, error) {
+	out := map[string]quota{}
+	req := &polderv1.RoleServiceListRequest{PageSize: 1000}
+	for {
+		res, err := d.c.API.Roles.List(ctx, connect.NewRequest(req))
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range res.Msg.Roles {
+			out[r.Effective.GetPath()] = quotaOf(r)
+		}
+		if req.PageToken = res.Msg.NextPageToken; req.PageToken == "" {
+			return out, nil
+		}
+	}
+}
+
+func quotaOf(r *polderv1.RoleStatus) quota {
+	e := r.Effective
+	guarantee, funded, usage := ofKind(e.GetGuarantee()), ofKind(r.Funded), ofKind(r.Usage)
+	q := quota{known: true, guarantee: guarantee, limit: ofKind(e.GetLimit()), usage: usage, idle: minus(guarantee, funded), room: amounts{}, weight: e.GetWeight(), priority: int(e.GetPriority())}
+	q.below = worthwhile(q.idle)
+	for kind, limit := range ofKind(e.GetLimit()) {
+		q.room[kind] = max(0, limit.Sub(usage[kind]))
+	}
+	for kind, borrow := range ofKind(e.GetBorrow()) {
+		room := max(0, guarantee[kind].Add(borrow).Sub(usage[kind]))
+		if have, ok := q.room[kind]; !ok || room < have {
+			q.room[kind] = room
+		}
+	}
+	return q
+}
+
+// makeOffers gives what is free to who wants it. The mutex is held.
+func (d *Door) makeOffers(now time.Time) {
+	if !d.ready {
+		return
+	}
+	contenders := d.contenders()
+	if len(contenders) == 0 {
+		return
+	}
+	nodes := slices.SortedFunc(maps.Values(d.nodes), func(a, b *node) int {
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+	made := map[*framework][]*offer{}
+	var order []*framework
+	for _, g := range allocate(nodes, contenders, d.c.Optimistic, &d.turns, now) {
+		o := d.newOffer(g, now)
+		if made[o.to.fw] == nil {
+			order = append(order, o.to.fw)
+		}
+		made[o.to.fw] = append(made[o.to.fw], o)
+	}
+	for _, f := range order {
+		f.send(offersEvent(f, made[f], d))
+	}
+}
+
+// contenders are the subscriptions that want offers, with what their roles may have less what they have been offered.
+func (d *Door) contenders() []*contender {
+	var out []*contender
+	offered := map[string]amounts{}
+	for _, o := range d.offers {
+		offered[o.to.path] = plus(offered[o.to.path], plus(o.regular, o.revocable))
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.frameworks)) {
+		f := d.frameworks[id]
+		if f.stream == nil {
+			continue
+		}
+		for _, s := range f.subs {
+			q := d.quotas[s.path]
+			if s.suppressed || !q.known {
+				continue
+			}
+			c := &contender{s, q}
+			if !d.c.Optimistic {
+				c.use(grant{regular: offered[s.path]})
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// gpus reports whether it may see GPUs.
+func (f *framework) gpus() bool {
+	return f.capable(mesosv1.FrameworkInfo_Capability_GPU_RESOURCES)
+}
+
+// nextDue is how long there is nothing to do unless something happens. The mutex is held.
+func (d *Door) nextDue(now time.Time) time.Duration {
+	next := time.Hour
+	sooner := func(at time.Time) {
+		if !at.IsZero() {
+			next = min(next, max(at.Sub(now), 0))
+		}
+	}
+	for _, o := range d.offers {
+		sooner(o.until)
+	}
+	for _, x := range d.inverse {
+		sooner(x.warnAt)
+	}
+	for _, f := range d.frameworks {
+		if f.stream == nil && !f.awaySince.IsZero() {
+			sooner(f.awaySince.Add(f.failover()))
+		}
+		for _, s := range f.subs {
+			for _, x := range s.filters {
+				sooner(x.until)
+			}
+		}
+		for _, t := range f.tasks {
+			if len(t.updates) > 0 && f.stream != nil {
+				sooner(t.updates[0].next)
+			}
+		}
+		for _, e := range f.executors {
+			sooner(e.killAt)
+		}
+	}
+	return next
+}
+
+// expire ends what has had its time. The mutex is held.
+func (d *Door) expire(now time.Time) {
+	for _, o := range d.offers {
+		if !now.Before(o.until) {
+			d.rescind(o, "not answered in time")
+		}
+	}
+	for _, x := range d.inverse {
+		x.warn(now)
+	}
+	for _, f := range d.frameworks {
+		if f.stream == nil && !f.awaySince.IsZero() && !now.Before(f.awaySince.Add(f.failover())) {
+			d.log.Info("framework did not come back in time", "framework", f.id, "name", f.info.GetName(), "failover_timeout", f.failover())
+			d.remove(f)
+			continue
+		}
+		for _, s := range f.subs {
+			maps.DeleteFunc(s.filters, func(_ string, x filter) bool { return !now.Before(x.until) })
+		}
+		for _, e := range f.executors {
+			if !e.killAt.IsZero() && !now.Before(e.killAt) {
+				e.killAt = time.Time{}
+				d.killNative(f, true, e.native)
+			}
+		}
+	}
+}
+
+// portsOf are the ports a task of the pool holds.
+func portsOf(p *polderv1.Task) resource.PortSet {
+	var out resource.PortSet
+	for _, port := range p.Ports {
+		out.Add(uint16(port))
+	}
+	return out
+}

@@ -1,0 +1,195 @@
+package mesos
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/door/mesos/wire/mesosv1"
+	"polder.dev/polder/door/mesos/wire/schedulerv1"
+)
+
+// node is a machine as the door last heard of it. The door's mutex guards it.
+type node struct {
+	name, pool, state string
+	attributes        map[string]string
+	total, free       amounts
+	ports, freePorts  resource.PortSet
+	docker, process   bool
+	registered        time.Time
+	notBefore         int64 // news of earlier revisions are old: a claim of ours has been booked since
+	offers            map[string]*offer
+}
+
+func (n *node) offerable() bool { return n.state == "ready" }
+
+// follow keeps the door's picture of the pool until ctx ends. What it missed it reads anew.
+func (d *Door) follow(ctx context.Context) error {
+	for {
+		all, ctx := errgroup.WithContext(ctx)
+		all.Go(func() error { return d.followNodes(ctx) })
+		all.Go(func() error { return d.followTasks(ctx) })
+		all.Go(func() error { return d.followNotices(ctx) })
+		err := all.Wait()
+		switch {
+		case d.ctx.Err() != nil:
+			return context.Cause(d.ctx)
+		case connect.CodeOf(err) == connect.CodeOutOfRange:
+			d.log.Warn("the mesos door fell behind and reads the pool anew", "error", err)
+		default:
+			return err
+		}
+	}
+}
+
+// errFollow says that a stream that should go on for ever has ended.
+var errFollow = errors.New("the server ended a watch")
+
+func (d *Door) followNodes(ctx context.Context) error {
+	stream, err := d.c.API.Claims.Watch(ctx, connect.NewRequest(&polderv1.ClaimServiceWatchRequest{}))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	seen := map[string]bool{}
+	complete := false
+	for stream.Receive() {
+		m := stream.Msg()
+		d.mu.Lock()
+		for _, n := range m.Nodes {
+			d.setNode(n, m.Revision)
+			seen[n.Name] = true
+		}
+		for _, name := range m.Removed {
+			d.removeNode(name)
+		}
+		if m.SnapshotComplete && !complete {
+			complete = true
+			for name := range d.nodes {
+				if !seen[name] {
+					d.removeNode(name)
+				}
+			}
+		}
+		d.mu.Unlock()
+		d.nudge()
+	}
+	return errors.Join(stream.Err(), errFollow)
+}
+
+// setNode takes over a node. The mutex is held.
+func (d *Door) setNode(p *polderv1.Node, revision int64) {
+	n := d.nodes[p.Name]
+	known := n != nil
+	if !known {
+		n = &node{name: p.Name, offers: map[string]*offer{}}
+		d.nodes[p.Name] = n
+	}
+	was := n.state
+	n.state, n.attributes, n.pool, n.registered = p.State, p.Attributes, p.Pool, p.Registered.AsTime()
+	n.total, n.docker, n.process = ofKind(p.Capacity), false, false
+	for _, r := range p.Runtimes {
+		n.docker, n.process = n.docker || r == "docker", n.process || r == "process"
+	}
+	n.ports, _ = resource.ParsePorts(p.Ports)
+	if revision >= n.notBefore {
+		n.free = ofKind(p.Available)
+		n.freePorts, _ = resource.ParsePorts(p.FreePorts)
+	}
+	switch {
+	case !known:
+		d.tell(agentAdded(d.agentOf(n)))
+	case was != "unreachable" && n.state == "unreachable":
+		d.nodeAway(n)
+	}
+	d.trim(n)
+}
+
+// nodeAway tells everybody that a node does not answer.
+func (d *Door) nodeAway(n *node) {
+	for _, f := range d.frameworks {
+		e := event(schedulerv1.Event_FAILURE)
+		e.Failure = &schedulerv1.Event_Failure{AgentId: &mesosv1.AgentID{Value: &n.name}}
+		f.send(e)
+	}
+}
+
+func (d *Door) removeNode(name string) {
+	n := d.nodes[name]
+	if n == nil {
+		return
+	}
+	n.state = "removed"
+	d.trim(n)
+	d.nodeAway(n)
+	delete(d.nodes, name)
+	d.tell(agentRemoved(name))
+}
+
+// followTasks follows what becomes of the tasks that are ours.
+func (d *Door) followTasks(ctx context.Context) error {
+	list, err := d.c.API.Events.List(ctx, connect.NewRequest(&polderv1.EventServiceListRequest{PageSize: 1}))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := d.c.API.Events.Watch(ctx, connect.NewRequest(&polderv1.EventServiceWatchRequest{FromRevision: list.Msg.Revision}))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	if err := d.adopt(ctx); err != nil {
+		return err
+	}
+	for stream.Receive() {
+		switch e := stream.Msg(); e.Kind {
+		case "AskSubmitted", "AskCancelled", "TaskStarting", "PlanApplied":
+			d.nudge() // entitlements may have changed
+		default:
+			d.refresh(ctx, e.Subject)
+		}
+	}
+	return errors.Join(stream.Err(), errFollow)
+}
+
+// news is what the pool knows of a task.
+type news struct {
+	*polderv1.Task
+}
+
+func (n news) over() bool { return n.State >= polderv1.TaskState_TASK_STATE_SUCCEEDED }
+
+// refresh looks a task up, if it is one of ours.
+func (d *Door) refresh(ctx context.Context, id string) {
+	d.mu.Lock()
+	_, ours := d.natives[id]
+	d.mu.Unlock()
+	if !ours {
+		return
+	}
+	res, err := d.c.API.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: id}))
+	var n news
+	switch {
+	case err == nil:
+		n.Task = res.Msg.Task
+	case connect.CodeOf(err) == connect.CodeNotFound:
+		n.Task = &polderv1.Task{Id: id, State: polderv1.TaskState_TASK_STATE_LOST, Reason: &polderv1.Reason{Code: "Forgotten", Message: "the pool no longer knows the task"}}
+	default:
+		return // the stream ends, too
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if x, ok := d.natives[id]; ok {
+		x.report(d, n)
+		if n.over() {
+			delete(d.natives, id)
+		}
+	}
+	d.nudge()
+}

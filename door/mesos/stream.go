@@ -1,0 +1,119 @@
+package mesos
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"polder.dev/polder/door/mesos/wire"
+)
+
+// Bounds of one stream.
+const (
+	maxQueued    = 16 << 20         // bytes that wait for a client that does not read; beyond that it is disconnected
+	stallTimeout = 30 * time.Second // how long a client may take for what was sent
+)
+
+// Why a stream ends.
+var (
+	errSlow    = errors.New("the client does not read its events")
+	errStopped = errors.New("the server stops")
+)
+
+// stream is the events of one subscription, on their way.
+type stream struct {
+	media  wire.Media
+	id     string
+	mu     sync.Mutex // guards what follows
+	queue  []byte     // records
+	wake   chan struct{}
+	closed error // why, once it is over; what is queued still goes out unless the client does not read
+}
+
+func newStream(media wire.Media, id string) *stream {
+	return &stream{media: media, id: id, wake: make(chan struct{}, 1)}
+}
+
+// send queues events. It never waits.
+func (s *stream) send(events ...proto.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		record, err := s.media.Append(nil, e)
+		if err != nil {
+			panic("mesos: an event that cannot be written: " + err.Error()) // a required field was forgotten
+		}
+		if s.closed == nil {
+			s.queue = wire.AppendRecord(s.queue, record)
+		}
+	}
+	if s.closed == nil && len(s.queue) > maxQueued {
+		s.closed, s.queue = errSlow, nil
+	}
+	s.signal()
+}
+
+// end closes the stream after what is queued.
+func (s *stream) end(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed == nil {
+		s.closed = why
+	}
+	s.signal()
+}
+
+func (s *stream) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what is queued, and why the stream is over if it is.
+func (s *stream) take() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.queue
+	s.queue = nil
+	return out, s.closed
+}
+
+// serve writes the answer's head and then events until the stream or the client ends, with a heartbeat in between.
+func (s *stream) serve(ctx context.Context, w http.ResponseWriter, heartbeat proto.Message, every time.Duration) error {
+	w.Header().Set("Content-Type", string(s.media))
+	if s.id != "" {
+		w.Header().Set(streamHeader, s.id)
+	}
+	w.WriteHeader(http.StatusOK)
+	control := http.NewResponseController(w)
+	beat := time.NewTicker(every)
+	defer beat.Stop()
+	for {
+		out, over := s.take()
+		if len(out) > 0 {
+			_ = control.SetWriteDeadline(time.Now().Add(stallTimeout)) // not every transport has one
+			if _, err := w.Write(out); err != nil {
+				return err
+			}
+			if err := control.Flush(); err != nil {
+				return err
+			}
+			_ = control.SetWriteDeadline(time.Time{})
+		}
+		if over != nil {
+			return over
+		}
+		select {
+		case <-s.wake:
+		case <-beat.C:
+			s.send(heartbeat)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package mesos
+
+import (
+	"bytes"
+	"time"
+
+	"polder.dev/polder/door/mesos/wire/mesosv1"
+	"polder.dev/polder/door/mesos/wire/schedulerv1"
+)
+
+// maxResend is the longest wait for an acknowledgement.
+const maxResend = 10 * time.Minute
+
+// update is a status on its way to a framework, until that acknowledges it.
+type update struct {
+	status *mesosv1.TaskStatus
+	next   time.Time // when it is sent again
+	wait   time.Duration
+}
+
+// note takes a status over as the task's state.
+func (t *task) note(d *Door, s *mesosv1.TaskStatus) {
+	t.state = s.GetState()
+	if n := len(t.statuses); n > 0 && t.statuses[n-1].GetState() == t.state {
+		t.statuses[n-1] = s
+	} else {
+		t.statuses = append(t.statuses, s)
+	}
+	d.tellTask(t, taskUpdated(t, s))
+}
+
+// update sends a status reliably: one after the other, each until it is acknowledged. The mutex is held.
+func (d *Door) update(t *task, s *mesosv1.TaskStatus) {
+	if t.over() {
+		return
+	}
+	t.note(d, s)
+	if t.over() {
+		d.counters.ended(t.state)
+	}
+	t.updates = append(t.updates, &update{status: s})
+	if len(t.updates) == 1 {
+		d.dispatch(t)
+	}
+}
+
+// dispatch sends the update whose turn it is.
+func (d *Door) dispatch(t *task) {
+	if len(t.updates) == 0 || t.fw.stream == nil {
+		return
+	}
+	u := t.updates[0]
+	u.wait = min(max(2*u.wait, d.c.Resend), maxResend)
+	u.next = d.c.Now().Add(u.wait)
+	t.sent = u.status.GetState()
+	d.sendStatus(t.fw, u.status)
+	d.nudge() // to be woken when it is due again
+}
+
+// restart lets the update whose turn it is be sent at once: its framework is back.
+func (t *task) restart() {
+	if len(t.updates) > 0 {
+		t.updates[0].next, t.updates[0].wait = time.Time{}, 0
+	}
+}
+
+// resend sends again what was not acknowledged in time. The mutex is held.
+func (d *Door) resend(now time.Time) {
+	for _, f := range d.frameworks {
+		if f.stream == nil {
+			continue
+		}
+		for _, t := range f.tasks {
+			if len(t.updates) > 0 && !now.Before(t.updates[0].next) {
+				d.dispatch(t)
+			}
+		}
+	}
+}
+
+// acknowledge takes an update off its task's queue; after the last the task is history.
+func (d *Door) acknowledge(f *framework, c *schedulerv1.Call) {
+	a := c.Acknowledge
+	t := f.tasks[a.TaskId.GetValue()]
+	if t == nil || t.node != a.AgentId.GetValue() || len(t.updates) == 0 || !bytes.Equal(t.updates[0].status.GetUuid(), a.Uuid) {
+		return // of an update that was sent twice
+	}
+	if t.executor != nil {
+		t.executor.acknowledged(t, a.Uuid)
+	}
+	t.updates = t.updates[1:]
+	if len(t.updates) > 0 {
+		d.dispatch(t)
+	} else if t.over() {
+		f.retire(t)
+	}
+}
+
+// retire moves a task to what is remembered.
+func (f *framework) retire(t *task) {
+	delete(f.tasks, t.id())
+	if t.executor != nil {
+		delete(t.executor.tasks, t.id())
+	}
+	if f.completed = append(f.completed, t); len(f.completed) > maxCompleted {
+		f.completed = f.completed[1:]
+	}
+}
+
+// reconcile answers how tasks are: those named, or all there are.
+func (d *Door) reconcile(f *framework, c *schedulerv1.Call) {
+	if len(c.Reconcile.Tasks) == 0 {
+		for _, t := range f.tasks {
+			d.sendStatus(f, t.reconciled(d.c.Now()))
+		}
+		return
+	}
+	for _, x := range c.Reconcile.Tasks {
+		d.reconcileOne(f, x.TaskId, x.AgentId)
+	}
+}
+
+// reconciled is the latest state the framework was told.
+func (t *task) reconciled(now time.Time) *mesosv1.TaskStatus {
+	s := madeStatus(t.info.TaskId, &mesosv1.AgentID{Value: new(t.node)}, t.sent, mesosv1.TaskStatus_REASON_RECONCILIATION, "Reconciliation: Latest task state", now)
+	s.ContainerStatus = t.containerStatus()
+	return s
+}
+
+// reconcileOne answers for one task. Of one that nobody knows, on a node that does not answer, nothing can be said for certain.
+func (d *Door) reconcileOne(f *framework, id *mesosv1.TaskID, agent *mesosv1.AgentID) {
+	if t := f.tasks[id.GetValue()]; t != nil {
+		d.sendStatus(f, t.reconciled(d.c.Now()))
+		return
+	}
+	state, message := mesosv1.TaskState_TASK_UNKNOWN, "Reconciliation: Task is unknown"
+	if n := d.nodes[agent.GetValue()]; agent != nil && n != nil {
+		state, message = mesosv1.TaskState_TASK_GONE, "Reconciliation: Task is unknown to the agent"
+		if n.state == "unreachable" {
+			state, message = mesosv1.TaskState_TASK_UNREACHABLE, "Reconciliation: Task is unreachable"
+		}
+	}
+	d.sendStatus(f, madeStatus(id, agent, f.state(state), mesosv1.TaskStatus_REASON_RECONCILIATION, message, d.c.Now()))
+}
