@@ -27,7 +27,7 @@ func suite(agents, leaves int) (out []Workload) {
 			out = append(out, fill(Fill{agents, leaves, deep, mixed}))
 		}
 	}
-	out = append(out, one("W3 claims", Claims{agents, leaves, 8, 50}.Run), Workload{"W8 footprint", Footprint{agents, leaves, 20}.Run})
+	out = append(out, one("W3 claims", Claims{agents, leaves, 8, 50}.Run), one("W5 spike", Spike{agents}.Run), Workload{"W8 footprint", Footprint{agents, leaves, 20}.Run})
 	return append(out,
 		cycle(Cycle{agents, leaves, Flat}), cycle(Cycle{agents, leaves / 10 * 10, Levels}), cycle(Cycle{agents, leaves, Quotas}),
 		cycle(Cycle{max(agents*3/10, leaves), leaves * 10, Many}))

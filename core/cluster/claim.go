@@ -259,6 +259,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	plans, outcome := p.planMembers(round, cl)
 	if outcome == reclaim.NoVictim || outcome == reclaim.Fragmented {
 		plans, outcome = p.displace(round, cl, outcome)
+		round.Forget()
 	}
 	if outcome != reclaim.Planned {
 		return outcome

@@ -25,6 +25,7 @@ func (p *pool) displace(round *reclaim.Round, cl *class, why reclaim.Outcome) (p
 			continue
 		}
 		p.suspend(k)
+		round.Forget()
 		out = append(out, k)
 		if plans, outcome = p.planMembersAt(round, want, v); outcome == reclaim.Planned {
 			break

@@ -46,6 +46,12 @@ func (b book) Spare(n placement.NodeID, within time.Duration) resource.Vector {
 	return b.nodes[n].spareBy(b.c.now.Add(within), nil)
 }
 
+// Steady implements [reclaim.Steady]: neither ports nor other tasks of its group can close a node to the claim.
+func (b book) Steady(c reclaim.Claim) bool {
+	s := c.Task.(*class).shape
+	return len(s.Ports) == 0 && len(s.Spread) == 0 && !s.Exclusive
+}
+
 // Feasible implements [reclaim.Book].
 func (b book) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
 	b.index.EachFeasible(c.Task.(*class).compiled, visit)

@@ -113,11 +113,15 @@ type Round struct {
 	funded map[role.ID][]*Unit // sorted cheapest first
 	sites  map[role.ID]map[placement.NodeID][]site
 	taken  map[*Unit]bool
+
+	fields  map[fieldKey]*field
+	changed []placement.NodeID // nodes that plans have changed, in order
 }
 
 // NewRound starts a round on a ledger.
 func NewRound(l *lending.Ledger, b Book) *Round {
-	return &Round{ledger: l, book: b, funded: map[role.ID][]*Unit{}, sites: map[role.ID]map[placement.NodeID][]site{}, taken: map[*Unit]bool{}}
+	return &Round{ledger: l, book: b, funded: map[role.ID][]*Unit{}, sites: map[role.ID]map[placement.NodeID][]site{}, taken: map[*Unit]bool{},
+		fields: map[fieldKey]*field{}}
 }
 
 // Undo takes a plan back: the claimant is no longer charged, its victims are not leaving.
@@ -126,6 +130,10 @@ func (r *Round) Undo(p Plan) {
 	for _, v := range p.Victims {
 		r.ledger.Return(v.Unit.Charge)
 		delete(r.taken, v.Unit)
+	}
+	r.change(p)
+	for _, f := range r.fields {
+		f.head = 0
 	}
 }
 
@@ -153,5 +161,7 @@ func (r *Round) Plan(c Claim, v role.ID) (Plan, Outcome) {
 		return Plan{}, outcome
 	}
 	s.apply(best)
-	return Plan{Charge: s.claim.Charge, Node: best.node, Victims: best.victims}, Planned
+	p := Plan{Charge: s.claim.Charge, Node: best.node, Victims: best.victims}
+	r.change(p)
+	return p, Planned
 }

@@ -61,6 +61,20 @@ func newSweep(r *Round, c Claim, v role.ID) *sweep {
 
 // search compares target nodes: first those with room already, then those where asking back makes room.
 func (s *sweep) search() (option, Outcome) {
+	if f := s.field(); f != nil {
+		if len(f.roomy) > 0 {
+			return s.try(f.roomy[0])
+		}
+		s.sites = s.sitesFor(s.claim.Charge.At)
+		if o, ok := s.easiest(f); ok {
+			return o, Planned
+		}
+	}
+	return s.searchAll()
+}
+
+// searchAll looks at every node.
+func (s *sweep) searchAll() (option, Outcome) {
 	var roomy, tight []placement.NodeID
 	s.book.Feasible(s.claim, func(n placement.NodeID) bool {
 		if s.claim.Charge.Amount.Fits(s.book.Spare(n, s.within)) {

@@ -68,6 +68,18 @@ func (t *trial) capacityLost(st *stage, i int) bool {
 func (t *trial) choose(st *stage, i int, excess resource.Amount, ok func(*Unit) bool) *Unit {
 	var best *Unit
 	short := t.shortage()
+	if short != nil {
+		for _, x := range t.sites[t.node] { // whoever helps there goes before anybody else
+			u := x.Unit
+			if x.Level == st.role && !t.taken[u] && u.Charge.Hold <= st.grace && u.Charge.Amount.At(i) > 0 && ok(u) && t.helps(u, short) &&
+				(best == nil || t.better(u, best, i, excess, short)) {
+				best = u
+			}
+		}
+		if best != nil {
+			return best
+		}
+	}
 	for _, u := range t.units(st.role) {
 		if t.taken[u] || u.Charge.Hold > st.grace || u.Charge.Amount.At(i) == 0 || !ok(u) {
 			continue
