@@ -71,7 +71,8 @@ fuzz: ## every fuzzer for FUZZTIME (10s)
 		done; \
 	done
 
-generate: ## the code of the messages, with protoc and the plug-ins of go.mod's versions
+generate: ## the code of the messages, with protoc and the plug-ins of go.mod's versions; what follows from the table of metrics
+	$(GO) run ./metrics/generate .
 	@command -v protoc >/dev/null || { echo "protoc is missing. Install it: apt-get install protobuf-compiler"; exit 1; }
 	@mkdir -p bin
 	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go

@@ -183,7 +183,10 @@ func (t *turn) note(e cluster.Effect, d *dirty) {
 			t.working.asks.Delete(old)
 		}
 		delete(t.asks, e.Ask.ID)
+	case cluster.ClaimServed:
+		t.meters.served(e)
 	case cluster.NoticeClosed:
+		t.meters.closed(e.Notice)
 		t.showNotice(e.Notice)
 		if old, ok := t.closedNotices.add(e.Notice.ID); ok {
 			t.working.notices.Delete(old)

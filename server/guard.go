@@ -23,6 +23,9 @@ func (l *leader) admit(next http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter(codecs()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rt, ok := routes[r.URL.Path]
+		if page, is := pages[r.URL.Path]; is {
+			rt, ok = page, true
+		}
 		if !ok {
 			http.NotFound(w, r)
 			return
@@ -32,6 +35,7 @@ func (l *leader) admit(next http.Handler) http.Handler {
 		var err error
 		if c.id, err = l.authenticator().Authenticate(r); err != nil && !rt.anonymous {
 			l.deny(r.Context(), c, rt, "", "", err)
+			l.meters.answered(r.URL.Path, apiError(err))
 			if refuse.IsSupported(r) {
 				_ = refuse.Write(w, r, apiError(err)) // the caller is gone if this fails
 			} else {
@@ -54,6 +58,7 @@ type guard struct{ *leader }
 // WrapUnary implements [connect.Interceptor].
 func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
+		defer func() { g.meters.answered(req.Spec().Procedure, err) }()
 		defer g.recovered(req.Spec().Procedure, &err)
 		ctx, cancel := context.WithTimeout(ctx, unaryTimeout)
 		defer cancel()
@@ -78,6 +83,7 @@ func (g guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.Str
 func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		procedure := conn.Spec().Procedure
+		defer func() { g.meters.answered(procedure, err) }()
 		defer g.recovered(procedure, &err)
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)

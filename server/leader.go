@@ -26,6 +26,7 @@ type leader struct {
 	relays  *relays
 	held    *held
 	trees   treeCache
+	meters  *meters
 	// strangers are callers without an identity.
 	strangers strangers
 
@@ -139,6 +140,8 @@ func (l *leader) write(ctx context.Context) (err error) {
 
 // turn does everything that is queued, lets the cluster decide, and sends out what follows.
 func (l *leader) turn(first command) error {
+	began := time.Now() // not the configured clock: this is for people who tune
+	defer func() { l.meters.turns.Observe(time.Since(began).Seconds()) }()
 	l.advance()
 	t := &turn{leader: l, batch: newBatch()}
 	t.run(first)

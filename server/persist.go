@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"polder.dev/polder/store"
 )
@@ -96,10 +99,11 @@ type persister struct {
 	// number of objects agents report on.
 	queue []*batch
 	wake  chan struct{}
+	took  prometheus.Observer // seconds of each transaction
 }
 
-func newPersister(lead store.Leadership) *persister {
-	return &persister{lead: lead, wake: make(chan struct{}, 1)}
+func newPersister(lead store.Leadership, took prometheus.Observer) *persister {
+	return &persister{lead: lead, took: took, wake: make(chan struct{}, 1)}
 }
 
 // add queues a batch. An empty one keeps its place in the order too.
@@ -146,9 +150,11 @@ func (p *persister) run(ctx context.Context) error {
 
 func (p *persister) write(ctx context.Context, b *batch) error {
 	for _, ops := range b.chunks() {
+		began := time.Now()
 		if _, err := p.lead.Update(ctx, store.Txn{Ops: ops}); err != nil {
 			return err
 		}
+		p.took.Observe(time.Since(began).Seconds())
 	}
 	for _, f := range b.after {
 		f()

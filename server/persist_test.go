@@ -38,7 +38,7 @@ func (l *slowLead) Update(_ context.Context, t store.Txn) (int64, error) {
 func TestGroupCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lead := &slowLead{leave: make(chan error)}
-		p := newPersister(lead)
+		p := newPersister(lead, newMeters().persist)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- p.run(ctx) }()
@@ -103,7 +103,7 @@ func TestBatches(t *testing.T) {
 		want := map[string]string{}
 		lead := &slowLead{leave: make(chan error)}
 		close(lead.leave)
-		p := newPersister(lead)
+		p := newPersister(lead, newMeters().persist)
 		for i := range rapid.IntRange(1, 6).Draw(t, "batches") {
 			b := newBatch()
 			for range rapid.IntRange(0, 1500).Draw(t, "ops") {

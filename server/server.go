@@ -239,5 +239,6 @@ func (l *leader) handler() http.Handler {
 	mux.Handle(api.NewAccessServiceHandler(access{l}, public))
 	mux.Handle(api.NewEngineServiceHandler(engines{l}, public))
 	mux.Handle(api.NewAgentServiceHandler(agents{l}, private))
+	mux.HandleFunc(metricsPath, l.showMetrics)
 	return l.admit(mux)
 }

@@ -20,6 +20,7 @@ type claim struct {
 	places            // booked
 	by      time.Time // when the last victim is gone at the latest
 	due     time.Time // the latest it may have to wait: everything it counts on has left by then
+	planned time.Time
 	victims int
 }
 
@@ -60,6 +61,7 @@ func (p *pool) serve(cl *claim) {
 	}
 	if p.arrived(cl) {
 		p.unreserve(cl)
+		p.served(cl)
 		p.launch(cl.class, cl.ask, cl.charge, cl.places)
 		return
 	}
@@ -67,10 +69,18 @@ func (p *pool) serve(cl *claim) {
 	if other, ok := p.find(cl.class); ok {
 		p.unreserve(cl)
 		p.touched = true // its victims may not be needed any more
+		p.served(cl)
 		p.launch(cl.class, cl.ask, cl.charge, other)
 		return
 	}
 	p.reseat(cl)
+}
+
+// served tells how long a claim took that somebody was asked for.
+func (p *pool) served(cl *claim) {
+	if delay := p.c.settings.ReclaimDelay; cl.victims > 0 {
+		p.c.emit(ClaimServed{cl.ask.ID, cl.ask.Role, delay + p.c.now.Sub(cl.planned), p.c.tree.ReclaimBound(cl.class.leaf, delay)})
+	}
 }
 
 // reseat takes the places of a claim again that were given back, one after the other as they were planned. It takes none when a
@@ -264,7 +274,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	if outcome != reclaim.Planned {
 		return outcome
 	}
-	k := &claim{ask: a, class: cl, by: p.c.now}
+	k := &claim{ask: a, class: cl, by: p.c.now, planned: p.c.now}
 	k.charge = plans[0].Charge
 	k.due = p.claimDue(k.charge.At)
 	k.charge.Amount, k.charge.Count = cl.amount(), cl.count

@@ -69,6 +69,15 @@ type AskEnded struct{ Ask AskView }
 // NoticeClosed carries the last view of a notice.
 type NoticeClosed struct{ Notice Notice }
 
+// ClaimServed tells that a claim that capacity was asked back for has started: how long it waited since it could first not be served,
+// and T of its role, the longest it may.
+type ClaimServed struct {
+	Ask    string
+	Role   string
+	Waited time.Duration
+	Bound  time.Duration
+}
+
 // Committed answers a [Commit].
 type Committed struct{ Results []CommitResult }
 
@@ -116,5 +125,6 @@ func (Changed) effect()        {}
 func (TaskEnded) effect()      {}
 func (AskEnded) effect()       {}
 func (NoticeClosed) effect()   {}
+func (ClaimServed) effect()    {}
 func (Committed) effect()      {}
 func (Happened) effect()       {}

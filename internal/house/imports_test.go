@@ -22,7 +22,7 @@ var floors = [][]wing{
 	{{"core/reclaim", ""}, {"core/offer", ""}},
 	{{"core/cluster", ""}},
 	{
-		{"planfile", ""}, {"auth", ""},
+		{"planfile", ""}, {"auth", ""}, {"metrics", "its generator is its own"},
 		{"store", "implementations use the interface, and its suite"},
 		{"agent/runtime", "implementations use the interface, the cgroup tree and the suite"},
 	},

@@ -1,0 +1,266 @@
+package server
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"polder.dev/polder/auth"
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/waste"
+	"polder.dev/polder/metrics"
+)
+
+// metricsPath is the one path beside the procedures that shows something of the cluster.
+const metricsPath = "/metrics"
+
+// pages are the paths that are no procedures, with who may see them.
+var pages = map[string]route{
+	metricsPath: {verb: auth.View},
+}
+
+// meters are what is counted as it happens. Everything else is read from the picture when somebody looks.
+type meters struct {
+	registry *prometheus.Registry
+	turns    prometheus.Observer
+	persist  prometheus.Observer
+	reclaim  prometheus.Observer
+	ofBound  prometheus.Observer
+	notices  *prometheus.CounterVec
+	requests *prometheus.CounterVec
+}
+
+func newMeters() *meters {
+	m := &meters{registry: prometheus.NewRegistry(), notices: metrics.Notices.Counter(), requests: metrics.Requests.Counter()}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.notices, m.requests)
+	for into, row := range map[*prometheus.Observer]*metrics.Metric{
+		&m.turns: metrics.Turns, &m.persist: metrics.Persist, &m.reclaim: metrics.Reclaim, &m.ofBound: metrics.ReclaimOfBound,
+	} {
+		h := row.Histogram()
+		m.registry.MustRegister(h)
+		*into = h.WithLabelValues()
+	}
+	return m
+}
+
+// closed counts a notice that is over.
+func (m *meters) closed(n cluster.Notice) {
+	m.notices.WithLabelValues(string(n.Kind), string(n.State)).Inc()
+}
+
+// served measures a claim that capacity was reclaimed for.
+func (m *meters) served(e cluster.ClaimServed) {
+	m.reclaim.Observe(e.Waited.Seconds())
+	if e.Bound > 0 {
+		m.ofBound.Observe(e.Waited.Seconds() / e.Bound.Seconds())
+	}
+}
+
+// answered counts a call of the API.
+func (m *meters) answered(procedure string, err error) {
+	code := "ok"
+	if err != nil {
+		code = connect.CodeOf(err).String()
+	}
+	m.requests.WithLabelValues(strings.TrimPrefix(procedure, "/"), code).Inc()
+}
+
+// showMetrics serves /metrics to callers who may view the root.
+func (l *leader) showMetrics(w http.ResponseWriter, r *http.Request) {
+	c := callerOf(r.Context())
+	if _, err := pages[metricsPath].permits(l, c, nil); err != nil {
+		l.deny(r.Context(), c, pages[metricsPath], "metrics", "", err)
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), unaryTimeout)
+	defer cancel()
+	now, err := l.figures(ctx)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	once := prometheus.NewRegistry()
+	once.MustRegister(now)
+	promhttp.HandlerFor(prometheus.Gatherers{l.meters.registry, once}, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
+}
+
+// figures is what the server looks like at one moment.
+type figures struct {
+	*picture
+	roles      []effectiveRole
+	waste      waste.Report
+	sessions   int
+	recovering bool
+	queue      int
+	version    string
+}
+
+// figures reads everything in one turn, so that the figures belong together.
+func (l *leader) figures(ctx context.Context) (*figures, error) {
+	f := &figures{queue: len(l.queue), version: l.cfg.Version}
+	err := l.consult(ctx, func(t *turn) error {
+		f.waste = t.cluster.Waste(time.Time{}, t.now)
+		f.sessions, f.recovering = len(t.sessions), !t.recoverBy.IsZero()
+		return nil
+	})
+	f.picture = l.board.look()
+	f.roles = l.trees.get(f.plan, l.cfg.Now())
+	return f, err
+}
+
+// Describe implements [prometheus.Collector]: what there is depends on roles and resources.
+func (f *figures) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements [prometheus.Collector].
+func (f *figures) Collect(to chan<- prometheus.Metric) {
+	f.collectRoles(to)
+	f.collectNodes(to)
+	f.collectWork(to)
+	f.collectWaste(to)
+	metrics.Sessions.Show(to, float64(f.sessions))
+	metrics.Queue.Show(to, float64(f.queue))
+	metrics.QueueMax.Show(to, maxQueue)
+	metrics.PlanRevision.Show(to, float64(f.plan.Revision))
+	metrics.Recovering.Show(to, oneIf(f.recovering))
+	metrics.Build.Show(to, 1, f.version)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// units is an amount in whole units, bytes for memory and disk.
+func units(name string, a resource.Amount) float64 {
+	_, kind := resource.SplitName(name)
+	return float64(a) / float64(resource.Scale(kind))
+}
+
+// showAmounts shows a figure for each resource.
+func showAmounts(to chan<- prometheus.Metric, m *metrics.Metric, r resource.Resources, labels ...string) {
+	for name, a := range r {
+		if a != resource.Unlimited {
+			m.Show(to, units(name, a), append(labels[:len(labels):len(labels)], name)...)
+		}
+	}
+}
+
+// showTogether shows several figures for each resource that one of them has: a series does not end because it is zero.
+func showTogether(to chan<- prometheus.Metric, all map[*metrics.Metric]resource.Resources, labels ...string) {
+	names := resource.Resources{}
+	for _, r := range all {
+		maps.Copy(names, r)
+	}
+	for m, r := range all {
+		for name := range names {
+			m.Show(to, units(name, r[name]), append(labels[:len(labels):len(labels)], name)...)
+		}
+	}
+}
+
+func (f *figures) collectRoles(to chan<- prometheus.Metric) {
+	for _, r := range f.roles {
+		showAmounts(to, metrics.RoleGuarantee, r.guarantee, r.Path)
+		showAmounts(to, metrics.RoleLimit, r.limit, r.Path)
+		metrics.RoleBound.Show(to, r.bound.Seconds(), r.Path)
+	}
+	for _, v := range f.picture.roles {
+		path := v.Path
+		if path == "" {
+			path = "/"
+		}
+		showTogether(to, map[*metrics.Metric]resource.Resources{
+			metrics.RoleUsed: v.Usage, metrics.RoleFunded: v.Funded, metrics.RoleBorrowed: v.Borrowed, metrics.RoleLent: v.Lent,
+			metrics.RoleLeaving: v.Leaving, metrics.RoleEntitlement: v.Entitlement, metrics.RoleDemand: v.Demand,
+		}, path)
+		metrics.RoleTasks.Show(to, float64(v.Running), path, "running")
+		metrics.RoleTasks.Show(to, float64(v.Pending), path, "pending")
+	}
+}
+
+func (f *figures) collectNodes(to chan<- prometheus.Metric) {
+	states := map[string]int{"ready": 0, "cordoned": 0, "draining": 0, "unreachable": 0}
+	sums := map[*metrics.Metric]resource.Resources{
+		metrics.PoolCapacity: {}, metrics.PoolUsed: {}, metrics.PoolAvailable: {}, metrics.PoolEarmarked: {},
+	}
+	add := func(m *metrics.Metric, r resource.Resources) {
+		for name, a := range r {
+			sums[m][name] = sums[m][name].Add(a)
+		}
+	}
+	for _, n := range f.nodes.All() {
+		states[n.State]++
+		add(metrics.PoolCapacity, n.Total)
+		add(metrics.PoolUsed, n.Used)
+		add(metrics.PoolEarmarked, n.Earmarked)
+		if n.State == "ready" {
+			add(metrics.PoolAvailable, n.Available)
+		}
+	}
+	showTogether(to, sums)
+	for state, n := range states {
+		metrics.Nodes.Show(to, float64(n), state)
+	}
+}
+
+func (f *figures) collectWork(to chan<- prometheus.Metric) {
+	tasks := map[string]int{}
+	for _, s := range []cluster.State{cluster.Starting, cluster.Running, cluster.Leaving, cluster.Stopping, cluster.Unreachable} {
+		tasks[s.String()] = 0
+	}
+	for _, t := range f.tasks.All() {
+		if _, live := tasks[t.State.String()]; live {
+			tasks[t.State.String()]++
+		}
+	}
+	for state, n := range tasks {
+		metrics.Tasks.Show(to, float64(n), state)
+	}
+	asks, notices := map[string]int{}, map[string]int{}
+	for _, a := range f.asks.All() {
+		if a.Pending > 0 && a.State == "open" {
+			asks[a.AskView.Reason.Code]++
+		}
+	}
+	for code, n := range asks {
+		metrics.Asks.Show(to, float64(n), code)
+	}
+	for _, k := range []cluster.NoticeKind{cluster.ForClaim, cluster.ForPlan, cluster.ForWindow, cluster.ForDrain} {
+		notices[string(k)] = 0
+	}
+	for _, n := range f.notices.All() {
+		if n.State == cluster.NoticeOpen {
+			notices[string(n.Kind)]++
+		}
+	}
+	for kind, n := range notices {
+		metrics.NoticesOpen.Show(to, float64(n), kind)
+	}
+}
+
+// collectWaste shows the pool's rows: their sums only ever grow.
+func (f *figures) collectWaste(to chan<- prometheus.Metric) {
+	for i := range f.waste.Rows {
+		r := &f.waste.Rows[i]
+		if r.Role != "" {
+			continue
+		}
+		_, kind := resource.SplitName(r.Resource)
+		scale := resource.Scale(kind)
+		for _, reason := range waste.Reasons() {
+			metrics.Waste.Show(to, r.Idle[reason].Seconds(scale), r.Resource, reason.String())
+		}
+		metrics.CapacitySeconds.Show(to, r.Guarantee.Minus(r.Idle[waste.Missing]).Seconds(scale), r.Resource)
+	}
+}
