@@ -32,9 +32,10 @@ type Cluster struct {
 	wake       time.Time    // earliest time a decision may fall due; zero is never
 	restsTill  time.Time    // when the next instance has rested from a failure; zero is never
 
-	book *waste.Book
-	now  time.Time
-	out  []Effect
+	forecast forecast
+	book     *waste.Book
+	now      time.Time
+	out      []Effect
 }
 
 // New returns an empty cluster with an empty plan. It decides nothing before [Recovered] if anything is restored.

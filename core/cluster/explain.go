@@ -2,10 +2,14 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
+	"polder.dev/polder/core/waste"
 )
 
 // reasonOf finds the one primary reason why something of an ask waits.
@@ -32,6 +36,11 @@ func (c *Cluster) reasonOf(a *ask) Reason {
 			c.settings.ReclaimDelay.String(), UnblockedBy: "time", Expected: due}
 	}
 	r := Reason{Code: v.code, Message: v.message, UnblockedBy: v.next}
+	if path, windows, ok := c.relief(a); ok {
+		r.Expected = c.turnsAt
+		r.Message += fmt.Sprintf("; at %s %s and raises what %s may have", c.turnsAt.UTC().Format(time.RFC3339), windows, path)
+		r.UnblockedBy += ", or " + windows
+	}
 	if path, kind, ok := c.halfGuaranteed(a); ok {
 		r.Message += fmt.Sprintf("; the guarantee of %s covers no %s, so nobody is asked back for it", path, kind)
 		r.UnblockedBy += ", or " + kind + " is added to the guarantee of " + path
@@ -68,20 +77,156 @@ func (a *ask) resting(now time.Time) (time.Time, bool) {
 
 // claimed explains an ask that has a reservation.
 func (c *Cluster) claimed(a *ask) (Reason, bool) {
-	for _, k := range a.class.pool.claims {
+	p := a.class.pool
+	for _, k := range p.claims {
 		if k.ask != a {
 			continue
 		}
-		node := a.class.pool.nodes[k.nodes[0]].Name
-		amount := k.charge.Amount.Text(c.kinds, a.class.pool.name)
-		if k.victims == 0 {
-			return Reason{Code: "Reclaiming", Message: fmt.Sprintf("%s is kept for it on %s as what leaves there is gone", amount, node),
-				UnblockedBy: "a task that leaves is gone"}, true
+		r := Reason{Code: "Reclaiming", UnblockedBy: "a task that leaves is gone"}
+		amount, node := k.charge.Amount.Text(c.kinds, p.name), p.nodes[k.nodes[0]].Name
+		w := p.awaits(k)
+		switch {
+		case len(w.tasks) == 0:
+			r.Message = fmt.Sprintf("%s is kept for it on %s as what leaves there is gone", amount, node)
+		case w.by.IsZero():
+			r.Message = fmt.Sprintf("%s comes back on %s once %s stopped", amount, node, w.text())
+		default:
+			r.Message = fmt.Sprintf("%s comes back on %s by %s: notice sent to %s", amount, node, w.by.UTC().Format(time.RFC3339), w.text())
+			r.UnblockedBy, r.Expected = "the borrowers leave", w.by
 		}
-		return Reason{Code: "Reclaiming", Message: fmt.Sprintf("%s comes back on %s by %s: %d borrowing tasks have notice", amount, node,
-			k.by.UTC().Format(time.RFC3339), k.victims), UnblockedBy: "the borrowers leave", Expected: k.by}, true
+		return r, true
 	}
 	return Reason{}, false
+}
+
+// awaited is what a claim waits for to leave.
+type awaited struct {
+	tasks []*task
+	by    time.Time // when the last of them is gone at the latest; zero when one of them leaves without a deadline
+}
+
+// awaits lists the tasks that must leave the nodes of a claim until all is free there that it and more urgent ones wait for, those
+// that leave first first.
+func (p *pool) awaits(k *claim) awaited {
+	var w awaited
+	endless := false
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(k.nodes))) {
+		n := p.nodes[id]
+		free, need := n.free(), make(resource.Vector, len(n.total))
+		for _, x := range n.keeps {
+			if !x.by.After(k.due) { // it has what comes free before this claim
+				need.Inc(x.need)
+			}
+		}
+		for _, t := range n.leavers() {
+			if need.Fits(free) {
+				break
+			}
+			free.Inc(t.need)
+			w.tasks = append(w.tasks, t)
+			if t.notice == nil {
+				endless = true
+			} else {
+				w.by = later(w.by, t.notice.Deadline)
+			}
+		}
+	}
+	if endless {
+		w.by = time.Time{}
+	}
+	return w
+}
+
+// leavers lists the tasks that leave a node, by deadline; those that were told to stop without one come last.
+func (n *node) leavers() []*task {
+	out := slices.DeleteFunc(n.sortedTasks(), func(t *task) bool { return !t.unit.leaving })
+	slices.SortStableFunc(out, func(a, b *task) int {
+		switch {
+		case a.notice != nil && b.notice != nil:
+			return a.notice.Deadline.Compare(b.notice.Deadline)
+		case a.notice != nil:
+			return -1
+		case b.notice != nil:
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+// text counts the tasks by role: "3 tasks of corp/analytics and 1 of corp/batch".
+func (w awaited) text() string {
+	counts := map[string]int{}
+	for _, t := range w.tasks {
+		counts[t.role]++
+	}
+	var parts []string
+	for i, path := range slices.Sorted(maps.Keys(counts)) {
+		switch {
+		case i > 0:
+			parts = append(parts, fmt.Sprintf("%d of %s", counts[path], path))
+		case counts[path] == 1:
+			parts = append(parts, "1 task of "+path)
+		default:
+			parts = append(parts, fmt.Sprintf("%d tasks of %s", counts[path], path))
+		}
+	}
+	return strings.Join(parts, " and ")
+}
+
+// forecast is the tree that the calendar's next change brings.
+type forecast struct {
+	at   time.Time
+	tree *role.Tree
+}
+
+// next returns the tree of the calendar's next change; nil when there is none.
+func (c *Cluster) next() *role.Tree {
+	if c.turnsAt.IsZero() {
+		return nil
+	}
+	if c.forecast.tree == nil || !c.forecast.at.Equal(c.turnsAt) {
+		c.forecast = forecast{c.turnsAt, role.Effective(c.plan, c.turnsAt, c.kinds)}
+	}
+	return c.forecast.tree
+}
+
+// relief says what the calendar's next change does for an ask that a bound holds up: the role whose guarantee, limit or borrow bound it
+// raises, and the windows that open or close then.
+func (c *Cluster) relief(a *ask) (path, windows string, ok bool) {
+	if by := a.class.heldUp(); by == waste.NoFit || by == waste.Undecided {
+		return "", "", false
+	}
+	tree := c.next()
+	if tree == nil {
+		return "", "", false
+	}
+	p := a.class.pool
+	for id := a.class.leaf; id > role.Root; id = c.tree.Roles[id].Parent {
+		then, known := tree.Lookup(c.tree.Roles[id].Path)
+		if !known {
+			continue
+		}
+		now, after := p.ledger.Quota(id), tree.Quota(then, p.name, c.kinds.Len())
+		for i, need := range a.class.need {
+			if need > 0 && (after.Guarantee.At(i) > now.Guarantee.At(i) || after.Limit.At(i) > now.Limit.At(i) || after.Borrow.At(i) > now.Borrow.At(i)) {
+				return role.Display(c.tree.Roles[id].Path), c.turning(), true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// turning names the windows that the calendar's next change opens, or closes when it opens none.
+func (c *Cluster) turning() string {
+	before, after := role.OpenWindows(c.plan, c.turnsAt.Add(-1)), role.OpenWindows(c.plan, c.turnsAt)
+	without := func(all, some []string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(w string) bool { return slices.Contains(some, w) })
+	}
+	if opened := without(after, before); len(opened) > 0 {
+		return "window " + strings.Join(opened, ", ") + " opens"
+	}
+	return "window " + strings.Join(without(before, after), ", ") + " closes"
 }
 
 // halfGuaranteed finds the deepest role on the ask's path whose guarantee covers some but not all kinds the ask needs: its

@@ -103,6 +103,7 @@ func (c *Cluster) retree() {
 	c.tree, c.treeSince = role.Effective(c.plan, c.now, c.kinds), c.now
 	c.settings = role.SettingsAt(c.plan, c.now)
 	c.turnsAt, _ = role.NextChange(c.plan, c.now)
+	c.forecast = forecast{}
 	c.readCalendar()
 	for _, n := range c.nodes {
 		k := c.kinds.Len()

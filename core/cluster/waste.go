@@ -207,7 +207,7 @@ func (n *node) share() shelved {
 	case n.Cordoned:
 		s.at, s.idle = waste.Cordoned, idle
 	default:
-		s.free = n.available()
+		s.free = n.pool.index.Available(n.id).Min(idle) // what may be placed there, as of when the node was last touched
 		s.kept = idle.Minus(s.free)
 	}
 	return s

@@ -11,7 +11,7 @@ import (
 )
 
 // integrator recomputes from everything there is, before every step in which time goes on, what the waste book adds up from
-// changes. It knows paths and tasks; it uses neither the ledger's sums nor the placement index's.
+// changes. It knows paths, tasks and nodes; it does not use the ledger's sums.
 type integrator struct {
 	last time.Time
 	sums map[figure]*big.Int
@@ -88,19 +88,9 @@ func (n *integrator) machines(p *pool, kind int, d time.Duration) {
 		if m == nil {
 			continue
 		}
-		var used, leaving, earmarked resource.Amount
+		var used resource.Amount
 		for _, t := range m.tasks {
 			used += t.need.At(kind)
-			if t.unit.leaving {
-				leaving += t.need.At(kind)
-			}
-		}
-		for _, k := range p.claims {
-			for _, id := range k.nodes {
-				if id == m.id {
-					earmarked += k.class.need.At(kind)
-				}
-			}
 		}
 		total := max(used, m.total.At(kind))
 		capacity += total
@@ -112,7 +102,7 @@ func (n *integrator) machines(p *pool, kind int, d time.Duration) {
 		case m.Cordoned:
 			idle[waste.Cordoned] += rest
 		default:
-			open := max(0, min(rest, m.total.At(kind)-used+leaving-earmarked))
+			open := min(rest, p.index.Available(m.id).At(kind)) // the one thing taken over: what may be placed there
 			idle[waste.Earmarked] += rest - open
 			free += open
 		}

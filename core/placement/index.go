@@ -173,6 +173,11 @@ func (ix *Index) SetAvailable(id NodeID, v resource.Vector) {
 	}
 }
 
+// Available is what SetAvailable was last told.
+func (ix *Index) Available(id NodeID) resource.Vector {
+	return slices.Clone(resource.Vector(ix.row(id)))
+}
+
 func (ix *Index) has(id NodeID) bool {
 	return id >= 0 && int(id) < len(ix.nodes) && ix.nodes[id].present
 }
