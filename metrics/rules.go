@@ -14,7 +14,7 @@ type Rule struct {
 func Rules() []Rule {
 	return []Rule{
 		{"PolderPromiseBroken", `increase(polder_reclaim_bound_ratio_count[10m]) > ignoring(le) increase(polder_reclaim_bound_ratio_bucket{le="1.0"}[10m])`, "0m", "page",
-			"A claim inside a guarantee waited longer than T.", `See "polder event list" for late stops, and whether nodes were unreachable.`},
+			"A claim inside a guarantee waited longer than T.", `See "polder event" for late stops, and whether nodes were unreachable.`},
 		{"PolderNodesUnreachable", `polder_nodes{state="unreachable"} > 0`, "5m", "page",
 			"{{ $value }} nodes do not answer.", `"polder node list" names them; remove those that are gone for good.`},
 		{"PolderWasteHigh", `sum by (resource) (rate(polder_waste_seconds_total{resource="cpu",reason!~"NoDemand|Missing"}[1h])) / ` +
