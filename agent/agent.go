@@ -52,6 +52,7 @@ type Agent struct {
 	tasks    map[string]*task
 	acked    []*task           // ended and known to the server, oldest first
 	warnings map[string]string // by subject, for Hello
+	away     []string          // runtimes that do not answer
 	stopping bool              // StopAll was called: start nothing
 }
 
@@ -82,6 +83,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.restore(ctx)
 	close(a.ready)
 	a.running.Go(func() { a.sweep(ctx) })
+	a.running.Go(func() { a.watchRuntimes(ctx) })
 	a.running.Go(func() {
 		if err := a.connect(ctx); err != nil {
 			cancel(err)

@@ -49,6 +49,7 @@ type server struct {
 	hellos  []*polderv1.Hello
 	reports map[string][]*polderv1.TaskReport
 	notices map[string][]*polderv1.NoticeReport
+	gone    [][]string // as told, one after the other
 	events  []*polderv1.AgentEvent
 	beats   []*polderv1.Heartbeat
 }
@@ -100,6 +101,8 @@ func (s *server) got(m *polderv1.AgentMessage) {
 		s.notices[b.Notice.Notice] = append(s.notices[b.Notice.Notice], b.Notice)
 	case *polderv1.AgentMessage_Event:
 		s.events = append(s.events, b.Event)
+	case *polderv1.AgentMessage_Runtimes:
+		s.gone = append(s.gone, b.Runtimes.Away)
 	case *polderv1.AgentMessage_Heartbeat:
 		s.beats = append(s.beats, b.Heartbeat)
 	}

@@ -128,6 +128,7 @@ func (a *Agent) hello() *polderv1.Hello {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	h.Away = a.away
 	for _, subject := range slices.Sorted(maps.Keys(a.warnings)) {
 		h.Warnings = append(h.Warnings, a.warnings[subject])
 	}

@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -300,6 +302,29 @@ func TestEngineAwayAtTheStart(t *testing.T) {
 		m.want("t2", killed, "Killed")
 		if m.runtime.Starts("t1") != 1 || m.runtime.Starts("t2") != 0 {
 			t.Error("wrong starts")
+		}
+	})
+}
+
+// TestRuntimeAway: the server is told once when a runtime goes away and once when it is back; a new session begins with it.
+func TestRuntimeAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, plain)
+		pass(time.Minute)
+		if len(m.server.gone) != 0 || len(m.server.hello().Away) != 0 {
+			t.Errorf("told %v at the start", m.server.gone)
+		}
+		m.runtime.SetDown(true)
+		pass(time.Minute)
+		m.server.hangUp(false)
+		pass(time.Minute)
+		if hello := m.server.hello(); !slices.Equal(hello.Away, []string{"fake"}) || !slices.Equal(hello.Runtimes, []string{"fake"}) {
+			t.Errorf("hello %v", hello)
+		}
+		m.runtime.SetDown(false)
+		pass(time.Minute)
+		if got := fmt.Sprint(m.server.gone); got != "[[fake] []]" {
+			t.Errorf("told %s", got)
 		}
 	})
 }

@@ -267,6 +267,7 @@ type agent struct {
 	name     string
 	creds    *auth.Credentials
 	capacity map[string]string
+	runtimes []string
 
 	mu       sync.Mutex // guards everything below
 	tasks    map[string]*polderv1.TaskReport
@@ -300,7 +301,7 @@ func (w *world) newAgent(name string, capacity map[string]string) *agent {
 		w.t.Fatal(err)
 	}
 	return &agent{
-		t: w.t, name: name, creds: creds, capacity: capacity, tasks: map[string]*polderv1.TaskReport{}, launches: map[string]int{},
+		t: w.t, name: name, creds: creds, capacity: capacity, runtimes: []string{"process"}, tasks: map[string]*polderv1.TaskReport{}, launches: map[string]int{},
 		stops: map[string]int{}, acks: map[string]bool{}, notices: map[string]*polderv1.NoticeTask{}, changed: make(chan struct{}),
 	}
 }
@@ -357,7 +358,7 @@ func (w *world) connect(a *agent) *link {
 func (a *agent) hello() *polderv1.Hello {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	h := &polderv1.Hello{Node: a.name, Capacity: a.capacity, Ports: "31000-31099", Runtimes: []string{"process"}, Version: "test", Epoch: a.epoch}
+	h := &polderv1.Hello{Node: a.name, Capacity: a.capacity, Ports: "31000-31099", Runtimes: a.runtimes, Version: "test", Epoch: a.epoch}
 	for _, id := range sortedKeys(a.tasks) {
 		h.Tasks = append(h.Tasks, proto.Clone(a.tasks[id]).(*polderv1.TaskReport))
 	}

@@ -46,6 +46,7 @@ type nodeRow struct {
 
 type nodeExtra struct {
 	Runtimes   []string  `json:"runtimes,omitempty"`
+	Away       []string  `json:"away,omitempty"` // of Runtimes, those that do not answer
 	Version    string    `json:"version,omitempty"`
 	Warnings   []string  `json:"warnings,omitempty"`
 	Registered time.Time `json:"registered,omitzero"`

@@ -132,7 +132,7 @@ func encodeNode(n cluster.NodeInfo, extra nodeExtra) ([]byte, error) {
 func (r nodeRecord) info() (cluster.NodeInfo, error) {
 	ports, err := resource.ParsePorts(r.Ports)
 	return cluster.NodeInfo{
-		Name: r.Name, Attributes: withRuntimes(r.Attributes, r.Runtimes), Capacity: r.Capacity, Ports: ports, Cordoned: r.Cordoned, Draining: (*cluster.Draining)(r.Draining),
+		Name: r.Name, Attributes: withRuntimes(r.Attributes, r.Runtimes, r.Away), Capacity: r.Capacity, Ports: ports, Cordoned: r.Cordoned, Draining: (*cluster.Draining)(r.Draining),
 	}, err
 }
 

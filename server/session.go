@@ -129,7 +129,7 @@ func (a agents) register(ctx context.Context, s *session, info cluster.NodeInfo,
 			old.end(connect.NewError(connect.CodeAborted, fmt.Errorf("node %s has connected again elsewhere", s.node)))
 		}
 		extra := t.extras[s.node]
-		extra.Runtimes, extra.Version, extra.Warnings = h.Runtimes, h.Version, h.Warnings
+		extra.Runtimes, extra.Away, extra.Version, extra.Warnings = h.Runtimes, h.Away, h.Version, h.Warnings
 		if extra.Registered.IsZero() {
 			extra.Registered = t.now
 		}
@@ -245,6 +245,8 @@ func (a agents) take(ctx context.Context, s *session, m *polderv1.AgentMessage) 
 		return a.noticed(ctx, s, body.Notice)
 	case *polderv1.AgentMessage_Event:
 		return a.feedFrom(ctx, s, func(t *turn) error { t.agentEvent(s.node, body.Event); return nil })
+	case *polderv1.AgentMessage_Runtimes:
+		return a.feedFrom(ctx, s, func(t *turn) error { return t.runtimesAway(s.node, body.Runtimes.Away) })
 	}
 	return invalid("", "want a report, a notice, a heartbeat or an event, not %T", m.Body)
 }

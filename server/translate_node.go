@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -18,7 +19,7 @@ var runtimeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 func isRuntimeAttribute(name string) bool { return strings.HasPrefix(name, runtimeAttribute) }
 
 // withRuntimes adds the attributes that tasks select a node's runtimes by.
-func withRuntimes(attributes map[string]string, runtimes []string) map[string]string {
+func withRuntimes(attributes map[string]string, runtimes, away []string) map[string]string {
 	out := maps.Clone(attributes)
 	if out == nil {
 		out = map[string]string{}
@@ -26,7 +27,26 @@ func withRuntimes(attributes map[string]string, runtimes []string) map[string]st
 	for _, r := range runtimes {
 		out[runtimeAttribute+r] = "true"
 	}
+	for _, r := range away {
+		out[runtimeAttribute+r+awayAttribute] = "true"
+	}
 	return out
+}
+
+// runtimesAway replaces what is known of a node's runtimes that do not answer. Of a runtime that it does not have it says
+// nothing.
+func (t *turn) runtimesAway(node string, away []string) error {
+	extra := t.extras[node]
+	extra.Away = slices.DeleteFunc(slices.Clone(extra.Runtimes), func(r string) bool { return !slices.Contains(away, r) })
+	t.extras[node] = extra
+	v, ok := t.cluster.Node(node)
+	if !ok {
+		return nil
+	}
+	own := maps.Clone(v.Attributes)
+	maps.DeleteFunc(own, func(name, _ string) bool { return isRuntimeAttribute(name) })
+	_, err := t.step(cluster.SetAttributes{Node: node, Attributes: withRuntimes(own, extra.Runtimes, extra.Away)})
+	return err
 }
 
 // helloCore reads what a node says about itself.
@@ -42,6 +62,11 @@ func helloCore(h *polderv1.Hello) (cluster.NodeInfo, error) {
 			return cluster.NodeInfo{}, invalid(role.JoinIndex("hello.runtimes", i), "%q is not the name of a runtime", r)
 		}
 	}
+	for i, r := range h.Away {
+		if !slices.Contains(h.Runtimes, r) {
+			return cluster.NodeInfo{}, invalid(role.JoinIndex("hello.away", i), "%q is not among the runtimes", r)
+		}
+	}
 	capacity, err := kindAmounts(h.Capacity, "hello.capacity")
 	if err != nil {
 		return cluster.NodeInfo{}, err
@@ -53,15 +78,22 @@ func helloCore(h *polderv1.Hello) (cluster.NodeInfo, error) {
 	if err != nil {
 		return cluster.NodeInfo{}, invalid("hello.ports", "%v", err)
 	}
-	return cluster.NodeInfo{Name: h.Node, Attributes: withRuntimes(h.Attributes, h.Runtimes), Capacity: capacity, Ports: ports}, nil
+	return cluster.NodeInfo{Name: h.Node, Attributes: withRuntimes(h.Attributes, h.Runtimes, h.Away), Capacity: capacity, Ports: ports}, nil
 }
 
 func nodeProto(r nodeRow) *polderv1.Node {
 	out := &polderv1.Node{
 		Name: r.Name, Pool: r.Pool, State: r.State, Attributes: map[string]string{}, Capacity: amountsProto(r.Total),
 		Used: amountsProto(r.Used), Available: amountsProto(r.Available), Earmarked: amountsProto(r.Earmarked),
-		Tasks: int32(r.Tasks), Runtimes: slices.Clone(r.Runtimes), Ports: r.Ports.String(),
+		Tasks: int32(r.Tasks), Ports: r.Ports.String(),
 		FreePorts: r.FreePorts.String(), Registered: timeProto(r.Registered), Version: r.Version, Warnings: slices.Clone(r.Warnings),
+	}
+	for _, name := range r.Runtimes {
+		if slices.Contains(r.Away, name) {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("the %s runtime does not answer: no task is placed on it here until it does", name))
+		} else {
+			out.Runtimes = append(out.Runtimes, name)
+		}
 	}
 	for name, value := range r.Attributes {
 		if !isRuntimeAttribute(name) {

@@ -32,6 +32,9 @@ const (
 // themselves.
 const runtimeAttribute = "runtime."
 
+// awayAttribute ends the attribute of a runtime that does not answer now: runtime.docker.away.
+const awayAttribute = ".away"
+
 var (
 	portName  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 	envName   = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_.-]*$`)
@@ -157,7 +160,10 @@ func (c *specCheck) constraints() []placement.Constraint {
 	if name != "docker" && name != "process" {
 		c.fail("runtime", "%q is unknown; use docker or process", name)
 	}
-	out := []placement.Constraint{{Attribute: runtimeAttribute + name, Op: placement.Exists}}
+	out := []placement.Constraint{
+		{Attribute: runtimeAttribute + name, Op: placement.Exists},
+		{Attribute: runtimeAttribute + name + awayAttribute, Op: placement.NotExists, Passing: "the " + name + " runtime does not answer"},
+	}
 	if len(c.spec.Constraints) > maxList {
 		c.fail("constraints", "%d constraints, at most %d", len(c.spec.Constraints), maxList)
 		return nil

@@ -63,6 +63,12 @@ type Funder interface {
 	SetFunding(ctx context.Context, taskID, funded, role string) error
 }
 
+// Pinger is a runtime whose engine may go away and come back by itself.
+type Pinger interface {
+	// Ping returns nil when the engine answers.
+	Ping(ctx context.Context) error
+}
+
 // Noter is a runtime with something to say about this machine, for the agent to log once: a missing ability and what
 // it means for tasks. Nothing to say is nil.
 type Noter interface{ Notes() []string }

@@ -68,6 +68,8 @@ func (c *Cluster) apply(e Event) error {
 		return c.setPlan(e)
 	case Register:
 		return c.register(e)
+	case SetAttributes:
+		return c.setAttributes(e)
 	case Disconnect:
 		c.disconnect(e.Node)
 	case RemoveNode:

@@ -105,24 +105,31 @@ type (
 // Tick lets the cluster decide.
 type Tick struct{}
 
-func (SetPlan) event()     {}
-func (Register) event()    {}
-func (Disconnect) event()  {}
-func (RemoveNode) event()  {}
-func (Cordon) event()      {}
-func (Drain) event()       {}
-func (Submit) event()      {}
-func (Cancel) event()      {}
-func (Commit) event()      {}
-func (Report) event()      {}
-func (Answer) event()      {}
-func (Accepted) event()    {}
-func (Kill) event()        {}
-func (RestoreNode) event() {}
-func (RestoreAsk) event()  {}
-func (RestoreTask) event() {}
-func (Recovered) event()   {}
-func (Tick) event()        {}
+func (SetPlan) event()       {}
+func (Register) event()      {}
+func (Disconnect) event()    {}
+func (RemoveNode) event()    {}
+func (Cordon) event()        {}
+func (Drain) event()         {}
+func (Submit) event()        {}
+func (Cancel) event()        {}
+func (SetAttributes) event() {}
+func (Commit) event()        {}
+func (Report) event()        {}
+func (Answer) event()        {}
+func (Accepted) event()      {}
+func (Kill) event()          {}
+func (RestoreNode) event()   {}
+func (RestoreAsk) event()    {}
+func (RestoreTask) event()   {}
+func (Recovered) event()     {}
+func (Tick) event()          {}
+
+// SetAttributes replaces what a node that is known says about itself for constraints. Its tasks stay.
+type SetAttributes struct {
+	Node       string
+	Attributes map[string]string
+}
 
 // NodeInfo is a machine as it registers.
 type NodeInfo struct {

@@ -202,6 +202,22 @@ func (c *Cluster) register(e Register) error {
 	return nil
 }
 
+// setAttributes looks at a node anew. Claims that count on it are made again: it may not be what they need any more.
+func (c *Cluster) setAttributes(e SetAttributes) error {
+	n := c.nodes[e.Node]
+	if n == nil {
+		return noNode(e.Node)
+	}
+	info := n.NodeInfo
+	info.Attributes = e.Attributes
+	if _, err := c.addNode(info); err != nil {
+		return err
+	}
+	c.dissolveOn(n)
+	c.emit(SaveNode{n.Name})
+	return nil
+}
+
 func (c *Cluster) disconnect(name string) {
 	n := c.nodes[name]
 	if n == nil || !n.reachable {

@@ -187,7 +187,7 @@ func BenchmarkCompileNewConstraint(b *testing.B) {
 	ix, _ := fleet(b, 10000, Options{})
 	defer cpuTime(b)()
 	for i := range b.N {
-		c := must(b, ix, Shape{Need: benchNeed, Constraints: []Constraint{{"rack", NotEquals, []string{fmt.Sprint(i)}}}})
+		c := must(b, ix, Shape{Need: benchNeed, Constraints: []Constraint{{"rack", NotEquals, []string{fmt.Sprint(i)}, ""}}})
 		ix.Release(c)
 	}
 }

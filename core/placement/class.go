@@ -105,6 +105,16 @@ func firstMismatch(ms []matcher, n *node) int {
 	return -1
 }
 
+// lastingMismatch is firstMismatch among the constraints that do not pass by themselves.
+func lastingMismatch(ms []matcher, n *node) int {
+	for i := range ms {
+		if m := &ms[i]; m.Passing == "" && !m.match(n.value(m.Attribute)) {
+			return i
+		}
+	}
+	return -1
+}
+
 func (c *class) resize(blocks, stride int) {
 	c.bits, c.tight = resize(c.bits, blocks), resize(c.tight, blocks)
 	c.top = resize(c.top, blocks*stride)

@@ -50,6 +50,9 @@ type Constraint struct {
 	Attribute string
 	Op        Op
 	Values    []string
+	// Passing, when set, says in a few words what is wrong where this fails, and that it may be over by itself: such a
+	// constraint makes nothing impossible. It is not part of the text.
+	Passing string
 }
 
 // Validate reports what is wrong with c: a name that no attribute can have, an unknown operator, a wrong number of values,

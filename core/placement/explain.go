@@ -36,6 +36,7 @@ type Rejection struct {
 	order   [2]int
 	detail  int // max skew of a spread, number of ports
 	ceiling bool
+	passing bool // the subject is a constraint's Passing
 }
 
 // Explanation says how many nodes take a task now and what refused the others.
@@ -118,8 +119,8 @@ func refuseAmounts(c *Compiled, id NodeID, has func(NodeID, int) resource.Amount
 // refuseEmpty is refuse for a node on which nothing runs and which is not cordoned.
 func (ix *Index) refuseEmpty(c *Compiled, id NodeID) refusal {
 	n := &ix.nodes[id]
-	if !c.class.bits.has(id) {
-		return refusal{ReasonConstraint, firstMismatch(c.matchers, n)}
+	if i := lastingMismatch(c.matchers, n); i >= 0 {
+		return refusal{ReasonConstraint, i}
 	}
 	if i := portsRefusal(c, n.Ports); i >= 0 {
 		return refusal{ReasonPorts, i}
@@ -218,7 +219,11 @@ func (t *count) describe(r refusal) Rejection {
 	x := Rejection{Reason: r.reason, order: [2]int{slices.Index(filterOrder, r.reason), r.condition}}
 	switch r.reason {
 	case ReasonConstraint:
-		x.Subject = s.Constraints[r.condition].String()
+		k := s.Constraints[r.condition]
+		if x.Subject = k.Passing; k.Passing == "" {
+			x.Subject = k.String()
+		}
+		x.passing = k.Passing != ""
 	case ReasonPorts:
 		x.Subject, x.detail = "dynamic", int(t.shape.totalPorts)
 		if r.condition < len(s.HostPorts) {
@@ -301,6 +306,9 @@ func (x Rejection) String() string {
 	case ReasonCordoned:
 		return fmt.Sprintf("%d %s cordoned or away", n, are)
 	case ReasonConstraint:
+		if x.passing {
+			return fmt.Sprintf("on %d %s", n, x.Subject)
+		}
 		return fmt.Sprintf("%d %s not %s", n, are, x.Subject)
 	case ReasonPorts:
 		if x.Subject == "dynamic" {

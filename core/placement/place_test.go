@@ -153,6 +153,27 @@ func TestPreferenceFindsTheRareNode(t *testing.T) {
 	}
 }
 
+// TestPassing: what may be over by itself refuses a node, in its own words, and makes nothing impossible.
+func TestPassing(t *testing.T) {
+	ix := NewIndex(resource.NewKinds(), Options{})
+	ix.Set(0, Node{Name: "n0", Attributes: map[string]string{"engine": "away"}, Capacity: cpus(4), Schedulable: true})
+	ix.SetAvailable(0, cpus(4))
+	c := must(t, ix, Shape{Need: cpus(1), Constraints: []Constraint{{"engine", NotEquals, []string{"away"}, "the engine does not answer"}}})
+	if id, ok := ix.Place(c); ok {
+		t.Errorf("placed on %d", id)
+	}
+	if e := ix.Explain(c); e.Reason != ReasonConstraint || !strings.Contains(e.String(), "on 1 the engine does not answer") {
+		t.Errorf("explained as %q", e)
+	}
+	if why, bad := ix.Impossible(c); bad {
+		t.Errorf("impossible: %s", why)
+	}
+	lasting := must(t, ix, Shape{Need: cpus(1), Constraints: []Constraint{{"engine", NotEquals, []string{"away"}, "the engine does not answer"}, {"zone", Exists, nil, ""}}})
+	if why, bad := ix.Impossible(lasting); !bad || !strings.Contains(why, "zone exists") {
+		t.Errorf("no zone: %v, %q", bad, why)
+	}
+}
+
 func TestSpread(t *testing.T) {
 	for _, hard := range []bool{true, false} {
 		ix := pool(9, Options{})
@@ -215,9 +236,9 @@ func TestShapeRefuses(t *testing.T) {
 		"80 is given twice":      {HostPorts: []uint16{80, 81, 80}},
 		"-1 is less than 0":      {DynamicPorts: -1},
 		"group has no name":      {AntiAffinity: []string{""}},
-		"weight 0":               {Preferences: []Preference{{Constraint{"zone", Exists, nil}, 0}}},
-		"is no operator":         {Constraints: []Constraint{{"zone", "~", nil}}},
-		"takes 1 to 1 values":    {Constraints: []Constraint{{"zone", Equals, nil}}},
+		"weight 0":               {Preferences: []Preference{{Constraint{"zone", Exists, nil, ""}, 0}}},
+		"is no operator":         {Constraints: []Constraint{{"zone", "~", nil, ""}}},
+		"takes 1 to 1 values":    {Constraints: []Constraint{{"zone", Equals, nil, ""}}},
 		"65 constraints":         {Constraints: make([]Constraint, 65)},
 		"17 preferences":         {Preferences: make([]Preference, 17)},
 		"9 spread rules":         {Spread: make([]Spread, 9)},

@@ -178,12 +178,12 @@ func (w *world) releasePorts(t *rapid.T) {
 }
 
 var drawConstraint = rapid.OneOf(
-	rapid.Map(rapid.SampledFrom(zones), func(z string) Constraint { return Constraint{"zone", Equals, []string{z}} }),
-	rapid.Map(rapid.SampledFrom(zones), func(z string) Constraint { return Constraint{"zone", NotEquals, []string{z}} }),
-	rapid.Just(Constraint{"zone", In, []string{"a", "c"}}),
-	rapid.Just(Constraint{"cores", Exists, nil}),
-	rapid.Map(rapid.SampledFrom([]string{"4", "8", "12"}), func(n string) Constraint { return Constraint{"cores", GreaterOrEqual, []string{n}} }),
-	rapid.Just(Constraint{"node", NotEquals, []string{"n1"}}),
+	rapid.Map(rapid.SampledFrom(zones), func(z string) Constraint { return Constraint{"zone", Equals, []string{z}, ""} }),
+	rapid.Map(rapid.SampledFrom(zones), func(z string) Constraint { return Constraint{"zone", NotEquals, []string{z}, ""} }),
+	rapid.Just(Constraint{"zone", In, []string{"a", "c"}, ""}),
+	rapid.Just(Constraint{"cores", Exists, nil, ""}),
+	rapid.Map(rapid.SampledFrom([]string{"4", "8", "12"}), func(n string) Constraint { return Constraint{"cores", GreaterOrEqual, []string{n}, ""} }),
+	rapid.Just(Constraint{"node", NotEquals, []string{"n1"}, ""}),
 )
 
 func drawShape(t *rapid.T) Shape {

@@ -51,7 +51,7 @@ func fullWorld(t *rapid.T) *world {
 		}
 		w.setAmounts(id, resource.Vector{rapid.SampledFrom([]resource.Amount{0, 0, 0, 4}).Draw(t, "cpu"), 0})
 	}
-	zoneA := []Constraint{{"zone", Equals, []string{"a"}}}
+	zoneA := []Constraint{{"zone", Equals, []string{"a"}, ""}}
 	for _, s := range []Shape{
 		{Need: resource.Vector{2, 2}},
 		{Need: resource.Vector{1, 1}},

@@ -300,11 +300,13 @@ func TestEngineRestart(t *testing.T) {
 	if _, err := r.List(t.Context()); !errors.Is(err, runtime.ErrUnavailable) {
 		t.Errorf("list without an engine: %v", err)
 	}
-	if err := r.Ping(t.Context()); !errors.Is(err, runtime.ErrUnavailable) {
+	var engine runtime.Pinger = r // what an agent watches
+	if err := engine.Ping(t.Context()); !errors.Is(err, runtime.ErrUnavailable) {
 		t.Errorf("ping without an engine: %v", err)
 	}
 	_, err = script("start")
 	must(t, err)
+	must(t, engine.Ping(t.Context()))
 	select {
 	case e := <-exit:
 		if !e.Lost || !strings.Contains(e.Reason, "exit code 6") {

@@ -84,6 +84,16 @@ func (r *Runtime) SetDown(down bool) {
 	r.down = down
 }
 
+// Ping fails while the fake is down.
+func (r *Runtime) Ping(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down {
+		return unavailable("ping", "")
+	}
+	return nil
+}
+
 // Starts is how often the task was really started: more than 1 is a bug of the caller or of this package.
 func (r *Runtime) Starts(taskID string) int {
 	r.mu.Lock()

@@ -235,6 +235,7 @@ type AgentMessage struct {
 	//	*AgentMessage_Notice
 	//	*AgentMessage_Heartbeat
 	//	*AgentMessage_Event
+	//	*AgentMessage_Runtimes
 	Body          isAgentMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -322,6 +323,15 @@ func (x *AgentMessage) GetEvent() *AgentEvent {
 	return nil
 }
 
+func (x *AgentMessage) GetRuntimes() *RuntimesAway {
+	if x != nil {
+		if x, ok := x.Body.(*AgentMessage_Runtimes); ok {
+			return x.Runtimes
+		}
+	}
+	return nil
+}
+
 type isAgentMessage_Body interface {
 	isAgentMessage_Body()
 }
@@ -346,6 +356,10 @@ type AgentMessage_Event struct {
 	Event *AgentEvent `protobuf:"bytes,5,opt,name=event,proto3,oneof"`
 }
 
+type AgentMessage_Runtimes struct {
+	Runtimes *RuntimesAway `protobuf:"bytes,6,opt,name=runtimes,proto3,oneof"`
+}
+
 func (*AgentMessage_Hello) isAgentMessage_Body() {}
 
 func (*AgentMessage_Report) isAgentMessage_Body() {}
@@ -355,6 +369,8 @@ func (*AgentMessage_Notice) isAgentMessage_Body() {}
 func (*AgentMessage_Heartbeat) isAgentMessage_Body() {}
 
 func (*AgentMessage_Event) isAgentMessage_Body() {}
+
+func (*AgentMessage_Runtimes) isAgentMessage_Body() {}
 
 // Hello registers the machine and everything on it.
 type Hello struct {
@@ -366,9 +382,11 @@ type Hello struct {
 	Runtimes   []string               `protobuf:"bytes,5,rep,name=runtimes,proto3" json:"runtimes,omitempty"`
 	Version    string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	// Highest leader epoch the agent has obeyed; commands of a lower one are refused.
-	Epoch         int64         `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Tasks         []*TaskReport `protobuf:"bytes,8,rep,name=tasks,proto3" json:"tasks,omitempty"`
-	Warnings      []string      `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Epoch    int64         `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Tasks    []*TaskReport `protobuf:"bytes,8,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Warnings []string      `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Those of runtimes that do not answer now.
+	Away          []string `protobuf:"bytes,10,rep,name=away,proto3" json:"away,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -466,6 +484,58 @@ func (x *Hello) GetWarnings() []string {
 	return nil
 }
 
+func (x *Hello) GetAway() []string {
+	if x != nil {
+		return x.Away
+	}
+	return nil
+}
+
+// RuntimesAway says which of a node's runtimes do not answer now: all of them, whenever that changes.
+type RuntimesAway struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Away          []string               `protobuf:"bytes,1,rep,name=away,proto3" json:"away,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuntimesAway) Reset() {
+	*x = RuntimesAway{}
+	mi := &file_polder_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuntimesAway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuntimesAway) ProtoMessage() {}
+
+func (x *RuntimesAway) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuntimesAway.ProtoReflect.Descriptor instead.
+func (*RuntimesAway) Descriptor() ([]byte, []int) {
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RuntimesAway) GetAway() []string {
+	if x != nil {
+		return x.Away
+	}
+	return nil
+}
+
 // TaskReport is a task as its agent sees it, durable on the agent's disk before it is sent.
 type TaskReport struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -484,7 +554,7 @@ type TaskReport struct {
 
 func (x *TaskReport) Reset() {
 	*x = TaskReport{}
-	mi := &file_polder_v1_agent_proto_msgTypes[6]
+	mi := &file_polder_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +566,7 @@ func (x *TaskReport) String() string {
 func (*TaskReport) ProtoMessage() {}
 
 func (x *TaskReport) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[6]
+	mi := &file_polder_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +579,7 @@ func (x *TaskReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskReport.ProtoReflect.Descriptor instead.
 func (*TaskReport) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TaskReport) GetAssignment() *Assignment {
@@ -591,7 +661,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_polder_v1_agent_proto_msgTypes[7]
+	mi := &file_polder_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -603,7 +673,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[7]
+	mi := &file_polder_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -616,7 +686,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Assignment) GetTask() string {
@@ -726,7 +796,7 @@ type NoticeReport struct {
 
 func (x *NoticeReport) Reset() {
 	*x = NoticeReport{}
-	mi := &file_polder_v1_agent_proto_msgTypes[8]
+	mi := &file_polder_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +808,7 @@ func (x *NoticeReport) String() string {
 func (*NoticeReport) ProtoMessage() {}
 
 func (x *NoticeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[8]
+	mi := &file_polder_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +821,7 @@ func (x *NoticeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeReport.ProtoReflect.Descriptor instead.
 func (*NoticeReport) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NoticeReport) GetNotice() string {
@@ -806,7 +876,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_polder_v1_agent_proto_msgTypes[9]
+	mi := &file_polder_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +888,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[9]
+	mi := &file_polder_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +901,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Heartbeat) GetUsage() map[string]*TaskUsage {
@@ -851,7 +921,7 @@ type TaskUsage struct {
 
 func (x *TaskUsage) Reset() {
 	*x = TaskUsage{}
-	mi := &file_polder_v1_agent_proto_msgTypes[10]
+	mi := &file_polder_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +933,7 @@ func (x *TaskUsage) String() string {
 func (*TaskUsage) ProtoMessage() {}
 
 func (x *TaskUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[10]
+	mi := &file_polder_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +946,7 @@ func (x *TaskUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskUsage.ProtoReflect.Descriptor instead.
 func (*TaskUsage) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TaskUsage) GetCpuSeconds() float64 {
@@ -904,7 +974,7 @@ type AgentEvent struct {
 
 func (x *AgentEvent) Reset() {
 	*x = AgentEvent{}
-	mi := &file_polder_v1_agent_proto_msgTypes[11]
+	mi := &file_polder_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +986,7 @@ func (x *AgentEvent) String() string {
 func (*AgentEvent) ProtoMessage() {}
 
 func (x *AgentEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[11]
+	mi := &file_polder_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +999,7 @@ func (x *AgentEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentEvent.ProtoReflect.Descriptor instead.
 func (*AgentEvent) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AgentEvent) GetKind() string {
@@ -974,7 +1044,7 @@ type ServerMessage struct {
 
 func (x *ServerMessage) Reset() {
 	*x = ServerMessage{}
-	mi := &file_polder_v1_agent_proto_msgTypes[12]
+	mi := &file_polder_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1056,7 @@ func (x *ServerMessage) String() string {
 func (*ServerMessage) ProtoMessage() {}
 
 func (x *ServerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[12]
+	mi := &file_polder_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1069,7 @@ func (x *ServerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerMessage.ProtoReflect.Descriptor instead.
 func (*ServerMessage) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ServerMessage) GetBody() isServerMessage_Body {
@@ -1160,7 +1230,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_polder_v1_agent_proto_msgTypes[13]
+	mi := &file_polder_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1242,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[13]
+	mi := &file_polder_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1255,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Welcome) GetEpoch() int64 {
@@ -1222,7 +1292,7 @@ type StopTask struct {
 
 func (x *StopTask) Reset() {
 	*x = StopTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[14]
+	mi := &file_polder_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1304,7 @@ func (x *StopTask) String() string {
 func (*StopTask) ProtoMessage() {}
 
 func (x *StopTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[14]
+	mi := &file_polder_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1317,7 @@ func (x *StopTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTask.ProtoReflect.Descriptor instead.
 func (*StopTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StopTask) GetTask() string {
@@ -1289,7 +1359,7 @@ type NoticeTask struct {
 
 func (x *NoticeTask) Reset() {
 	*x = NoticeTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[15]
+	mi := &file_polder_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1371,7 @@ func (x *NoticeTask) String() string {
 func (*NoticeTask) ProtoMessage() {}
 
 func (x *NoticeTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[15]
+	mi := &file_polder_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1384,7 @@ func (x *NoticeTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeTask.ProtoReflect.Descriptor instead.
 func (*NoticeTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NoticeTask) GetNotice() *Notice {
@@ -1341,7 +1411,7 @@ type WithdrawNotice struct {
 
 func (x *WithdrawNotice) Reset() {
 	*x = WithdrawNotice{}
-	mi := &file_polder_v1_agent_proto_msgTypes[16]
+	mi := &file_polder_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1423,7 @@ func (x *WithdrawNotice) String() string {
 func (*WithdrawNotice) ProtoMessage() {}
 
 func (x *WithdrawNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[16]
+	mi := &file_polder_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1436,7 @@ func (x *WithdrawNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawNotice.ProtoReflect.Descriptor instead.
 func (*WithdrawNotice) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WithdrawNotice) GetNotice() string {
@@ -1392,7 +1462,7 @@ type AckTask struct {
 
 func (x *AckTask) Reset() {
 	*x = AckTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[17]
+	mi := &file_polder_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1474,7 @@ func (x *AckTask) String() string {
 func (*AckTask) ProtoMessage() {}
 
 func (x *AckTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[17]
+	mi := &file_polder_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1487,7 @@ func (x *AckTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckTask.ProtoReflect.Descriptor instead.
 func (*AckTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AckTask) GetTask() string {
@@ -1437,7 +1507,7 @@ type SetFunding struct {
 
 func (x *SetFunding) Reset() {
 	*x = SetFunding{}
-	mi := &file_polder_v1_agent_proto_msgTypes[18]
+	mi := &file_polder_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1519,7 @@ func (x *SetFunding) String() string {
 func (*SetFunding) ProtoMessage() {}
 
 func (x *SetFunding) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[18]
+	mi := &file_polder_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1532,7 @@ func (x *SetFunding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFunding.ProtoReflect.Descriptor instead.
 func (*SetFunding) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetFunding) GetTask() string {
@@ -1489,7 +1559,7 @@ type ResizeTask struct {
 
 func (x *ResizeTask) Reset() {
 	*x = ResizeTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[19]
+	mi := &file_polder_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1571,7 @@ func (x *ResizeTask) String() string {
 func (*ResizeTask) ProtoMessage() {}
 
 func (x *ResizeTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[19]
+	mi := &file_polder_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1584,7 @@ func (x *ResizeTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTask.ProtoReflect.Descriptor instead.
 func (*ResizeTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResizeTask) GetTask() string {
@@ -1547,7 +1617,7 @@ type OpenRelay struct {
 
 func (x *OpenRelay) Reset() {
 	*x = OpenRelay{}
-	mi := &file_polder_v1_agent_proto_msgTypes[20]
+	mi := &file_polder_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1629,7 @@ func (x *OpenRelay) String() string {
 func (*OpenRelay) ProtoMessage() {}
 
 func (x *OpenRelay) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[20]
+	mi := &file_polder_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1642,7 @@ func (x *OpenRelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRelay.ProtoReflect.Descriptor instead.
 func (*OpenRelay) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OpenRelay) GetId() string {
@@ -1626,7 +1696,7 @@ type EngineOpen struct {
 
 func (x *EngineOpen) Reset() {
 	*x = EngineOpen{}
-	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1708,7 @@ func (x *EngineOpen) String() string {
 func (*EngineOpen) ProtoMessage() {}
 
 func (x *EngineOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1721,7 @@ func (x *EngineOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineOpen.ProtoReflect.Descriptor instead.
 func (*EngineOpen) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 // RelayUp is agent to server: first the id, then output. The last message has the exit code or the error.
@@ -1671,7 +1741,7 @@ type RelayUp struct {
 
 func (x *RelayUp) Reset() {
 	*x = RelayUp{}
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +1753,7 @@ func (x *RelayUp) String() string {
 func (*RelayUp) ProtoMessage() {}
 
 func (x *RelayUp) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +1766,7 @@ func (x *RelayUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayUp.ProtoReflect.Descriptor instead.
 func (*RelayUp) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RelayUp) GetId() string {
@@ -1753,7 +1823,7 @@ type RelayDown struct {
 
 func (x *RelayDown) Reset() {
 	*x = RelayDown{}
-	mi := &file_polder_v1_agent_proto_msgTypes[23]
+	mi := &file_polder_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1835,7 @@ func (x *RelayDown) String() string {
 func (*RelayDown) ProtoMessage() {}
 
 func (x *RelayDown) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[23]
+	mi := &file_polder_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1848,7 @@ func (x *RelayDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayDown.ProtoReflect.Descriptor instead.
 func (*RelayDown) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RelayDown) GetStdin() []byte {
@@ -1817,14 +1887,15 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"1\n" +
 	"\rRenewResponse\x12 \n" +
-	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\x89\x02\n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\xc0\x02\n" +
 	"\fAgentMessage\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x10.polder.v1.HelloH\x00R\x05hello\x12/\n" +
 	"\x06report\x18\x02 \x01(\v2\x15.polder.v1.TaskReportH\x00R\x06report\x121\n" +
 	"\x06notice\x18\x03 \x01(\v2\x17.polder.v1.NoticeReportH\x00R\x06notice\x124\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x14.polder.v1.HeartbeatH\x00R\theartbeat\x12-\n" +
-	"\x05event\x18\x05 \x01(\v2\x15.polder.v1.AgentEventH\x00R\x05eventB\x06\n" +
-	"\x04body\"\xc0\x03\n" +
+	"\x05event\x18\x05 \x01(\v2\x15.polder.v1.AgentEventH\x00R\x05event\x125\n" +
+	"\bruntimes\x18\x06 \x01(\v2\x17.polder.v1.RuntimesAwayH\x00R\bruntimesB\x06\n" +
+	"\x04body\"\xd4\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12@\n" +
 	"\n" +
@@ -1836,13 +1907,17 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12\x14\n" +
 	"\x05epoch\x18\a \x01(\x03R\x05epoch\x12+\n" +
 	"\x05tasks\x18\b \x03(\v2\x15.polder.v1.TaskReportR\x05tasks\x12\x1a\n" +
-	"\bwarnings\x18\t \x03(\tR\bwarnings\x1a=\n" +
+	"\bwarnings\x18\t \x03(\tR\bwarnings\x12\x12\n" +
+	"\x04away\x18\n" +
+	" \x03(\tR\x04away\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rCapacityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf5\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
+	"\fRuntimesAway\x12\x12\n" +
+	"\x04away\x18\x01 \x03(\tR\x04away\"\xf5\x02\n" +
 	"\n" +
 	"TaskReport\x125\n" +
 	"\n" +
@@ -1987,7 +2062,7 @@ func file_polder_v1_agent_proto_rawDescGZIP() []byte {
 	return file_polder_v1_agent_proto_rawDescData
 }
 
-var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_polder_v1_agent_proto_goTypes = []any{
 	(*JoinRequest)(nil),           // 0: polder.v1.JoinRequest
 	(*JoinResponse)(nil),          // 1: polder.v1.JoinResponse
@@ -1995,102 +2070,104 @@ var file_polder_v1_agent_proto_goTypes = []any{
 	(*RenewResponse)(nil),         // 3: polder.v1.RenewResponse
 	(*AgentMessage)(nil),          // 4: polder.v1.AgentMessage
 	(*Hello)(nil),                 // 5: polder.v1.Hello
-	(*TaskReport)(nil),            // 6: polder.v1.TaskReport
-	(*Assignment)(nil),            // 7: polder.v1.Assignment
-	(*NoticeReport)(nil),          // 8: polder.v1.NoticeReport
-	(*Heartbeat)(nil),             // 9: polder.v1.Heartbeat
-	(*TaskUsage)(nil),             // 10: polder.v1.TaskUsage
-	(*AgentEvent)(nil),            // 11: polder.v1.AgentEvent
-	(*ServerMessage)(nil),         // 12: polder.v1.ServerMessage
-	(*Welcome)(nil),               // 13: polder.v1.Welcome
-	(*StopTask)(nil),              // 14: polder.v1.StopTask
-	(*NoticeTask)(nil),            // 15: polder.v1.NoticeTask
-	(*WithdrawNotice)(nil),        // 16: polder.v1.WithdrawNotice
-	(*AckTask)(nil),               // 17: polder.v1.AckTask
-	(*SetFunding)(nil),            // 18: polder.v1.SetFunding
-	(*ResizeTask)(nil),            // 19: polder.v1.ResizeTask
-	(*OpenRelay)(nil),             // 20: polder.v1.OpenRelay
-	(*EngineOpen)(nil),            // 21: polder.v1.EngineOpen
-	(*RelayUp)(nil),               // 22: polder.v1.RelayUp
-	(*RelayDown)(nil),             // 23: polder.v1.RelayDown
-	nil,                           // 24: polder.v1.Hello.AttributesEntry
-	nil,                           // 25: polder.v1.Hello.CapacityEntry
-	nil,                           // 26: polder.v1.Assignment.ResourcesEntry
-	nil,                           // 27: polder.v1.Assignment.PortsEntry
-	nil,                           // 28: polder.v1.NoticeReport.ReleasedEntry
-	nil,                           // 29: polder.v1.Heartbeat.UsageEntry
-	nil,                           // 30: polder.v1.ResizeTask.ResourcesEntry
-	(TaskState)(0),                // 31: polder.v1.TaskState
-	(*Reason)(nil),                // 32: polder.v1.Reason
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*Notice)(nil),                // 34: polder.v1.Notice
-	(*TaskSpec)(nil),              // 35: polder.v1.TaskSpec
-	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
-	(*LogsRequest)(nil),           // 37: polder.v1.LogsRequest
-	(*ExecStart)(nil),             // 38: polder.v1.ExecStart
-	(*Container)(nil),             // 39: polder.v1.Container
-	(*AttachStart)(nil),           // 40: polder.v1.AttachStart
-	(*TerminalSize)(nil),          // 41: polder.v1.TerminalSize
+	(*RuntimesAway)(nil),          // 6: polder.v1.RuntimesAway
+	(*TaskReport)(nil),            // 7: polder.v1.TaskReport
+	(*Assignment)(nil),            // 8: polder.v1.Assignment
+	(*NoticeReport)(nil),          // 9: polder.v1.NoticeReport
+	(*Heartbeat)(nil),             // 10: polder.v1.Heartbeat
+	(*TaskUsage)(nil),             // 11: polder.v1.TaskUsage
+	(*AgentEvent)(nil),            // 12: polder.v1.AgentEvent
+	(*ServerMessage)(nil),         // 13: polder.v1.ServerMessage
+	(*Welcome)(nil),               // 14: polder.v1.Welcome
+	(*StopTask)(nil),              // 15: polder.v1.StopTask
+	(*NoticeTask)(nil),            // 16: polder.v1.NoticeTask
+	(*WithdrawNotice)(nil),        // 17: polder.v1.WithdrawNotice
+	(*AckTask)(nil),               // 18: polder.v1.AckTask
+	(*SetFunding)(nil),            // 19: polder.v1.SetFunding
+	(*ResizeTask)(nil),            // 20: polder.v1.ResizeTask
+	(*OpenRelay)(nil),             // 21: polder.v1.OpenRelay
+	(*EngineOpen)(nil),            // 22: polder.v1.EngineOpen
+	(*RelayUp)(nil),               // 23: polder.v1.RelayUp
+	(*RelayDown)(nil),             // 24: polder.v1.RelayDown
+	nil,                           // 25: polder.v1.Hello.AttributesEntry
+	nil,                           // 26: polder.v1.Hello.CapacityEntry
+	nil,                           // 27: polder.v1.Assignment.ResourcesEntry
+	nil,                           // 28: polder.v1.Assignment.PortsEntry
+	nil,                           // 29: polder.v1.NoticeReport.ReleasedEntry
+	nil,                           // 30: polder.v1.Heartbeat.UsageEntry
+	nil,                           // 31: polder.v1.ResizeTask.ResourcesEntry
+	(TaskState)(0),                // 32: polder.v1.TaskState
+	(*Reason)(nil),                // 33: polder.v1.Reason
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*Notice)(nil),                // 35: polder.v1.Notice
+	(*TaskSpec)(nil),              // 36: polder.v1.TaskSpec
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*LogsRequest)(nil),           // 38: polder.v1.LogsRequest
+	(*ExecStart)(nil),             // 39: polder.v1.ExecStart
+	(*Container)(nil),             // 40: polder.v1.Container
+	(*AttachStart)(nil),           // 41: polder.v1.AttachStart
+	(*TerminalSize)(nil),          // 42: polder.v1.TerminalSize
 }
 var file_polder_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: polder.v1.AgentMessage.hello:type_name -> polder.v1.Hello
-	6,  // 1: polder.v1.AgentMessage.report:type_name -> polder.v1.TaskReport
-	8,  // 2: polder.v1.AgentMessage.notice:type_name -> polder.v1.NoticeReport
-	9,  // 3: polder.v1.AgentMessage.heartbeat:type_name -> polder.v1.Heartbeat
-	11, // 4: polder.v1.AgentMessage.event:type_name -> polder.v1.AgentEvent
-	24, // 5: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
-	25, // 6: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
-	6,  // 7: polder.v1.Hello.tasks:type_name -> polder.v1.TaskReport
-	7,  // 8: polder.v1.TaskReport.assignment:type_name -> polder.v1.Assignment
-	31, // 9: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
-	32, // 10: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
-	33, // 11: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
-	33, // 12: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
-	34, // 13: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
-	26, // 14: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
-	27, // 15: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
-	35, // 16: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
-	36, // 17: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
-	36, // 18: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
-	33, // 19: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
-	33, // 20: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
-	28, // 21: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
-	29, // 22: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
-	13, // 23: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
-	7,  // 24: polder.v1.ServerMessage.launch:type_name -> polder.v1.Assignment
-	14, // 25: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
-	15, // 26: polder.v1.ServerMessage.notice:type_name -> polder.v1.NoticeTask
-	16, // 27: polder.v1.ServerMessage.withdraw:type_name -> polder.v1.WithdrawNotice
-	17, // 28: polder.v1.ServerMessage.ack:type_name -> polder.v1.AckTask
-	18, // 29: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
-	20, // 30: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
-	19, // 31: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
-	36, // 32: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	36, // 33: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
-	32, // 34: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
-	34, // 35: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
-	36, // 36: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
-	30, // 37: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
-	37, // 38: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
-	38, // 39: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
-	21, // 40: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
-	39, // 41: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
-	40, // 42: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
-	41, // 43: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
-	10, // 44: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
-	0,  // 45: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
-	2,  // 46: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
-	4,  // 47: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
-	22, // 48: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
-	1,  // 49: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
-	3,  // 50: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
-	12, // 51: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
-	23, // 52: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
-	49, // [49:53] is the sub-list for method output_type
-	45, // [45:49] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	7,  // 1: polder.v1.AgentMessage.report:type_name -> polder.v1.TaskReport
+	9,  // 2: polder.v1.AgentMessage.notice:type_name -> polder.v1.NoticeReport
+	10, // 3: polder.v1.AgentMessage.heartbeat:type_name -> polder.v1.Heartbeat
+	12, // 4: polder.v1.AgentMessage.event:type_name -> polder.v1.AgentEvent
+	6,  // 5: polder.v1.AgentMessage.runtimes:type_name -> polder.v1.RuntimesAway
+	25, // 6: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
+	26, // 7: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
+	7,  // 8: polder.v1.Hello.tasks:type_name -> polder.v1.TaskReport
+	8,  // 9: polder.v1.TaskReport.assignment:type_name -> polder.v1.Assignment
+	32, // 10: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
+	33, // 11: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
+	34, // 12: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
+	34, // 13: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
+	35, // 14: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
+	27, // 15: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
+	28, // 16: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
+	36, // 17: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
+	37, // 18: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
+	37, // 19: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
+	34, // 20: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
+	34, // 21: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
+	29, // 22: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
+	30, // 23: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
+	14, // 24: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
+	8,  // 25: polder.v1.ServerMessage.launch:type_name -> polder.v1.Assignment
+	15, // 26: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
+	16, // 27: polder.v1.ServerMessage.notice:type_name -> polder.v1.NoticeTask
+	17, // 28: polder.v1.ServerMessage.withdraw:type_name -> polder.v1.WithdrawNotice
+	18, // 29: polder.v1.ServerMessage.ack:type_name -> polder.v1.AckTask
+	19, // 30: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
+	21, // 31: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
+	20, // 32: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
+	37, // 33: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	37, // 34: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
+	33, // 35: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
+	35, // 36: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
+	37, // 37: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
+	31, // 38: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
+	38, // 39: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
+	39, // 40: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
+	22, // 41: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
+	40, // 42: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
+	41, // 43: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
+	42, // 44: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
+	11, // 45: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
+	0,  // 46: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
+	2,  // 47: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
+	4,  // 48: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
+	23, // 49: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
+	1,  // 50: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
+	3,  // 51: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
+	13, // 52: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
+	24, // 53: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
+	50, // [50:54] is the sub-list for method output_type
+	46, // [46:50] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_agent_proto_init() }
@@ -2106,9 +2183,10 @@ func file_polder_v1_agent_proto_init() {
 		(*AgentMessage_Notice)(nil),
 		(*AgentMessage_Heartbeat)(nil),
 		(*AgentMessage_Event)(nil),
+		(*AgentMessage_Runtimes)(nil),
 	}
-	file_polder_v1_agent_proto_msgTypes[6].OneofWrappers = []any{}
-	file_polder_v1_agent_proto_msgTypes[12].OneofWrappers = []any{
+	file_polder_v1_agent_proto_msgTypes[7].OneofWrappers = []any{}
+	file_polder_v1_agent_proto_msgTypes[13].OneofWrappers = []any{
 		(*ServerMessage_Welcome)(nil),
 		(*ServerMessage_Launch)(nil),
 		(*ServerMessage_Stop)(nil),
@@ -2119,14 +2197,14 @@ func file_polder_v1_agent_proto_init() {
 		(*ServerMessage_Relay)(nil),
 		(*ServerMessage_Resize)(nil),
 	}
-	file_polder_v1_agent_proto_msgTypes[22].OneofWrappers = []any{}
+	file_polder_v1_agent_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_agent_proto_rawDesc), len(file_polder_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1899,8 +1899,9 @@ type Node struct {
 	// Free for anybody now: neither used nor kept for a claimant.
 	Available map[string]string `protobuf:"bytes,7,rep,name=available,proto3" json:"available,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Kept for claimants.
-	Earmarked  map[string]string      `protobuf:"bytes,8,rep,name=earmarked,proto3" json:"earmarked,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Tasks      int32                  `protobuf:"varint,9,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	Earmarked map[string]string `protobuf:"bytes,8,rep,name=earmarked,proto3" json:"earmarked,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Tasks     int32             `protobuf:"varint,9,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	// Runtimes that can start tasks now; a warning names those that do not answer.
 	Runtimes   []string               `protobuf:"bytes,10,rep,name=runtimes,proto3" json:"runtimes,omitempty"`
 	Ports      string                 `protobuf:"bytes,11,opt,name=ports,proto3" json:"ports,omitempty"`
 	Registered *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=registered,proto3" json:"registered,omitempty"`
