@@ -40,9 +40,12 @@ func (t *task) leavesBy(at time.Time) bool {
 // claims wait for, the keeps of one claim not counted. What leaves later is no use to whoever must be served sooner.
 func (n *node) spareBy(by time.Time, but *claim) resource.Vector {
 	least := n.leftBy(by, but)
-	for _, k := range n.keeps {
-		if k.by.After(by) {
-			least = least.Min(n.leftBy(k.by, but))
+	for i, k := range n.keeps {
+		if !k.by.After(by) || i > 0 && k.by.Equal(n.keeps[i-1].by) { // those of one decision follow each other
+			continue
+		}
+		for j, a := range n.leftBy(k.by, but) {
+			least[j] = min(least[j], a)
 		}
 	}
 	return least

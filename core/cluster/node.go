@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"polder.dev/polder/core/placement"
@@ -19,7 +18,7 @@ type node struct {
 	used      resource.Vector // by leases, leaving included
 	leaving   resource.Vector // part of used that is under notice
 	keeps     []keep          // for claims, out of what is free or leaving
-	tasks     map[string]*task
+	tasks     []*task         // the order has no meaning
 	reachable bool
 	shelved   shelved
 	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover
@@ -53,7 +52,7 @@ func (n *node) state() string {
 
 // sortedTasks lists the node's tasks by ID.
 func (n *node) sortedTasks() []*task {
-	return slices.SortedFunc(maps.Values(n.tasks), func(a, b *task) int { return cmp.Compare(a.id, b.id) })
+	return slices.SortedFunc(slices.Values(n.tasks), func(a, b *task) int { return cmp.Compare(a.id, b.id) })
 }
 
 // index tells the placement index everything about the node.
@@ -86,7 +85,7 @@ func (c *Cluster) addNode(info NodeInfo) (*node, error) {
 	}
 	n, known := c.nodes[info.Name]
 	if !known {
-		n = &node{tasks: map[string]*task{}}
+		n = &node{}
 		c.nodes[info.Name] = n
 	} else {
 		info.Cordoned, info.Draining = n.Cordoned, n.Draining

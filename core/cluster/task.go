@@ -20,6 +20,7 @@ type task struct {
 	shape   *Shape
 	group   string // for spread and anti-affinity
 	node    *node
+	slot    int // in node.tasks
 	unit    *unit
 	need    resource.Vector
 	grace   time.Duration
@@ -89,7 +90,8 @@ func (t *task) askID() string {
 // occupy books a task on its node: amounts, ports, spread counters, the role's usage.
 func (c *Cluster) occupy(t *task) {
 	n := t.node
-	n.tasks[t.id] = t
+	t.slot = len(n.tasks)
+	n.tasks = append(n.tasks, t)
 	n.used.Inc(t.need)
 	if t.group != "" {
 		n.pool.index.AddTask(n.id, t.group)
@@ -140,7 +142,10 @@ func because(r Reason) string {
 // vacate undoes occupy and the task's part of its unit's charge.
 func (c *Cluster) vacate(t *task) {
 	n := t.node
-	delete(n.tasks, t.id)
+	last := len(n.tasks) - 1
+	n.tasks[t.slot], n.tasks[last].slot = n.tasks[last], t.slot
+	n.tasks[last] = nil
+	n.tasks = n.tasks[:last]
 	delete(c.tasks, t.id)
 	n.used.Dec(t.need)
 	for _, port := range sortedPorts(t.ports) {
