@@ -78,12 +78,7 @@ func (s *sweep) survey() *field {
 		}
 		return true
 	})
-	s.sites = s.sitesFor(s.claim.Charge.At)
-	for n, xs := range s.sites {
-		for _, x := range xs {
-			f.prey = append(f.prey, prey{x, n})
-		}
-	}
+	s.eachSite(func(x site, n placement.NodeID) { f.prey = append(f.prey, prey{x, n}) }) // in order but for where levels meet
 	slices.SortFunc(f.prey, func(a, b prey) int { return cmp.Or(cheaper(a.Unit, b.Unit), cmp.Compare(a.node, b.node)) })
 	return f
 }

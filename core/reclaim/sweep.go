@@ -146,6 +146,13 @@ func (s *sweep) sitesFor(v role.ID) map[placement.NodeID][]site {
 		return known
 	}
 	out := map[placement.NodeID][]site{}
+	s.eachSite(func(x site, n placement.NodeID) { out[n] = append(out[n], x) })
+	s.Round.sites[v] = out
+	return out
+}
+
+// eachSite visits what may legally be asked back for the claim: level by level, cheapest first.
+func (s *sweep) eachSite(visit func(site, placement.NodeID)) {
 	for _, st := range s.levels {
 		for _, u := range s.units(st.role) {
 			if u.Charge.Hold > st.grace {
@@ -153,13 +160,11 @@ func (s *sweep) sitesFor(v role.ID) map[placement.NodeID][]site {
 			}
 			for i, p := range u.Parts {
 				if !slices.ContainsFunc(u.Parts[:i], func(q Part) bool { return q.Node == p.Node }) {
-					out[p.Node] = append(out[p.Node], site{Victim{u, st.role}, u.On(p.Node)})
+					visit(site{Victim{u, st.role}, u.On(p.Node)}, p.Node)
 				}
 			}
 		}
 	}
-	s.Round.sites[v] = out
-	return out
 }
 
 // try finds victims for one target node and leaves the ledger as it was. The cheapest may be too many for the bound where fewer,
