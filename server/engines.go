@@ -26,7 +26,7 @@ func (s engines) List(_ context.Context, req *connect.Request[polderv1.EngineSer
 	if err != nil {
 		return nil, err
 	}
-	fits, err := matcherOf(append(slices.Clone(req.Msg.Constraints), runtimeAttribute+"docker"))
+	fits, err := matcherOf(append(slices.Clone(req.Msg.Constraints), runtimeAttribute+"docker exists"))
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	// DockerHost is where the engine of runtime docker answers.
 	DockerHost string
 	Plan       string // YAML
+	// ServerFlags are further flags of the server.
+	ServerFlags []string
 }
 
 // Pool is a server with agents, each a process of its own.
@@ -61,7 +63,8 @@ func (p *Pool) serve(ctx context.Context, o Options) error {
 		return err
 	}
 	dir := filepath.Join(o.Dir, "server")
-	p.Server = newProcess("server", filepath.Join(o.Dir, "server.log"), o.Programs.Polder, "server", "--dir", dir, "--listen", addr)
+	argv := append([]string{o.Programs.Polder, "server", "--dir", dir, "--listen", addr}, o.ServerFlags...)
+	p.Server = newProcess("server", filepath.Join(o.Dir, "server.log"), argv...)
 	if err := p.Server.Start(); err != nil {
 		return err
 	}

@@ -180,6 +180,9 @@ func (r *Runtime) findOrCreate(ctx context.Context, spec runtime.Spec) (containe
 	if !errors.Is(err, runtime.ErrNotFound) {
 		return c, err
 	}
+	if err := r.takeOver(ctx, spec.Container.ID); err != nil {
+		return c, err
+	}
 	made := *spec.Container
 	made.Sandbox, made.Node = spec.Sandbox, spec.Node
 	status, answer, err := r.Create(ctx, made)
@@ -196,6 +199,20 @@ func (r *Runtime) findOrCreate(ctx context.Context, spec runtime.Spec) (containe
 		return c, &runtime.Error{Kind: kind, Op: "create", Task: spec.TaskID, Cause: fmt.Errorf("%s (%d)", said.Message, status)}
 	}
 	return r.find(ctx, spec.Container.ID)
+}
+
+// takeOver removes what another node that shares this engine has left of a container. Its volumes stay.
+func (r *Runtime) takeOver(ctx context.Context, id string) error {
+	list, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", LabelContainer+"="+id)})
+	if err != nil {
+		return r.fail("look for the container", "", err)
+	}
+	for _, c := range list.Items {
+		if _, err := r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+			return r.fail("move the container", "", err)
+		}
+	}
+	return nil
 }
 
 // weigh adds a task to the cgroup tree. The directory of a door's container was chosen before anybody knew who pays.

@@ -17,6 +17,8 @@ type Context struct {
 	CA string `json:"ca,omitempty"`
 	// TokenFile holds the token, relative to the context file.
 	TokenFile string `json:"tokenFile,omitempty"`
+	// Docker is where the Docker door is, host:port.
+	Docker string `json:"docker,omitempty"`
 }
 
 // ReadContext reads a context file. Unknown fields and a missing server are errors; relative paths come back joined to
@@ -28,7 +30,7 @@ func ReadContext(path string) (Context, error) {
 	}
 	var c Context
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
-		return Context{}, fail(exitUsage, "A context file has server, ca and tokenFile, nothing else.", "context file %s: %v", path, err)
+		return Context{}, fail(exitUsage, "A context file has server, ca, tokenFile and docker, nothing else.", "context file %s: %v", path, err)
 	}
 	if c.Server == "" {
 		return Context{}, fail(exitUsage, "Add the line \"server: host:port\".", "context file %s: no server", path)
@@ -55,19 +57,7 @@ func (c Context) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("context file %s: %w", path, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".context-*") // created with mode 0600
-	if err != nil {
-		return fmt.Errorf("context file: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
+	if err := replacePrivate(path, string(data)); err != nil {
 		return fmt.Errorf("context file: %w", err)
 	}
 	return nil

@@ -20,25 +20,17 @@ func registerMesos(cmd *cobra.Command, addr *string, def string) {
 	cmd.Flags().StringVar(addr, "mesos", def, "`address` of the Mesos door, host:port: plain HTTP on loopback, TLS elsewhere (empty: none)")
 }
 
-// doorCmd says how clients of other systems connect.
-func (a *app) doorCmd() *cobra.Command {
-	door := a.noun("door", "How clients of other systems connect", "  eval \"$(polder door env mesos)\"")
-	door.AddCommand(&cobra.Command{
-		Use: "env {mesos}", Short: "Print what clients of a door need, as shell exports",
-		Long: `Print what clients of a door need, as shell exports.
+func (a *app) doorMesosCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "mesos", Short: "For Mesos frameworks and tools",
+		Long: `Print what clients of the Mesos door need, as shell exports.
 
 A Mesos client authenticates with HTTP basic: the principal is the token's name, the secret is the token. A client on this
 machine that can send no credentials needs the token in its environment, as POLDER_TOKEN.`,
 		Example: "  eval \"$(polder door env mesos)\"\n  curl -u \"admin:$POLDER_TOKEN\" \"$MESOS_MASTER_URL/state\"",
-		Args:    cobra.ExactArgs(1), ValidArgs: []string{"mesos"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] != "mesos" {
-				return usageError(cmd, fmt.Errorf("%q is not a door; there is mesos", args[0]))
-			}
-			return a.mesosEnv()
-		},
-	})
-	return door
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.mesosEnv() },
+	}
 }
 
 // mesosEnv finds the door's address beside the token of the server that this process would talk to.

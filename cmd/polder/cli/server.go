@@ -20,6 +20,10 @@ type ServerOptions struct {
 	Store string
 	// Mesos is the address of the Mesos door, host:port; empty is no door.
 	Mesos string
+	// Docker is the address of the Docker door, host:port; empty opens none.
+	Docker string
+	// DockerSocket opens the Docker door on a socket in Dir, for whoever owns that.
+	DockerSocket bool
 	// Etcd is the external store; used only when Store is "etcd".
 	Etcd EtcdOptions
 }
@@ -54,6 +58,7 @@ nothing and stops no task. With --store memory nothing is kept; it is for trying
 	f.StringVar(&o.Dir, "dir", "/var/lib/polder", "`directory` for the CA, the first token and the embedded store")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` of the API, host:port")
 	registerMesos(cmd, &o.Mesos, "")
+	registerDocker(cmd, &o.Docker, "")
 	f.StringSliceVar(&o.Advertise, "advertise", nil, "`names` and addresses others reach this server by")
 	f.StringVar(&o.Name, "name", "", "`name` of this server in the cluster (default the host's name)")
 	f.Var(&choice{&o.Store, []string{"embedded", "memory", "etcd"}}, "store", "`kind` of store: embedded, memory or etcd")

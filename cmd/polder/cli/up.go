@@ -18,6 +18,8 @@ type UpOptions struct {
 	Listen string
 	// Mesos is the address of the Mesos door, host:port; empty is no door.
 	Mesos string
+	// Docker is the address of the Docker door, host:port; empty opens only the socket in Dir.
+	Docker string
 	// Mounts are the host directories tasks may mount; empty is none.
 	Mounts []string
 	// TaskUser is whom process tasks run as that name nobody; unless it is root no task may be.
@@ -55,10 +57,19 @@ asks, and tasks. Other commands find the server through the context file in --di
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` of the API, host:port")
 	f.IntVar(&o.Simulate, "simulate", 0, "`number` of nodes that are only simulated, with busy teams, instead of agents; nothing is kept")
 	registerMesos(cmd, &o.Mesos, DefaultMesos)
+	registerDocker(cmd, &o.Docker, DefaultDocker)
 	registerMounts(cmd, &o.Mounts)
 	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
 	return cmd
+}
+
+// DefaultDocker is where "polder up" serves the Docker door.
+const DefaultDocker = "127.0.0.1:7071"
+
+// registerDocker adds the flag that opens the Docker door.
+func registerDocker(cmd *cobra.Command, address *string, usual string) {
+	cmd.Flags().StringVar(address, "docker", usual, "`address` where docker and everything that speaks its API reaches the pool, host:port; empty opens none")
 }
 
 // registerMounts adds the flag that says which host directories tasks may mount.

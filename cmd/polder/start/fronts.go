@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,10 +29,13 @@ type ground struct {
 	hosts  []string
 	server http.Handler // the native API, for door.Open
 	log    *slog.Logger
+	docker net.Listener // nil: no Docker door on the network
 }
 
 // fronts are the doors that the options open. Each has a file of its own beside this one.
-func fronts(o cli.ServerOptions, g ground) []front { return mesosFront(o, g) }
+func fronts(o cli.ServerOptions, g ground) []front {
+	return slices.Concat(mesosFront(o, g), dockerFront(o, g))
+}
 
 // runFronts runs a server on its listener and, once it leads, everything in front of it, until ctx ends or one of them does.
 // ready is called when the server leads.

@@ -3,14 +3,9 @@ package start
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,7 +24,7 @@ func mesosFront(o cli.ServerOptions, g ground) []front {
 }
 
 func serveMesos(ctx context.Context, o cli.ServerOptions, g ground) error {
-	l, err := listenMesos(o, g)
+	l, err := listenDoor(g.log, "mesos", o.Mesos, cli.DefaultMesos)
 	if err != nil {
 		return err
 	}
@@ -43,44 +38,14 @@ func serveMesos(ctx context.Context, o cli.ServerOptions, g ground) error {
 	}
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return d.Run(ctx) })
-	all.Go(func() error { return serveMesosHTTP(ctx, l, d.Handler(), g) })
+	all.Go(func() error { return serveHTTP(ctx, l, d.Handler(), nil, certified(l, &g)) })
 	return all.Wait()
 }
 
-// serveMesosHTTP serves until ctx ends, then hangs up on whoever is still there: streams may be open for ever.
-func serveMesosHTTP(ctx context.Context, l net.Listener, h http.Handler, g ground) error {
-	s := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: log.New(io.Discard, "", 0), // what strangers do wrong is no news
+// certified is g where a listener needs TLS, nil on loopback.
+func certified(l net.Listener, g *ground) *ground {
+	if a, ok := l.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() {
+		return nil
 	}
-	serve := s.Serve
-	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		config, err := g.ca.ServerTLS(g.hosts, time.Now)
-		if err != nil {
-			return errors.Join(err, l.Close())
-		}
-		config.NextProtos = []string{"http/1.1"} // a stream must be chunked
-		s.TLSConfig = config
-		serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
-	}
-	defer context.AfterFunc(ctx, func() { s.Close() })()
-	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-// listenMesos takes the address, or on loopback, where it was only a default, another port when it is taken.
-func listenMesos(o cli.ServerOptions, g ground) (net.Listener, error) {
-	l, err := net.Listen("tcp", o.Mesos)
-	if err == nil {
-		return l, nil
-	}
-	if o.Mesos == cli.DefaultMesos {
-		if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-			g.log.Warn("the usual port of Mesos is taken; the door has another one", "usual", o.Mesos, "address", l.Addr())
-			return l, nil
-		}
-	}
-	return nil, fmt.Errorf("listening on %s: %w; choose another address with --mesos", o.Mesos, err)
+	return g
 }

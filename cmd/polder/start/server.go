@@ -62,6 +62,13 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 		return fmt.Errorf("listening on %s: %w; is another server running? Choose another address with --listen", o.Listen, err)
 	}
 	defer listener.Close()
+	var docker net.Listener
+	if o.Docker != "" {
+		if docker, err = listenDoor(log, "docker", o.Docker, cli.DefaultDocker); err != nil {
+			return err
+		}
+		defer docker.Close()
+	}
 	st, err := openStore(ctx, log, o)
 	if err != nil {
 		return err
@@ -83,13 +90,13 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 	if err != nil {
 		return err
 	}
-	on := ground{dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log}
+	on := ground{dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log, docker: docker}
 	doors := fronts(o, on)
 	for _, b := range beside {
 		doors = append(doors, b(on))
 	}
 	return runFronts(ctx, srv, listener, doors, func() {
-		if err := writeContext(o.Dir, addr, ca); err != nil {
+		if err := writeContext(o.Dir, addr, docker, ca); err != nil {
 			log.Warn("context file not written", "error", err)
 		}
 		ready(addr)
@@ -136,8 +143,11 @@ func etcdTLS(o cli.EtcdOptions) (*tls.Config, error) {
 }
 
 // writeContext writes the file by which the other commands find the server.
-func writeContext(dir, addr string, ca *auth.CA) error {
+func writeContext(dir, addr string, docker net.Listener, ca *auth.CA) error {
 	c := cli.Context{Server: addr, CA: string(ca.RootPEM()), TokenFile: adminTokenFile}
+	if docker != nil {
+		c.Docker = docker.Addr().String()
+	}
 	return c.Write(filepath.Join(dir, contextFile))
 }
 

@@ -1,0 +1,56 @@
+package fields
+
+import "strings"
+
+// Exec is the table of POST /containers/{id}/exec.
+var Exec = Table{
+	"AttachStdin": works, "AttachStdout": works, "AttachStderr": works, "DetachKeys": works, "Detach": works, "Tty": works,
+	"Env": free, "Cmd": free, "User": works, "WorkingDir": works, "ConsoleSize": free,
+	"Privileged": host("everything on the machine"),
+}
+
+// Network is the table of POST /networks/create.
+var Network = Table{
+	"Name": works, "CheckDuplicate": works, "Labels": judged("as a container's", labels),
+	"Driver":     judged("bridge", oneOf("a network is one engine's; containers that use it are placed there", "bridge", "default")),
+	"Scope":      judged("local", oneOf("a network is one engine's", "local")),
+	"EnableIPv6": works, "EnableIPv4": works, "Internal": works, "Attachable": works,
+	"Ingress": refused("there is no routing mesh"), "ConfigOnly": refused("networks are made whole"), "ConfigFrom": refused("networks are made whole"),
+	"Options": judged("com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc", func(v any) (Treatment, string) {
+		m, _ := v.(map[string]any)
+		for key := range m {
+			if key != "com.docker.network.driver.mtu" && key != "com.docker.network.bridge.enable_icc" {
+				return Refused, "the option " + key + " steers the machine's own network"
+			}
+		}
+		return Works, ""
+	}),
+	"IPAM": inner, "IPAM.Driver": judged("default", oneOf("addresses are the engine's to give", "default")), "IPAM.Options": refused("addresses are the engine's to give"),
+	"IPAM.Config": inner, "IPAM.Config[].Subnet": works, "IPAM.Config[].IPRange": works, "IPAM.Config[].Gateway": works,
+	"IPAM.Config[].AuxiliaryAddresses": free, "IPAM.Config[].AuxAddress": free,
+}
+
+// Connect is the table of POST /networks/{id}/connect, Disconnect that of /disconnect.
+var (
+	Connect    = merge(Table{"Container": works, "EndpointConfig": inner}, endpoints())
+	Disconnect = Table{"Container": works, "Force": works}
+)
+
+// endpoints are the rows of an endpoint under the name they have in Connect.
+func endpoints() Table {
+	out := Table{}
+	for name, row := range networking {
+		if rest, ok := strings.CutPrefix(name, endpoint+"."); ok {
+			out["EndpointConfig."+rest] = row
+		}
+	}
+	return out
+}
+
+// Volume is the table of POST /volumes/create.
+var Volume = Table{
+	"Name": works, "Labels": judged("as a container's", labels),
+	"Driver":            judged("local", oneOf("volumes are directories of the node", "local")),
+	"DriverOpts":        refused("a driver's options could name any directory of the node"),
+	"ClusterVolumeSpec": refused("volumes are directories of the node"),
+}

@@ -1,0 +1,194 @@
+package docker
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	runtime "polder.dev/polder/agent/runtime/docker"
+)
+
+// pins say on which nodes a container must be because of what it shares.
+type pins struct {
+	constraints []string
+	why         []string
+	volumes     []string // named ones, which must be on its node
+}
+
+// at adds that it must be on one of some nodes.
+func (p *pins) at(nodes []string, why string) {
+	p.constraints = append(p.constraints, "node in ("+strings.Join(nodes, ",")+")")
+	p.why = append(p.why, why)
+}
+
+// pin finds out where a container must be, and puts the engine's ids in place of the door's.
+func (d *Door) pin(ctx context.Context, x *draft) (pins, error) {
+	var p pins
+	host := under(x.body, "HostConfig")
+	for _, key := range []string{"NetworkMode", "PidMode", "IpcMode"} {
+		ref, ok := strings.CutPrefix(text(host, key), "container:")
+		if !ok {
+			continue
+		}
+		other, err := d.shared(ctx, ref)
+		if err != nil {
+			return p, err
+		}
+		host[key] = "container:" + other.engine
+		p.at([]string{other.node}, "it shares namespaces with container "+other.name)
+	}
+	for _, key := range []string{"VolumesFrom", "Links"} {
+		if err := d.pinList(ctx, &p, host, key); err != nil {
+			return p, err
+		}
+	}
+	if err := d.pinNetworks(ctx, &p, x); err != nil {
+		return p, err
+	}
+	return p, d.pinVolumes(ctx, &p, x)
+}
+
+// shared is another container that this one wants to be with: that takes as much permission as looking into it.
+func (d *Door) shared(ctx context.Context, ref string) (place, error) {
+	other, err := d.lookup(ctx, ref)
+	if err != nil {
+		return place{}, err
+	}
+	return other, d.may(ctx, "exec", other.role)
+}
+
+func (d *Door) pinList(ctx context.Context, p *pins, host thing, key string) error {
+	list, _ := host[key].([]any)
+	for i, v := range list {
+		s, _ := v.(string)
+		ref, rest, more := strings.Cut(s, ":")
+		other, err := d.shared(ctx, ref)
+		if err != nil {
+			return err
+		}
+		list[i] = other.engine
+		if more {
+			list[i] = other.engine + ":" + rest
+		} else if key == "Links" {
+			list[i] = other.engine + ":" + other.name
+		}
+		p.at([]string{other.node}, "it goes with container "+other.name)
+	}
+	return nil
+}
+
+// builtin networks are on every engine.
+var builtin = []string{"", "default", "bridge", "host", "none", "nat"}
+
+// pinNetworks keeps a container on an engine that has its networks.
+func (d *Door) pinNetworks(ctx context.Context, p *pins, x *draft) error {
+	wanted := []string{}
+	if mode := text(under(x.body, "HostConfig"), "NetworkMode"); !strings.HasPrefix(mode, "container:") {
+		wanted = append(wanted, mode)
+	}
+	for name := range under(under(x.body, "NetworkingConfig"), "EndpointsConfig") {
+		wanted = append(wanted, name)
+	}
+	slices.Sort(wanted)
+	for _, name := range slices.Compact(wanted) {
+		if slices.Contains(builtin, name) {
+			continue
+		}
+		n, err := d.network(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := d.may(ctx, "run", n.role()); err != nil {
+			return err
+		}
+		p.at(n.engine.names(), "network "+name+" is there")
+	}
+	return nil
+}
+
+// names are the nodes of an engine.
+func (e engine) names() (out []string) {
+	for _, n := range e.nodes {
+		out = append(out, n.Name)
+	}
+	return out
+}
+
+// named lists the volumes a container names.
+func named(body thing) (out []string) {
+	host := under(body, "HostConfig")
+	binds, _ := host["Binds"].([]any)
+	for _, b := range binds {
+		s, _ := b.(string)
+		if source, _, ok := strings.Cut(s, ":"); ok && !path.IsAbs(source) {
+			out = append(out, source)
+		}
+	}
+	mounts, _ := host["Mounts"].([]any)
+	for _, v := range mounts {
+		if m, _ := v.(thing); text(m, "Type") == "volume" && text(m, "Source") != "" {
+			out = append(out, text(m, "Source"))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// pinVolumes keeps a container where its volumes are.
+func (d *Door) pinVolumes(ctx context.Context, p *pins, x *draft) error {
+	p.volumes = named(x.body)
+	if len(p.volumes) == 0 {
+		return nil
+	}
+	have, err := d.volumes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range p.volumes {
+		for _, v := range have {
+			if v.name != name {
+				continue
+			}
+			if err := d.may(ctx, "run", v.role); err != nil {
+				return err
+			}
+			p.at(v.engine.names(), "volume "+name+" is there")
+		}
+	}
+	return nil
+}
+
+// volumesFor makes the volumes that a container names and that are not there, so that they have their role from the beginning.
+func (d *Door) volumesFor(ctx context.Context, x *draft, node string) error {
+	for _, name := range x.pins.volumes {
+		e := errand{x.role, "run", "create volume " + name}
+		var have thing
+		err := d.ask(ctx, node, e, http.MethodGet, "/volumes/"+url.PathEscape(name), nil, nil, &have)
+		if statusIn(err) == http.StatusNotFound {
+			err = d.ask(ctx, node, e, http.MethodPost, "/volumes/create", nil,
+				thing{"Name": name, "Labels": thing{runtime.LabelRole: x.role}}, &have)
+		}
+		if err != nil {
+			return err
+		}
+		role := text(under(have, "Labels"), runtime.LabelRole)
+		if role == "" {
+			return fail(http.StatusForbidden, "volume %s of node %s was not made through Polder: it has no role", name, node)
+		}
+		if err := d.may(ctx, "run", role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statusIn is the status of an error, zero without one.
+func statusIn(err error) int {
+	if err == nil {
+		return 0
+	}
+	return failureOf(err).status
+}

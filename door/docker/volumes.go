@@ -1,0 +1,171 @@
+package docker
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/url"
+
+	runtime "polder.dev/polder/agent/runtime/docker"
+	"polder.dev/polder/door/docker/fields"
+)
+
+// volume is a volume and where it is. Only those with a role are the pool's.
+type volume struct {
+	thing
+	name, role, project string
+	engine              engine
+}
+
+// volumes lists the pool's volumes, whoever's they are.
+func (d *Door) volumes(ctx context.Context) ([]volume, error) {
+	return d.listVolumes(ctx, map[string][]string{})
+}
+
+func (d *Door) listVolumes(ctx context.Context, filters map[string][]string) ([]volume, error) {
+	engines, err := d.engines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{"filters": {encode(filters)}}
+	found := make([]struct{ Volumes []thing }, len(engines))
+	err = d.each(ctx, engines, func(ctx context.Context, i int, e engine) error {
+		return d.ask(ctx, e.node(), looking, http.MethodGet, "/volumes", query, nil, &found[i])
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []volume
+	for i, list := range found {
+		for _, m := range list.Volumes {
+			labels := under(m, "Labels")
+			if role := text(labels, runtime.LabelRole); role != "" {
+				out = append(out, volume{m, text(m, "Name"), role, text(labels, projectLabel), engines[i]})
+			}
+		}
+	}
+	return out, nil
+}
+
+func (d *Door) showVolumes(q *request) error {
+	filters, err := filtersOf(q.URL.Query())
+	if err != nil {
+		return err
+	}
+	list, err := d.listVolumes(q.Context(), filters)
+	if err != nil {
+		return err
+	}
+	mayView, out := d.viewer(q.Context()), []thing{}
+	for _, v := range list {
+		if mayView(v.role) {
+			out = append(out, v.thing)
+		}
+	}
+	reply(q.w, http.StatusOK, thing{"Volumes": out, "Warnings": []string{}})
+	return nil
+}
+
+// volume finds one by name among those the caller may view.
+func (d *Door) volume(ctx context.Context, name string) (volume, error) {
+	list, err := d.volumes(ctx)
+	if err != nil {
+		return volume{}, err
+	}
+	for _, v := range list {
+		if v.name == name && d.may(ctx, "view", v.role) == nil {
+			return v, nil
+		}
+	}
+	return volume{}, fail(http.StatusNotFound, "get %s: no such volume", clip(name))
+}
+
+func (d *Door) inspectVolume(q *request) error {
+	v, err := d.volume(q.Context(), q.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	reply(q.w, http.StatusOK, v.thing)
+	return nil
+}
+
+// createVolume makes a volume where its project has something already, else where there is most room.
+func (d *Door) createVolume(q *request) error {
+	ctx := q.Context()
+	role, err := d.roleFor(q, "")
+	if err != nil {
+		return err
+	}
+	body, err := d.judged(q, role, fields.Volume)
+	if err != nil {
+		return err
+	}
+	if role, err = d.labelled(q, body, role); err != nil {
+		return err
+	}
+	body["Name"] = cmp.Or(text(body, "Name"), newID())
+	at, err := d.home(ctx, under(body, "Labels"))
+	if err != nil {
+		return err
+	}
+	all, err := d.volumes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		if v.name == text(body, "Name") {
+			if err := d.may(ctx, "run", v.role); err != nil {
+				return fail(http.StatusConflict, "a volume named %s exists, and it is another role's", clip(v.name))
+			}
+			at = v.engine // making it again changes nothing
+		}
+	}
+	var made thing
+	if err := d.ask(ctx, at.node(), errand{role, "run", "create volume " + text(body, "Name")}, http.MethodPost, "/volumes/create", nil, body, &made); err != nil {
+		return err
+	}
+	reply(q.w, http.StatusCreated, made)
+	return nil
+}
+
+func (d *Door) removeVolume(q *request) error {
+	v, err := d.volume(q.Context(), q.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	pass := url.Values{}
+	if isSet(q.URL.Query(), "force") {
+		pass.Set("force", "1")
+	}
+	if err := d.dropVolume(q.Context(), v, pass); err != nil {
+		return err
+	}
+	q.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (d *Door) dropVolume(ctx context.Context, v volume, query url.Values) error {
+	return d.ask(ctx, v.engine.node(), errand{v.role, "run", "remove volume " + v.name}, http.MethodDelete, "/volumes/"+url.PathEscape(v.name), query, nil, nil)
+}
+
+// pruneVolumes removes the caller's volumes that no container uses.
+func (d *Door) pruneVolumes(q *request) error {
+	filters, err := filtersOf(q.URL.Query())
+	if err != nil {
+		return err
+	}
+	delete(filters, "all")
+	filters["dangling"] = []string{"true"}
+	list, err := d.listVolumes(q.Context(), filters)
+	if err != nil {
+		return err
+	}
+	gone := []string{}
+	for _, v := range list {
+		if d.may(q.Context(), "run", v.role) == nil && d.dropVolume(q.Context(), v, nil) == nil {
+			gone = append(gone, v.name)
+		}
+	}
+	reply(q.w, http.StatusOK, thing{"VolumesDeleted": gone, "SpaceReclaimed": 0})
+	return nil
+}

@@ -1,0 +1,262 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"polder.dev/polder/e2e/stage"
+)
+
+const doorPlan = `cluster: {reclaimDelay: 100ms}
+roles:
+  default: {guarantee: {cpu: 1500m, memory: 1536Mi}, lendGrace: 2s}
+  online:  {guarantee: {cpu: 900m, memory: 512Mi}, lendGrace: 3s}
+  offline: {reclaimGrace: 2s}
+`
+
+// client is the docker program with the configuration that "polder door env docker" wrote.
+type client struct {
+	t   *testing.T
+	env []string
+}
+
+// newClient puts a pool of three nodes on an engine and opens its door.
+func newClient(t *testing.T) *client {
+	dir, remove, err := stage.TempDir("door")
+	must(t, err)
+	t.Cleanup(func() { must(t, remove(t.Failed())) })
+	host, stop, err := stage.Engine(t.Context(), filepath.Join(dir, "engine"))
+	must(t, err)
+	t.Cleanup(func() { must(t, stop()) })
+	programs, err := stage.Build(t.Context(), dir)
+	must(t, err)
+	pool, err := stage.Open(t.Context(), stage.Options{
+		Dir: dir, Programs: programs, Agents: 3, Capacity: "cpu=1,memory=1Gi,disk=1Gi", Runtime: "docker", DockerHost: host, Plan: doorPlan,
+		ServerFlags: []string{"--docker", "127.0.0.1:0"},
+	})
+	must(t, err)
+	t.Cleanup(func() { must(t, pool.Close()) })
+	c := &client{t: t, env: append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(dir, "server", "context.yaml"))}
+	out, code := c.run("", programs.Polder, "door", "env", "docker", "--dir", filepath.Join(dir, "conf"))
+	words, ok := strings.CutPrefix(strings.TrimSpace(out), "export ")
+	if code != 0 || !ok {
+		t.Fatalf("door env: %d %s", code, out)
+	}
+	c.env = append(c.env, strings.Fields(strings.ReplaceAll(words, "'", ""))...)
+	return c
+}
+
+// run runs a program and returns what it said on both outputs.
+func (c *client) run(stdin string, argv ...string) (string, int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var out bytes.Buffer
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.env, strings.NewReader(stdin), &out, &out
+	err := cmd.Run()
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) {
+		c.t.Fatalf("%s: %v", strings.Join(argv, " "), err)
+	}
+	return out.String(), cmd.ProcessState.ExitCode()
+}
+
+func (c *client) docker(args ...string) (string, int) {
+	c.t.Helper()
+	return c.run("", append([]string{"docker"}, args...)...)
+}
+
+// says runs docker and returns its output; it must succeed.
+func (c *client) says(args ...string) string {
+	c.t.Helper()
+	out, code := c.docker(args...)
+	if code != 0 {
+		c.t.Fatalf("docker %s: exit code %d\n%s", strings.Join(args, " "), code, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// until repeats a docker command until it says something.
+func (c *client) until(want string, args ...string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	must(c.t, stage.Retry(ctx, func(context.Context) error {
+		if out, _ := c.docker(args...); !strings.Contains(out, want) {
+			return errors.New("docker " + strings.Join(args, " ") + " says " + out)
+		}
+		return nil
+	}))
+}
+
+// line is one line of the transcript: what is typed, and what must come of it.
+type line struct {
+	typed string // words; a word of several in single quotes
+	stdin string
+	code  int
+	want  string // part of the output
+	never string // not in the output
+}
+
+const image = stage.Image
+
+// transcript is a session at a terminal. Each line builds on those before.
+var transcript = []line{
+	{typed: "version --format {{.Server.Os}}", want: "linux"},
+	{typed: "info", want: "Role: default"},
+	{typed: "images", want: "polder/busybox"},
+	{typed: "run --rm IMAGE echo hello", want: "hello"},
+	{typed: "run --rm -i IMAGE cat", stdin: "over and back", want: "over and back"},
+	{typed: "run --rm -i IMAGE wc -c", stdin: strings.Repeat("x", 300_000), want: "300000"},
+	{typed: "run --rm IMAGE sh -c 'exit 7'", code: 7},
+	{typed: "run --rm IMAGE nosuch", code: 127, want: "executable file not found"},
+	{typed: "run -d --name one --memory 64m --cpus 0.2 --stop-timeout 1 IMAGE sh -c 'echo begun; exec sleep 600'"},
+	{typed: "run -d --name one IMAGE true", code: 125, want: `name "/one" is already in use`},
+	{typed: "ps --format '{{.Names}} {{.State}} {{.Label \"polder.role\"}} {{.Label \"polder.funding\"}}'", want: "one running default default"},
+	{typed: "ps --filter name=other --format {{.Names}}", never: "one"},
+	{typed: "ps --filter nosuch=1", code: 1, want: "invalid filter"},
+	{typed: "logs one", want: "begun"},
+	{typed: "top one", want: "sleep 600"},
+	{typed: "stats --no-stream one", want: "64MiB"},
+	{typed: "exec one sh -c 'echo inside; exit 3'", code: 3, want: "inside"},
+	{typed: "exec -i one cat", stdin: "typed", want: "typed"},
+	{typed: "cp /etc/debian_version one:/tmp/file"},
+	{typed: "exec one grep -c . /tmp/file", want: "1"},
+	{typed: "diff one", want: "A /tmp/file"},
+	{typed: "rename one two"},
+	{typed: "inspect one", code: 1, want: "No such object"},
+	{typed: "inspect two --format '{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}} {{.Mounts}}'", want: "67108864 no []"},
+	{typed: "pause two"},
+	{typed: "ps --filter status=paused --format {{.Names}}", want: "two"},
+	{typed: "unpause two"},
+	{typed: "restart two"},
+	{typed: "rm two", code: 1, want: "cannot remove a running container"},
+	{typed: "stop two"},
+	{typed: "wait two", want: "137"},
+	{typed: "start two"},
+	{typed: "kill two"},
+	{typed: "commit two polder/kept", want: "sha256"},
+	{typed: "run --rm polder/kept grep -c . /tmp/file", want: "1"},
+	{typed: "tag polder/kept polder/other"},
+	{typed: "rmi polder/other polder/kept", want: "Untagged: polder/kept"},
+	{typed: "rm two"},
+	{typed: "run --rm -v /etc:/x IMAGE true", code: 125, want: "--allow-mount /etc"},
+	{typed: "run --rm --cpu-shares 2 IMAGE true", code: 125, want: "HostConfig.CpuShares: who goes first"},
+	{typed: "run --rm --cpus 1.5 IMAGE true", code: 125, want: "no node could hold it even when empty"},
+	{typed: "run --rm --label polder.role=nosuch IMAGE true", code: 125, want: `no role "nosuch"`},
+	{typed: "run --rm -e constraint:node==nosuch IMAGE true", code: 125, want: "no node with a container engine may run this"},
+	{typed: "volume create data", want: "data"},
+	{typed: "run --rm -v data:/d IMAGE sh -c 'echo kept > /d/file'"},
+	{typed: "run --rm -v data:/d IMAGE cat /d/file", want: "kept"},
+	{typed: "volume rm data", want: "data"},
+	{typed: "network create net"},
+	{typed: "run -d --name web --network net --stop-timeout 1 IMAGE httpd -f -p 80"},
+	{typed: "run --rm --network net IMAGE wget -qO- http://web/nothing", code: 1, want: "404 Not Found"},
+	{typed: "network inspect net --format '{{range .Containers}}{{.Name}}{{end}}'", want: "web"},
+	{typed: "rm -f web"},
+	{typed: "network rm net"},
+	{typed: "build -q -t polder/built -", stdin: "FROM polder/busybox\nRUN echo made > /made\n", want: "sha256"},
+	{typed: "run --rm polder/built cat /made", want: "made"},
+	{typed: "rmi -f polder/built", code: 1, want: "shared by all roles"},
+	{typed: "service ls", code: 1, want: "swarm mode is not served"},
+	{typed: "ps -aq", never: "x"},
+}
+
+// words splits a typed line; words of several words are in single quotes.
+func (l line) words() (out []string) {
+	for i, part := range strings.Split(l.typed, "'") {
+		if i%2 == 1 {
+			out = append(out, part)
+		} else {
+			out = append(out, strings.Fields(strings.ReplaceAll(part, "IMAGE", image))...)
+		}
+	}
+	return out
+}
+
+// TestDoor replays a session of the docker program, then what only a pool can do.
+func TestDoor(t *testing.T) {
+	c := newClient(t)
+	t.Run("transcript", func(t *testing.T) {
+		for _, l := range transcript {
+			out, code := c.run(l.stdin, append([]string{"docker"}, l.words()...)...)
+			if code != l.code || !strings.Contains(out, l.want) || l.never != "" && strings.Contains(out, l.never) {
+				t.Errorf("docker %s: exit code %d, want %d and %q without %q\n%s", l.typed, code, l.code, l.want, l.never, out)
+			}
+		}
+	})
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, *client)
+	}{{"strangers", stranger}, {"create holds nothing", moved}, {"reclaim", reclaimed}} {
+		t.Run(part.name, func(t *testing.T) { part.run(t, &client{t, c.env}) })
+	}
+}
+
+// stranger: without a token nothing is told.
+func stranger(t *testing.T, c *client) {
+	nobody := &client{t: t, env: append(c.env, "DOCKER_CONFIG=/nonexistent")}
+	if out, code := nobody.docker("ps"); code == 0 || !strings.Contains(out, "not authenticated") {
+		t.Errorf("a stranger is told %d %s", code, out)
+	}
+}
+
+// moved: a container takes nothing until it is started, and then a lease where there is room, under the same id.
+func moved(t *testing.T, c *client) {
+	node := func(name string) string {
+		return c.says("inspect", name, "--format", `{{index .Config.Labels "polder.node"}}`)
+	}
+	id := c.says("create", "--name", "late", "--memory", "64m", "--cpus", "0.4", image, "echo", "moved")
+	before := node("late")
+	c.says("run", "-d", "--name", "full", "--memory", "64m", "--cpus", "0.8", "-e", "constraint:node=="+before, "--stop-timeout", "1", image, "sleep", "600")
+	if out := c.says("start", "-a", "late"); out != "moved" {
+		t.Errorf("the moved container says %q", out)
+	}
+	if after := node("late"); after == before {
+		t.Errorf("it ran on %s, which was full", after)
+	}
+	if now := c.says("inspect", "late", "--format", "{{.Id}}"); now != id {
+		t.Errorf("its id was %s and is %s", id, now)
+	}
+	c.says("rm", "-f", "late", "full")
+}
+
+// reclaimed: a borrower is told, leaves, and comes back when there is room again.
+func reclaimed(t *testing.T, c *client) {
+	for _, name := range []string{"b1", "b2", "b3"} {
+		c.says("run", "-d", "--name", name, "--restart", "always", "--label", "polder.role=offline", "--memory", "64m", "--cpus", "0.9", "--stop-timeout", "1",
+			image, "sh", "-c", "trap 'cat /polder/notice.json; exit 0' TERM; while :; do sleep 0.1; done")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watch := exec.CommandContext(ctx, "docker", "events", "--filter", "event=reclaim", "--format", "{{.Actor.Attributes.name}} {{.Actor.Attributes.claimant}} {{.Actor.Attributes.state}}")
+	var seen bytes.Buffer
+	watch.Env, watch.Stdout = c.env, &seen
+	must(t, watch.Start())
+	began := time.Now()
+	c.says("run", "-d", "--name", "owner", "--label", "polder.role=online", "--memory", "64m", "--cpus", "0.9", "--stop-timeout", "1", image, "sleep", "600")
+	t.Logf("the owner's container ran %v after it was asked for", time.Since(began).Round(10*time.Millisecond))
+	cancel()
+	_ = watch.Wait() // it was ended
+	if !strings.Contains(seen.String(), "online") || !strings.HasPrefix(seen.String(), "b") {
+		t.Errorf("docker events --filter event=reclaim says %q", seen.String())
+	}
+	if n := strings.Count(c.says("ps", "--format", "{{.Names}}"), "b"); n != 2 {
+		t.Errorf("%d borrowers run, want 2", n)
+	}
+	victim := seen.String()[:2]
+	if out := c.says("logs", victim); !strings.Contains(out, `"claimant"`) {
+		t.Errorf("the borrower read no notice: %q", out)
+	}
+	c.says("rm", "-f", "owner")
+	c.until("running", "inspect", victim, "--format", "{{.State.Status}}")
+	c.says("rm", "-f", "b1", "b2", "b3")
+}
