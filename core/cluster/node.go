@@ -177,18 +177,7 @@ func (c *Cluster) register(e Register) error {
 	n.reachable = true
 	n.reindex()
 	c.emit(SaveNode{n.Name})
-	reported := map[string]bool{}
-	for _, r := range e.Tasks {
-		reported[r.Task] = true
-		r.Node = n.Name
-		c.reconcile(n, r)
-	}
-	n.trusted = false
-	for _, t := range n.sortedTasks() {
-		if !reported[t.id] {
-			c.missing(t)
-		}
-	}
+	c.reconcileAll(n, e.Tasks)
 	switch {
 	case !known:
 		c.happened("NodeJoined", n.Name, "", n.Name, "node %s joined with %s", n.Name, n.total.Text(c.kinds, n.pool.name))
@@ -215,6 +204,43 @@ func (c *Cluster) setAttributes(e SetAttributes) error {
 	c.dissolveOn(n)
 	c.emit(SaveNode{n.Name})
 	return nil
+}
+
+// reconcileAll goes through everything on a node. What is known comes first, and of that what has ended: the node had room for
+// what started since the last record only because of it.
+func (c *Cluster) reconcileAll(n *node, reports []TaskReport) {
+	reported := map[string]bool{}
+	var turns [4][]TaskReport
+	for _, r := range reports {
+		reported[r.Task] = true
+		r.Node = n.Name
+		turn := 0
+		if c.tasks[r.Task] == nil {
+			turn += 2
+		}
+		if !r.State.Terminal() {
+			turn++
+		}
+		turns[turn] = append(turns[turn], r)
+	}
+	for turn, rs := range turns {
+		for _, r := range rs {
+			c.reconcile(n, r)
+		}
+		if turn == 1 {
+			c.reconcileMissing(n, reported)
+		}
+	}
+	n.trusted = false
+}
+
+// reconcileMissing deals with what the records have on a node and the node has not.
+func (c *Cluster) reconcileMissing(n *node, reported map[string]bool) {
+	for _, t := range n.sortedTasks() {
+		if !reported[t.id] {
+			c.missing(t)
+		}
+	}
 }
 
 func (c *Cluster) disconnect(name string) {

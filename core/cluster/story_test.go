@@ -126,6 +126,38 @@ func TestAgentIsBelievedAboutItsOwnNodeOnly(t *testing.T) {
 	w.check(t)
 }
 
+// TestFailoverBehindTheRecords has a leader start from records that are older than what the node did: one task ended, and two
+// took its place one after the other. None of them is stopped, and none is started again, in whatever order the node tells.
+func TestFailoverBehindTheRecords(t *testing.T) {
+	assigned := func(i int) Assignment {
+		return Assignment{Task: fmt.Sprintf("x.%d", i), Ask: "x", Index: i, Role: "a", Node: "n1", Resources: cpu(4), Funding: "a", Shape: askFor("x", "a", 5, 4).Shape}
+	}
+	reports := []TaskReport{
+		{Assignment: assigned(0), State: Succeeded}, {Assignment: assigned(1), State: Succeeded}, {Assignment: assigned(2), State: Running},
+	}
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		w := newWorld(simplePlan("a 4 -"))
+		info := NodeInfo{Name: "n1", Capacity: cpu(4)}
+		w.nodes["n1"] = &machine{info: info, up: true, tasks: map[string]*process{}}
+		w.feed(RestoreNode{info})
+		w.feed(RestoreAsk{Ask: askFor("x", "a", 5, 4), State: AskState{Next: 1}})
+		w.feed(RestoreTask{TaskReport{Assignment: assigned(0), State: Running}})
+		var told []TaskReport
+		for _, i := range order {
+			told = append(told, reports[i])
+		}
+		w.feed(Register{info, told})
+		w.feed(Recovered{})
+		w.feed(Tick{})
+		if live := w.live(); len(live) != 1 || live[0].Task != "x.2" {
+			t.Errorf("told in the order %v: %v run, want x.2", order, live)
+		}
+		if a, _ := w.c.Ask("x"); a.Succeeded != 2 || a.Pending != 2 {
+			t.Errorf("told in the order %v: %d succeeded and %d wait, want 2 and 2", order, a.Succeeded, a.Pending)
+		}
+	}
+}
+
 // TestRefusedNodeChangesNothing registers a node with more kinds than the table holds, and one with impossible amounts.
 func TestRefusedNodeChangesNothing(t *testing.T) {
 	w := newWorld(simplePlan("online 2 -"))
