@@ -349,6 +349,9 @@ func (c *Cluster) settle(t *task, s State) {
 		a.Killed++
 	}
 	if a.Gang && len(a.live) == 0 && a.waiting() > 0 {
+		if a.waits {
+			c.leaveLine(a) // of a part of it: the dead leader had launched the rest
+		}
 		a.class = c.classOf(a) // what is left of it starts together
 	}
 	if !a.Gang || len(a.live) == 0 {

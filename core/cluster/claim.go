@@ -193,7 +193,7 @@ func (p *pool) reclaim() {
 func (p *pool) byNeed() []*class {
 	out := slices.Clone(p.queue)
 	slices.SortStableFunc(out, func(a, b *class) int {
-		if x, y := p.ratio(a.leaf), p.ratio(b.leaf); x != y {
+		if x, y := p.above(a.leaf), p.above(b.leaf); x != y {
 			if x < y {
 				return -1
 			}

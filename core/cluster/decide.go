@@ -143,7 +143,7 @@ func (c *Cluster) within(leaf, v role.ID) bool {
 // hungry is a leaf with something to start; the heap has the one most below its entitlement on top.
 type hungry struct {
 	leaf    role.ID
-	ratio   float64 // usage over entitlement, the greatest of all kinds
+	above   float64 // its entitlement; see [pool.above]
 	classes []*class
 }
 
@@ -151,8 +151,8 @@ type hunger []*hungry
 
 func (h hunger) Len() int { return len(h) }
 func (h hunger) Less(i, j int) bool {
-	if h[i].ratio != h[j].ratio {
-		return h[i].ratio < h[j].ratio
+	if h[i].above != h[j].above {
+		return h[i].above < h[j].above
 	}
 	return h[i].leaf < h[j].leaf
 }
@@ -192,7 +192,7 @@ func (p *pool) startFrom(h hunger) {
 			heap.Pop(&h)
 			continue
 		}
-		top.ratio = p.ratio(top.leaf)
+		top.above = p.above(top.leaf)
 		heap.Fix(&h, 0)
 	}
 }
@@ -207,7 +207,7 @@ func (p *pool) hungry(wanted func(*class) bool) hunger {
 		}
 		e := byLeaf[cl.leaf]
 		if e == nil {
-			e = &hungry{leaf: cl.leaf, ratio: p.ratio(cl.leaf)}
+			e = &hungry{leaf: cl.leaf, above: p.above(cl.leaf)}
 			byLeaf[cl.leaf] = e
 			h = append(h, e)
 		}
@@ -221,12 +221,17 @@ func (p *pool) hungry(wanted func(*class) bool) hunger {
 	return h
 }
 
-// ratio is how much of its entitlement a leaf uses: 0 for nothing, above 1 for more than its due.
-func (p *pool) ratio(leaf role.ID) float64 {
-	worst := 0.0
+// above is how far a leaf is above its entitlement, as a share of the pool, in the kind in which it is most so; below zero is below. It
+// is a difference, not a ratio: by ratio, many roles that are due a little would come before one that is due much.
+func (p *pool) above(leaf role.ID) float64 {
+	worst, any := 0.0, false
+	due, capacity := p.entitled[leaf], p.ledger.Capacity()
 	for i, u := range p.ledger.Used(leaf) {
-		if u > 0 {
-			worst = max(worst, float64(u)/float64(max(1, p.entitled[leaf].At(i))))
+		if capacity[i] == 0 || u == 0 && due.At(i) == 0 {
+			continue
+		}
+		if x := float64(u-due.At(i)) / float64(capacity[i]); !any || x > worst {
+			worst, any = x, true
 		}
 	}
 	return worst

@@ -96,16 +96,7 @@ func (p *pool) unit(u *unit) *reclaim.Unit {
 }
 
 // over is by what share of the pool a role is above its entitlement.
-func (p *pool) over(leaf role.ID) float64 {
-	worst := 0.0
-	capacity := p.ledger.Capacity()
-	for i, u := range p.ledger.Used(leaf) {
-		if excess := u - p.entitled[leaf].At(i); excess > 0 && capacity[i] > 0 {
-			worst = max(worst, float64(excess)/float64(capacity[i]))
-		}
-	}
-	return worst
-}
+func (p *pool) over(leaf role.ID) float64 { return max(0, p.above(leaf)) }
 
 // evict gives notice to a unit whose funding the ledger has given away already, and returns its last deadline.
 func (p *pool) evict(u *unit, kind NoticeKind, claimant string) time.Time {

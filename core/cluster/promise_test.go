@@ -1,0 +1,204 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// TestCancelTakesNoticesBack is I20: when everything that waits is withdrawn before a deadline, nobody is under notice for a claim
+// any more who could stay, and who was goes on running.
+func TestCancelTakesNoticesBack(t *testing.T) {
+	noticed, back := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		a := newActor(t, map[string]int{})
+		for range rapid.IntRange(3, 20).Draw(t, "asks") {
+			a.submit()
+			a.run(rapid.SampledFrom([]time.Duration{0, time.Second, 6 * time.Second}).Draw(t, "pass"))
+		}
+		before := a.openClaimNotices()
+		noticed += len(before)
+		for _, x := range a.c.Asks() {
+			if x.Pending > 0 {
+				a.step(Cancel{Ask: x.ID, KeepRunning: true})
+			}
+		}
+		left := a.openClaimNotices() // the witness has seen that they must go: who was served already took what paid for them
+		for _, id := range before {
+			if v, ok := a.c.Task(id); !ok || !slices.Contains(left, id) && v.State != Running && v.State != Starting {
+				a.fault("I20: %s does not go on", id)
+			}
+			if !slices.Contains(left, id) {
+				back++
+			}
+		}
+		a.verdict()
+	})
+	if back == 0 {
+		t.Errorf("of %d notices none was taken back", noticed)
+	}
+}
+
+func (a *actor) openClaimNotices() (ids []string) {
+	for _, n := range a.c.Notices() {
+		if n.Kind == ForClaim && n.State == NoticeOpen {
+			ids = append(ids, n.Task)
+		}
+	}
+	return ids
+}
+
+// busy is a cluster of one big node, where nothing is in the way but the rules.
+type busy struct {
+	*world
+	t     *rapid.T
+	paths []string
+	cpus  int
+}
+
+// newBusy draws a tree two deep, with weights, without bounds, all of one patience.
+func newBusy(t *rapid.T, windows func(*role.Plan)) *busy {
+	b := &busy{t: t, cpus: rapid.IntRange(4, 24).Draw(t, "cpus")}
+	p := &role.Plan{Roles: map[string]role.RoleSpec{}}
+	have := b.cpus
+	add := func(path string, g int) {
+		w, prio := role.Weight(rapid.SampledFrom([]int64{500, 1000, 1000, 3000}).Draw(t, "weight")), rapid.IntRange(0, 1).Draw(t, "priority")
+		p.Roles[path] = role.RoleSpec{Guarantee: cpu(g), Weight: &w, Priority: &prio}
+		b.paths = append(b.paths, path)
+	}
+	for i := range rapid.IntRange(1, 6).Draw(t, "roles") {
+		g := rapid.IntRange(0, have/2).Draw(t, "guarantee")
+		have -= g
+		path := fmt.Sprintf("r%d", i)
+		add(path, g)
+		for j := range rapid.IntRange(0, 3).Draw(t, "children") {
+			own := rapid.IntRange(0, g/2).Draw(t, "own")
+			g -= own
+			add(fmt.Sprintf("%s/c%d", path, j), own)
+		}
+	}
+	if windows != nil {
+		windows(p)
+	}
+	b.world = newWorld(p)
+	return b
+}
+
+func (b *busy) done() {
+	if len(b.faults) > 0 {
+		b.t.Fatalf("%v\n%s\n%s", b.faults, b.dump(), strings.Join(b.history, "\n"))
+	}
+}
+
+// TestFillIsFair is I12: an empty cluster that everybody wants all of is filled so that every role has what it is entitled to, to
+// less than one task; so siblings' surplus by weight differs by no more.
+func TestFillIsFair(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := newBusy(t, nil)
+		b.nodes["big"] = &machine{up: true, tasks: map[string]*process{}, info: NodeInfo{Name: "big", Capacity: cpu(b.cpus)}}
+		b.now = b.now.Add(time.Second)
+		b.c.addNode(NodeInfo{Name: "big", Capacity: cpu(b.cpus)}) // known, so that asks are accepted, and not open
+		for i, path := range b.paths {
+			b.step(Submit{askFor(fmt.Sprintf("a%d", i), path, b.cpus, 1)})
+		}
+		b.register("big")
+		p := b.c.pools[0]
+		for id := range b.c.tree.Roles {
+			v := role.ID(id)
+			if len(b.c.tree.Roles[id].Children) > 0 {
+				continue
+			}
+			used, due := p.ledger.Used(v).At(0), p.entitled[v].At(0)
+			if d := used - due; d >= resource.Milli || d <= -resource.Milli {
+				b.fault("I12: %s uses %v and is entitled to %v", b.c.tree.Roles[id].Path, used, due)
+			}
+		}
+		b.done()
+	})
+}
+
+// TestLeadIsInTime is I16: a guarantee that a window raises is free when it opens for demand declared before the lead, and, with warm,
+// for nobody in particular. Others keep asking through the lead.
+func TestLeadIsInTime(t *testing.T) {
+	raised, warmed := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		warm := role.Duration(rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "warm"))
+		opens := epoch.Add(20 * time.Minute)
+		b := newBusy(t, func(p *role.Plan) {
+			w := role.Window{Name: "w", Warm: warm, When: role.When{From: opens.Format("2006-01-02T15:04"), To: "2026-03-03T00:00"}, Set: map[string]role.RoleSpec{}}
+			for _, path := range slices.Sorted(maps.Keys(p.Roles)) {
+				if g := rapid.IntRange(-6, 12).Draw(t, "in the window"); g >= 0 {
+					w.Set[path] = role.RoleSpec{Guarantee: cpu(g)}
+				}
+			}
+			p.Windows = []role.Window{w}
+			if len(role.Validate(p)) > 0 {
+				p.Windows = nil
+			}
+		})
+		if b.promised(opens) > b.cpus {
+			t.Skip("the window promises more than there is")
+		}
+		b.join("big", cpu(b.cpus), nil)
+		for i, path := range b.paths {
+			if n := rapid.IntRange(-b.cpus/2, b.cpus/2).Draw(t, "count"); n > 0 {
+				b.step(Submit{askFor(fmt.Sprintf("a%d", i), path, n, 1)})
+			}
+			b.run(time.Second)
+		}
+		b.run(opens.Sub(b.now) - 3*time.Minute)
+		for b.now.Before(opens.Add(-10 * time.Second)) {
+			b.run(23 * time.Second)
+			b.step(Submit{askFor(fmt.Sprintf("late%d", int(b.now.Sub(epoch))), rapid.SampledFrom(b.paths).Draw(t, "late"), 1, 1)})
+		}
+		b.run(opens.Sub(b.now) + epsilon)
+		b.judgeOpening(&raised, &warmed)
+		b.done()
+	})
+	if raised == 0 || warmed == 0 {
+		t.Errorf("guarantees pay for %d, %d are warm", raised, warmed)
+	}
+}
+
+// promised is what the top roles are guaranteed at an instant, in cores.
+func (b *busy) promised(at time.Time) (sum int) {
+	tree := role.Effective(b.plan, at, b.c.kinds)
+	for _, id := range tree.Roles[role.Root].Children {
+		sum += int(tree.Quota(id, "", b.c.kinds.Len()).Guarantee[0] / resource.Milli)
+	}
+	return sum
+}
+
+// judgeOpening checks that what was declared early runs where its guarantee covers it, and that what is warmed is idle.
+func (b *busy) judgeOpening(raised, warmed *int) {
+	p := b.c.pools[0]
+	o := oracleOf(p)
+	warm := resource.Amount(0)
+	for _, r := range b.c.tree.Roles[role.Root].Children {
+		warm += min(o.quota(r).Warm.At(0), o.idle(r, 0))
+	}
+	*warmed += int(warm)
+	if idle := p.nodes[0].free().At(0); idle < warm {
+		b.fault("I16: %v is to be warm when the window opens, %v is idle", warm, idle)
+	}
+	for id := range b.c.tree.Roles[1:] {
+		*raised += int(p.ledger.Funded(role.ID(id + 1)).At(0))
+	}
+	for _, cl := range p.queue {
+		for _, a := range cl.asks {
+			for _, v := range o.payers(cl) {
+				if v != role.Root && strings.HasPrefix(a.ID, "a") && o.inside(o.chargeOf(cl, v)) {
+					b.fault("I16: %s waits though %s covers it: %+v", a.ID, o.c.fundingName(v), b.c.reasonOf(a))
+				}
+			}
+		}
+	}
+}
