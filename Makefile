@@ -3,6 +3,7 @@
 GO          ?= go
 ARGS        ?=
 FUZZTIME    ?= 10s
+SEEDS       ?= 10000
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The version of a build: from git where there is a repository that git agrees to read.
@@ -14,7 +15,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim chaos fuzz generate clean engine format vet staticcheck ui ui-or-not browser
+.PHONY: help up demo build test check bench sim prove mutants chaos fuzz generate clean engine format vet staticcheck ui ui-or-not browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,12 @@ sim: build ## play every simulated scenario and say what it found (flags: ARGS="
 	@failed=; for name in $$(bin/polder sim list -o name); do \
 		bin/polder sim run $$name $(ARGS) || failed="$$failed $$name"; echo; \
 	done; [ -z "$$failed" ] || { echo "Not as expected:$$failed"; exit 1; }
+
+prove: ## SEEDS (10000) random days of a cluster against the contract, with progress; some minutes
+	$(GO) test ./core/cluster -run '^TestContract$$' -v -timeout 0 -rapid.checks=$(SEEDS) $(ARGS)
+
+mutants: ## plant every fault of internal/mutants in core and see that a test finds it; some minutes
+	$(GO) test ./internal/mutants -run TestMutants -v -count 1 -timeout 0 -args -all $(ARGS)
 
 chaos: ## 1000 notices on real tasks while agents and the server are killed (flags: ARGS="-seed 1"); some ten minutes
 	$(GO) run ./e2e/chaos -notices 1000 -work 1m $(ARGS)

@@ -15,7 +15,7 @@ type wing struct {
 
 // floors are from the ground up. An import goes down; wings of one floor do not know each other.
 var floors = [][]wing{
-	{{"api", "generated clients and handlers use the generated messages"}, {"internal/house", ""}},
+	{{"api", "generated clients and handlers use the generated messages"}, {"internal/house", ""}, {"internal/mutants", ""}},
 	{{"core/resource", ""}},
 	{{"core/role", ""}},
 	{{"core/lending", ""}, {"core/placement", ""}, {"core/waste", ""}},

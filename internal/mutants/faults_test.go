@@ -1,0 +1,72 @@
+package mutants
+
+// fault is one wrong decision in core and the test that must find it.
+type fault struct {
+	name    string // what goes wrong, in the contract's words
+	file    string // from the repository's root
+	old     string // what stands there, exactly once
+	new     string
+	pack    string // of the test
+	test    string // its name
+	checks  int    // how many cases a property needs to be sure to meet it; 0 is no property or its usual number
+	promise string // which invariant it breaks
+}
+
+const (
+	cluster = "./core/cluster"
+	reclaim = "./core/reclaim"
+	lending = "./core/lending"
+)
+
+// faults are all of them; the order is that of the table in docs/design/mutants.md.
+var faults = []fault{
+	{"the hold rule is not checked", "core/lending/rules.go", "			if m.excess(i) > 0 {\n", "			if m.excess(i) > 1<<60 {\n",
+		cluster, "TestContract", 300, "I11"},
+	{"the inflow rule is not checked", "core/lending/rules.go", "	if r := l.Inflow(c); r != nil {\n		return r\n	}\n	return l.TryHold(c)\n", "	return l.TryHold(c)\n",
+		cluster, "TestContract", 300, "I2, I10"},
+	{"limits are not checked", "core/lending/rules.go", "n > 0 && n > have {\n				return &Refusal{Rule: RuleLimit", "n > 0 && n < 0 {\n				return &Refusal{Rule: RuleLimit",
+		lending, "TestLedgerAgainstLists", 0, "I2"},
+	{"a role lends more than its plan says", "core/lending/ledger.go", "max(0, min(a.quota.Lend.At(i), idle))", "max(0, idle)",
+		cluster, "TestContract", 300, "I10"},
+	{"what is kept warm is lent", "core/lending/ledger.go", "a.funded[i] - a.quota.Warm.At(i)\n", "a.funded[i]\n",
+		cluster, "TestLeadIsInTime", 100, "I16"},
+	{"what may not be reclaimed borrows", "core/lending/rules.go", "		if pinned || r.Rule == RuleLimit", "		if r.Rule == RuleLimit",
+		cluster, "TestContract", 300, "I19"},
+	{"reclaiming begins at the claimant's own level", "core/reclaim/sweep.go", "for child, f := v, tree.Roles[v].Parent; f", "for child, f := v, v; f",
+		reclaim, "TestPlanAgainstBruteForce", 0, "I4"},
+	{"victims may hold longer than the lender tolerates", "core/reclaim/trial.go", "|| u.Charge.Hold > st.grace ||", "||",
+		reclaim, "TestPlanAgainstBruteForce", 0, "I5"},
+	{"nobody is let go who is not needed", "core/reclaim/trial.go", "	t.prune()\n", "",
+		reclaim, "TestPlanAgainstBruteForce", 0, "I6"},
+	{"as many as it takes leave to make room", "core/reclaim/trial.go", "	if !t.withinBreach() {\n", "	if false {\n",
+		reclaim, "TestPlanAgainstBruteForce", 0, "I5"},
+	{"reclaiming does not wait whether a claim lasts", "core/cluster/claim.go", "a.blocked.Add(p.c.settings.ReclaimDelay)\n	if p", "a.blocked\n	if p",
+		cluster, "TestStories/pulse", 0, "I7"},
+	{"what is kept for a claim is forgotten", "core/cluster/keep.go", "			left.Dec(k.need)\n", "",
+		cluster, "TestContract", 600, "I3"},
+	{"a claim counts on what leaves too late", "core/cluster/keep.go", "t.notice != nil && !t.notice.Deadline.After(at)", "t.notice != nil",
+		cluster, "TestStories/late-leaver", 0, "I3"},
+	{"a reservation stands in the way of a deeper claim", "core/cluster/claim.go", "	if outcome == reclaim.NoVictim || outcome == reclaim.Fragmented {\n", "	if false {\n",
+		cluster, "TestStories/reservation-gives-way", 0, "I3"},
+	{"notices nobody needs are not withdrawn", "core/cluster/decide.go", "		p.withdraw()\n", "",
+		cluster, "TestCancelTakesNoticesBack", 100, "I20"},
+	{"a notice is too short", "core/cluster/notice.go", "	return later(now, started.Add(t.minRun)).Add(t.grace)\n", "	return later(now, started.Add(t.minRun)).Add(t.grace / 2)\n",
+		cluster, "TestContract", 300, "I9"},
+	{"a notice sent again after a failover has its old deadline", "core/cluster/report.go",
+		"		t.notice.Deadline = later(t.notice.Deadline, t.earliestEnd(c.now))\n", "",
+		cluster, "TestContract", 3000, "I9"},
+	{"what runs after a failover starts again", "core/cluster/report.go", "		a.take(Instance{Index: t.index})\n", "",
+		cluster, "TestContract", 300, "I18"},
+	{"half of a gang waits for ever after a failover", "core/cluster/cluster.go", "		c.recovered()\n", "		c.recovering = false\n",
+		cluster, "TestContract", 6000, "I13, I18"},
+	{"funding does not deepen", "core/cluster/decide.go", "		p.deepen()\n", "",
+		cluster, "TestStories/deepen", 0, "I3"},
+	{"no lead is given before a window opens", "core/cluster/lead.go", "		p.leadUp(current)\n", "		_ = current\n",
+		cluster, "TestLeadIsInTime", 100, "I16"},
+	{"who is above its entitlement starts first", "core/cluster/decide.go", "		return h[i].above < h[j].above\n", "		return h[i].above > h[j].above\n",
+		cluster, "TestFillIsFair", 100, "I12"},
+	{"entitlement goes by weight before priority", "core/lending/entitle.go", "cmp.Compare(prio(b), prio(a))", "cmp.Compare(prio(a), prio(b))",
+		lending, "TestEntitlementIsPoured", 0, "I12"},
+	{"what was found not to start is never tried again", "core/cluster/pool.go", "	p.epoch++\n	p.touched = true\n", "	p.touched = true\n",
+		cluster, "TestContract", 300, "I13"},
+}
