@@ -265,27 +265,41 @@ func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 		p.seeOff(u, true)
 		u.countLeaving(+1)
 	} else if p.strained = true; p.ledger.TryHold(charge) != nil {
-		var why *lending.Refusal
-		if u.charge, why = p.ledger.Fund(charge, t.shape.Pinned); why != nil {
-			u.charge.At = role.Root
-			p.ledger.Add(u.charge)
-		}
+		u.charge = p.fundOrBorrow(charge, t.shape.Pinned)
 	}
 	p.enter(u)
 	return u
+}
+
+// fundOrBorrow charges what runs already: as deep as is legal, or to the root, where a repair deals with it.
+func (p *pool) fundOrBorrow(c lending.Charge, pinned bool) lending.Charge {
+	funded, why := p.ledger.Fund(c, pinned)
+	if why != nil {
+		funded.At = role.Root
+		p.ledger.Add(funded)
+	}
+	return funded
 }
 
 // join adds a gang's member to its unit. A gang is leaving when all of it is: one member that is not brings the others' funding
 // back, which is legal because it was before the failover.
 func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
 	part.At = u.charge.At
-	p.ledger.Add(part)
-	if u.leaving {
+	whole := u.charge
+	whole.Amount, whole.Count = whole.Amount.Plus(t.need), whole.Count+1
+	switch {
+	case u.leaving:
+		p.ledger.Add(part)
 		p.ledger.Leave(part)
 		t.node.leaving.Inc(t.need)
+	case p.ledger.TryHold(part) != nil: // the plan was another when its payer was written down
+		p.strained = true
+		p.unlist(u)
+		p.ledger.Remove(u.charge)
+		whole = p.fundOrBorrow(whole, u.pinned)
+		defer p.list(u)
 	}
-	u.charge.Amount = u.charge.Amount.Plus(t.need)
-	u.charge.Count++
+	u.charge = whole
 	u.tasks = append(u.tasks, t)
 	p.noteUnit(u)
 	if u.leaving && !leaving {
