@@ -244,7 +244,7 @@ func (s *stream) copy(queue <-chan message, now time.Time) error {
 				}
 			}
 		case <-beat.C:
-			if _, err := s.w.Write([]byte(": alive\n\n")); err != nil {
+			if err := s.put([]byte(": alive\n\n")); err != nil {
 				return err
 			}
 		}
@@ -252,7 +252,6 @@ func (s *stream) copy(queue <-chan message, now time.Time) error {
 }
 
 func (s *stream) write(m message) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(liveStall)) // a connection that has none is left alone
 	var b bytes.Buffer
 	if m.id != "" {
 		fmt.Fprintf(&b, "id: %s\n", m.id)
@@ -261,11 +260,22 @@ func (s *stream) write(m message) error {
 		fmt.Fprintf(&b, "event: %s\n", m.event)
 	}
 	fmt.Fprintf(&b, "data: %s\n\n", m.data) // protojson writes no line breaks
-	_, err := s.w.Write(b.Bytes())
+	return s.put(b.Bytes())
+}
+
+// put bounds the time the browser may take for what is sent, not the time in which there is nothing to send. A connection that
+// knows no deadlines is left alone.
+func (s *stream) put(data []byte) error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(liveStall))
+	_, err := s.w.Write(data)
 	return err
 }
 
-func (s *stream) flush() error { return s.control.Flush() }
+func (s *stream) flush() error {
+	err := s.control.Flush()
+	_ = s.control.SetWriteDeadline(time.Time{})
+	return err
+}
 
 // end says why a stream ended: the session, the right to it, or changes that are no longer kept.
 func (s *stream) end(why error) error {

@@ -110,7 +110,7 @@ func (b *tab) click(find string) {
 	var at []float64
 	b.until("there is "+find, func() bool {
 		b.eval(`(() => { const e = `+find+`; if (!e || e.disabled) return [];
-			e.scrollIntoView({block: "nearest"}); const r = e.getBoundingClientRect(), x = r.x + r.width/2, y = r.y + r.height/2;
+			e.scrollIntoView({block: "center"}); const r = e.getBoundingClientRect(), x = r.x + r.width/2, y = r.y + r.height/2;
 			return e.contains(document.elementFromPoint(x, y)) ? [x, y] : [] })()`, &at)
 		return len(at) == 2
 	})
@@ -124,6 +124,9 @@ func (b *tab) fill(selector, text string) {
 	b.eval(`document.activeElement.select()`, nil)
 	b.do(input.InsertText(text))
 }
+
+// keys presses keys, wherever the focus is.
+func (b *tab) keys(keys string) { b.Helper(); b.do(chromedp.KeyEvent(keys)) }
 
 func (b *tab) eval(script string, out any) { b.Helper(); b.do(chromedp.Evaluate(script, out)) }
 

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -81,7 +80,6 @@ func up(t *testing.T, word string, args ...string) *pool {
 func (p *pool) start(listen, word string) {
 	p.t.Helper()
 	p.process = exec.Command(polder, append([]string{"up", "--dir", p.dir, "--listen", listen}, p.args...)...)
-	p.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := p.process.StdoutPipe()
 	if err != nil {
 		p.t.Fatal(err)

@@ -1,0 +1,100 @@
+package console
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// pages are all there are, each with a word it must say in a simulated pool.
+var pages = []struct{ path, says string }{
+	{"/", "research/vision"},
+	{"/roles", "corp"},
+	{"/roles/research/vision", "How long it waits"},
+	{"/plan", "research/vision"},
+	{"/plan?view=Calendar", "night"},
+	{"/plan?view=Edit", "What it would do"},
+	{"/plan?view=History", "Revisions"},
+	{"/lending", "Notices running"},
+	{"/nodes", "sim-2"},
+	{"/nodes/sim-2", "What it has"},
+	{"/tasks", "research"},
+	{"/queue", "What would help"},
+	{"/events", "TaskStarted"},
+	{"/access", "What may I do?"},
+	{"/doors", "polder role tree"},
+}
+
+// TestPages opens every page, light and dark, wide and narrow: it says what it is about, fits the window, and axe finds no serious
+// fault.
+func TestPages(t *testing.T) {
+	axe, err := os.ReadFile("../../web/ui/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := up(t, "have joined", "--simulate", "80")
+	b := p.open(t, true)
+	for _, look := range []struct {
+		width, height int64
+		scheme        string
+	}{{1440, 1000, "light"}, {360, 740, "dark"}, {360, 740, "light"}, {3200, 1800, "dark"}} {
+		b.size(look.width, look.height, look.scheme)
+		for _, page := range pages {
+			name := fmt.Sprintf("%s at %d, %s", page.path, look.width, look.scheme)
+			b.visit(page.path)
+			b.sees("main", page.says)
+			b.until(name+" is live", func() bool { return b.text("header.top .state") == "live" })
+			var wide bool
+			b.eval(`document.documentElement.scrollWidth > innerWidth + 1`, &wide)
+			if wide {
+				t.Errorf("%s is wider than the window", name)
+			}
+			for _, fault := range b.faults(string(axe)) {
+				t.Errorf("%s: %s", name, fault)
+			}
+			b.shot(fmt.Sprintf("%d-%s-%s", look.width, look.scheme, strings.Trim(page.path, "/")))
+		}
+	}
+}
+
+// faults are what axe calls serious or worse.
+func (b *tab) faults(axe string) []string {
+	b.Helper()
+	b.eval(axe+"; 0", nil)
+	b.eval(`window.faults = undefined; axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], resultTypes: ["violations"]}).then(r => {
+		window.faults = r.violations.filter(v => v.impact == "serious" || v.impact == "critical").map(v => v.id + ": " + v.help + ": " + v.nodes.slice(0, 3).map(n => n.html + " (" + n.failureSummary + ")").join("; "))
+	}); 0`, nil)
+	var out []string
+	b.until("axe is done", func() bool {
+		var done bool
+		b.eval(`window.faults !== undefined`, &done)
+		return done
+	})
+	b.eval(`window.faults`, &out)
+	return out
+}
+
+// TestKeys: everything can be reached without a mouse.
+func TestKeys(t *testing.T) {
+	p := up(t, "have joined", "--simulate", "5")
+	b := p.open(t, true)
+	for _, page := range []struct{ key, title string }{{"r", "Roles"}, {"p", "Plan"}, {"l", "Lending"}, {"n", "Nodes"}, {"t", "Tasks"}, {"q", "Queue"}, {"e", "Events"}, {"a", "Access"}, {"d", "Doors"}, {"o", "Overview"}} {
+		b.keys("g" + page.key)
+		b.sees("h1", page.title)
+	}
+	b.keys("?")
+	b.sees("dialog", "Keys")
+	b.keys("\x1b")
+	b.until("the list of keys is gone", func() bool { return b.text("dialog") == "" })
+	b.keys("/")
+	b.until("the search has the focus", func() bool {
+		var is bool
+		b.eval(`document.activeElement.placeholder?.startsWith("Role")`, &is)
+		return is
+	})
+	b.keys("research/vis")
+	b.sees("#found", "research/vision")
+	b.keys("\r")
+	b.sees("h1", "vision")
+}
