@@ -37,6 +37,7 @@ type Agent struct {
 	runtimes map[string]runtime.Runtime
 	outbox   *outbox
 	usage    usage
+	meters   *meters
 	epoch    atomic.Int64  // highest obeyed
 	ready    chan struct{} // closed when Run has restored the tasks
 
@@ -64,7 +65,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a := &Agent{
 		c: c, runtimes: map[string]runtime.Runtime{}, outbox: newOutbox(), ready: make(chan struct{}),
-		tasks: map[string]*task{}, warnings: map[string]string{}, callbacks: callbacks, changes: watchDir,
+		meters: newMeters(), tasks: map[string]*task{}, warnings: map[string]string{}, callbacks: callbacks, changes: watchDir,
 	}
 	for _, r := range c.Runtimes {
 		a.runtimes[r.Name()] = r
@@ -151,7 +152,7 @@ func (a *Agent) measure() error {
 	}
 	var b checkpoint.Batch
 	b.Put(diskKey, []byte(resource.FormatValue("disk", a.capacity["disk"])))
-	return a.journal.Commit(b)
+	return a.commit(b)
 }
 
 // obey raises the epoch, on disk first. It fails when the epoch is lower than the highest ever obeyed.
@@ -165,7 +166,7 @@ func (a *Agent) obey(epoch int64) error {
 	}
 	var b checkpoint.Batch
 	b.Put(epochKey, strconv.AppendInt(nil, epoch, 10))
-	if err := a.journal.Commit(b); err != nil {
+	if err := a.commit(b); err != nil {
 		return err
 	}
 	a.epoch.Store(epoch)

@@ -23,7 +23,7 @@ type relayStream = Stream[polderv1.RelayUp, polderv1.RelayDown]
 // errHungUp is the end of an input whose sender went away without closing it.
 var errHungUp = errors.New("the connection ended")
 
-// relay serves one log, exec, attach or engine stream the server asked for. A slow reader slows the task's output down and nothing else.
+// relay serves one log, exec, attach, engine or metrics stream the server asked for. A slow reader slows the task's output down and nothing else.
 // The last message up carries the exit code or the error.
 func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -42,6 +42,9 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	}
 	last := &polderv1.RelayUp{}
 	switch {
+	case m.Metrics != nil:
+		a.drain(stream, received, cancel)
+		err = a.relayMetrics(stream)
 	case m.Logs != nil:
 		err = a.relayLogs(ctx, stream, m.Logs, cancel, received)
 	case m.Exec != nil:

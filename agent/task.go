@@ -218,7 +218,7 @@ func (t *task) save(r *record) error {
 	}
 	var b checkpoint.Batch
 	b.Put(taskPrefix+t.id, data)
-	return t.a.journal.Commit(b)
+	return t.a.commit(b)
 }
 
 func (t *task) retryIn(d time.Duration) {

@@ -243,5 +243,5 @@ func (t *task) erase(ctx context.Context) error {
 	}
 	var b checkpoint.Batch
 	b.Delete(taskPrefix + t.id)
-	return t.a.journal.Commit(b)
+	return t.a.commit(b)
 }

@@ -44,11 +44,13 @@ func (a *Agent) measureUsage(ctx context.Context, limit time.Duration) {
 	defer func() { a.usage.end(sample) }()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	defer a.meters.forget(sample)
 	for _, t := range a.all() {
 		if !t.view.Load().live {
 			continue
 		}
 		if u, err := t.runtime.Usage(ctx, t.id); err == nil {
+			a.meters.consumed(t.id, t.role(), u.CPUSeconds)
 			sample[t.id] = &polderv1.TaskUsage{CpuSeconds: u.CPUSeconds, MemoryBytes: u.MemoryBytes}
 		}
 	}

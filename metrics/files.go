@@ -37,7 +37,16 @@ scrape_configs:
     authorization: {credentials_file: /etc/prometheus/polder-token}
     tls_config: {ca_file: /etc/prometheus/polder-ca.crt}
     static_configs: [{targets: ["polder.example:7070"]}]
+  - job_name: polder-agents
+    metrics_path: /metrics/nodes/node-1         # one job, or one relabelled path, for each node
+    scheme: https
+    authorization: {credentials_file: /etc/prometheus/polder-token}
+    tls_config: {ca_file: /etc/prometheus/polder-ca.crt}
+    static_configs: [{targets: ["polder.example:7070"]}]
 ` + "```" + `
+
+An agent listens on no port. The server fetches what it measures over the agent's own connection and shows it at ` + "`/metrics/nodes/NAME`" + `; it takes
+view on the root and nodes that answer.
 
 A [dashboard for Grafana](monitoring/dashboard.json) and [alert rules for Prometheus](monitoring/alerts.yaml) come from the same table.
 
@@ -100,7 +109,7 @@ func dashboard() []byte {
 	for _, g := range groups() {
 		next(object{"type": "row", "title": g, "collapsed": false}, 1, 24, 0)
 		y++
-		graphs := slices.DeleteFunc(of(g), func(m *Metric) bool { return m == Build })
+		graphs := slices.DeleteFunc(of(g), func(m *Metric) bool { return m == Build || m == AgentBuild })
 		for i, m := range graphs {
 			next(graph(m), 8, 8, i%3*8)
 			if i%3 == 2 || i == len(graphs)-1 {

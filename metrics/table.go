@@ -78,6 +78,20 @@ var (
 		Group: "Waste", Help: "What the nodes had: what waste is a share of."})
 )
 
+// Agents. They are shown by the server that leads, at /metrics/nodes/NAME.
+var (
+	AgentTasks = declare(Metric{Name: "polder_agent_tasks", Type: Gauge, Labels: []string{"role", "state"}, Part: agent, Group: "Agents",
+		Help: "Tasks on the node, by role and state."})
+	AgentNotices = declare(Metric{Name: "polder_agent_notices_open", Type: Gauge, Part: agent, Group: "Agents", Help: "Tasks on the node that are under notice."})
+	AgentCPU     = declare(Metric{Name: "polder_agent_cpu_seconds_total", Type: Counter, Unit: "cpu seconds", Labels: []string{"role"}, Part: agent, Group: "Agents",
+		Help: "What the tasks' cgroups or containers consumed, as of the last heartbeat."})
+	AgentMemory = declare(Metric{Name: "polder_agent_memory_bytes", Type: Gauge, Unit: "bytes", Labels: []string{"role"}, Part: agent, Group: "Agents",
+		Help: "What they have of memory, as of the last heartbeat."})
+	AgentJournal = declare(Metric{Name: "polder_agent_journal_seconds", Type: Histogram, Unit: "seconds", Buckets: quick, Part: agent, Group: "Agents",
+		Help: "How long writing to the agent's journal took, sync included."})
+	AgentBuild = declare(Metric{Name: "polder_agent_build_info", Type: Gauge, Labels: []string{"version"}, Part: agent, Group: "Agents", Help: "1, with the version of the agent's build."})
+)
+
 // The server itself.
 var (
 	Turns = declare(Metric{Name: "polder_turn_seconds", Type: Histogram, Unit: "seconds", Buckets: quick, Part: server, Group: "Server",

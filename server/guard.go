@@ -23,8 +23,8 @@ func (l *leader) admit(next http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter(codecs()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rt, ok := routes[r.URL.Path]
-		if page, is := pages[r.URL.Path]; is {
-			rt, ok = page, true
+		if !ok && isMetrics(r.URL.Path) {
+			rt, ok = metricsRoute, true
 		}
 		if !ok {
 			http.NotFound(w, r)

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/auth"
 	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/resource"
@@ -19,12 +22,15 @@ import (
 	"polder.dev/polder/metrics"
 )
 
-// metricsPath is the one path beside the procedures that shows something of the cluster.
+// metricsPath is where figures are shown: the server's own, and below it those of each node's agent. These are the only paths beside
+// the procedures that show something of the cluster.
 const metricsPath = "/metrics"
 
-// pages are the paths that are no procedures, with who may see them.
-var pages = map[string]route{
-	metricsPath: {verb: auth.View},
+// metricsRoute says who may see them.
+var metricsRoute = route{verb: auth.View}
+
+func isMetrics(path string) bool {
+	return path == metricsPath || strings.HasPrefix(path, metricsPath+"/")
 }
 
 // meters are what is counted as it happens. Everything else is read from the picture when somebody looks.
@@ -73,16 +79,23 @@ func (m *meters) answered(procedure string, err error) {
 	m.requests.WithLabelValues(strings.TrimPrefix(procedure, "/"), code).Inc()
 }
 
-// showMetrics serves /metrics to callers who may view the root.
-func (l *leader) showMetrics(w http.ResponseWriter, r *http.Request) {
-	c := callerOf(r.Context())
-	if _, err := pages[metricsPath].permits(l, c, nil); err != nil {
-		l.deny(r.Context(), c, pages[metricsPath], "metrics", "", err)
-		http.Error(w, err.Error(), http.StatusForbidden)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), unaryTimeout)
-	defer cancel()
+// viewersOfAll lets only those through who may view the root, and bounds their time.
+func (l *leader) viewersOfAll(show func(context.Context, http.ResponseWriter, *http.Request)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := callerOf(r.Context())
+		if _, err := metricsRoute.permits(l, c, nil); err != nil {
+			l.deny(r.Context(), c, metricsRoute, "metrics", "", err)
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), unaryTimeout)
+		defer cancel()
+		show(ctx, w, r)
+	})
+}
+
+// showMetrics shows what this server knows of the cluster and of itself.
+func (l *leader) showMetrics(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	now, err := l.figures(ctx)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -91,6 +104,34 @@ func (l *leader) showMetrics(w http.ResponseWriter, r *http.Request) {
 	once := prometheus.NewRegistry()
 	once.MustRegister(now)
 	promhttp.HandlerFor(prometheus.Gatherers{l.meters.registry, once}, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
+}
+
+// maxNodeMetrics bounds what an agent may say about itself.
+const maxNodeMetrics = 4 << 20
+
+// showNodeMetrics shows what a node's agent measures. It is asked over its own connection: agents listen on no port.
+func (l *leader) showNodeMetrics(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	node := r.PathValue("node")
+	if _, ok := l.board.look().nodes.Get(node); !ok {
+		http.Error(w, fmt.Sprintf("no node is called %q", clip(node, 200)), http.StatusNotFound)
+		return
+	}
+	var text bytes.Buffer
+	err := l.join(ctx, node, &polderv1.OpenRelay{Metrics: &polderv1.MetricsOpen{}}, func(x *relay) error {
+		return x.output(ctx, l, func(m *polderv1.RelayUp) error {
+			if text.Len()+len(m.Data) > maxNodeMetrics {
+				return refused("Relay", "", "node %s sends more than %d bytes of metrics", node, maxNodeMetrics)
+			}
+			text.Write(m.Data)
+			return nil
+		})
+	})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	w.Header().Set("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8")
+	_, _ = text.WriteTo(w) // the caller is gone if this fails
 }
 
 // figures is what the server looks like at one moment.

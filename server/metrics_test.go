@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -15,7 +17,12 @@ import (
 // scrape reads /metrics as OpenMetrics text.
 func scrape(t *testing.T, c *client) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, baseURL+metricsPath, nil)
+	return scrapeAt(t, c, metricsPath)
+}
+
+func scrapeAt(t *testing.T, c *client, path string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, baseURL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,5 +142,42 @@ func checkTable(t *testing.T, text string) {
 	}
 	if !strings.HasSuffix(text, "# EOF\n") {
 		t.Error("it is not OpenMetrics")
+	}
+}
+
+// TestNodeMetrics shows what an agent says about itself to those who may view the root, over the agent's own connection.
+func TestNodeMetrics(t *testing.T) {
+	w := newWorld(t, nil)
+	one := w.newAgent("n1", map[string]string{"cpu": "2"})
+	one.serve = func(open *polderv1.OpenRelay) {
+		if open.Metrics == nil {
+			t.Errorf("the agent is asked for %v", open)
+		}
+		stream, cancel := w.dialBack(one, open)
+		defer cancel()
+		for _, m := range []*polderv1.RelayUp{{Id: open.Id}, {Data: []byte("polder_agent_")}, {Data: []byte("notices_open 1\n# EOF\n")}, {}} {
+			if err := stream.Send(m); err != nil {
+				t.Error(err)
+			}
+		}
+		_ = stream.CloseRequest()
+		if _, err := stream.Receive(); !errors.Is(err, io.EOF) {
+			t.Errorf("the relay ended with %v", err)
+		}
+		_ = stream.CloseResponse()
+	}
+	w.connect(one)
+	w.until("the node", func(p *picture) bool { _, ok := p.nodes.Get("n1"); return ok })
+	c := w.as(w.admin)
+	for path, want := range map[string]string{"n1": "200 polder_agent_notices_open 1\n# EOF\n", "n2": "404 no node is called \"n2\"\n", "": "404 404 page not found\n"} {
+		if status, body := scrapeAt(t, c, metricsPath+"/nodes/"+path); fmt.Sprint(status, " ", body) != want {
+			t.Errorf("%s answers %d %s, want %s", path, status, body, want)
+		}
+	}
+	tenant := call(t, c.access.CreateToken, &polderv1.CreateTokenRequest{Kind: "user", Name: "tenant"}).Secret
+	for who, want := range map[*client]int{w.as(""): http.StatusUnauthorized, w.as(tenant): http.StatusForbidden} {
+		if status, _ := scrapeAt(t, who, metricsPath+"/nodes/n1"); status != want {
+			t.Errorf("answered %d, want %d", status, want)
+		}
 	}
 }

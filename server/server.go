@@ -239,6 +239,7 @@ func (l *leader) handler() http.Handler {
 	mux.Handle(api.NewAccessServiceHandler(access{l}, public))
 	mux.Handle(api.NewEngineServiceHandler(engines{l}, public))
 	mux.Handle(api.NewAgentServiceHandler(agents{l}, private))
-	mux.HandleFunc(metricsPath, l.showMetrics)
+	mux.Handle("GET "+metricsPath, l.viewersOfAll(l.showMetrics))
+	mux.Handle("GET "+metricsPath+"/nodes/{node}", l.viewersOfAll(l.showNodeMetrics))
 	return l.admit(mux)
 }

@@ -1609,8 +1609,10 @@ type OpenRelay struct {
 	// A connection to the node's container engine.
 	Engine *EngineOpen `protobuf:"bytes,4,opt,name=engine,proto3" json:"engine,omitempty"`
 	// A container to make; what the engine says comes back as status and data.
-	Create        *Container   `protobuf:"bytes,5,opt,name=create,proto3" json:"create,omitempty"`
-	Attach        *AttachStart `protobuf:"bytes,6,opt,name=attach,proto3" json:"attach,omitempty"`
+	Create *Container   `protobuf:"bytes,5,opt,name=create,proto3" json:"create,omitempty"`
+	Attach *AttachStart `protobuf:"bytes,6,opt,name=attach,proto3" json:"attach,omitempty"`
+	// What the agent measures, as OpenMetrics text.
+	Metrics       *MetricsOpen `protobuf:"bytes,7,opt,name=metrics,proto3" json:"metrics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1687,6 +1689,50 @@ func (x *OpenRelay) GetAttach() *AttachStart {
 	return nil
 }
 
+func (x *OpenRelay) GetMetrics() *MetricsOpen {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+// MetricsOpen asks for what an agent measures.
+type MetricsOpen struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricsOpen) Reset() {
+	*x = MetricsOpen{}
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricsOpen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricsOpen) ProtoMessage() {}
+
+func (x *MetricsOpen) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricsOpen.ProtoReflect.Descriptor instead.
+func (*MetricsOpen) Descriptor() ([]byte, []int) {
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
+}
+
 // EngineOpen asks for a connection to the node's container engine.
 type EngineOpen struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1696,7 +1742,7 @@ type EngineOpen struct {
 
 func (x *EngineOpen) Reset() {
 	*x = EngineOpen{}
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1754,7 @@ func (x *EngineOpen) String() string {
 func (*EngineOpen) ProtoMessage() {}
 
 func (x *EngineOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1767,7 @@ func (x *EngineOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineOpen.ProtoReflect.Descriptor instead.
 func (*EngineOpen) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 // RelayUp is agent to server: first the id, then output. The last message has the exit code or the error.
@@ -1741,7 +1787,7 @@ type RelayUp struct {
 
 func (x *RelayUp) Reset() {
 	*x = RelayUp{}
-	mi := &file_polder_v1_agent_proto_msgTypes[23]
+	mi := &file_polder_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1799,7 @@ func (x *RelayUp) String() string {
 func (*RelayUp) ProtoMessage() {}
 
 func (x *RelayUp) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[23]
+	mi := &file_polder_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1812,7 @@ func (x *RelayUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayUp.ProtoReflect.Descriptor instead.
 func (*RelayUp) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RelayUp) GetId() string {
@@ -1823,7 +1869,7 @@ type RelayDown struct {
 
 func (x *RelayDown) Reset() {
 	*x = RelayDown{}
-	mi := &file_polder_v1_agent_proto_msgTypes[24]
+	mi := &file_polder_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1881,7 @@ func (x *RelayDown) String() string {
 func (*RelayDown) ProtoMessage() {}
 
 func (x *RelayDown) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[24]
+	mi := &file_polder_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1894,7 @@ func (x *RelayDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayDown.ProtoReflect.Descriptor instead.
 func (*RelayDown) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RelayDown) GetStdin() []byte {
@@ -2020,14 +2066,16 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\tresources\x18\x02 \x03(\v2$.polder.v1.ResizeTask.ResourcesEntryR\tresources\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfe\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb0\x02\n" +
 	"\tOpenRelay\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04logs\x18\x02 \x01(\v2\x16.polder.v1.LogsRequestR\x04logs\x12(\n" +
 	"\x04exec\x18\x03 \x01(\v2\x14.polder.v1.ExecStartR\x04exec\x12-\n" +
 	"\x06engine\x18\x04 \x01(\v2\x15.polder.v1.EngineOpenR\x06engine\x12,\n" +
 	"\x06create\x18\x05 \x01(\v2\x14.polder.v1.ContainerR\x06create\x12.\n" +
-	"\x06attach\x18\x06 \x01(\v2\x16.polder.v1.AttachStartR\x06attach\"\f\n" +
+	"\x06attach\x18\x06 \x01(\v2\x16.polder.v1.AttachStartR\x06attach\x120\n" +
+	"\ametrics\x18\a \x01(\v2\x16.polder.v1.MetricsOpenR\ametrics\"\r\n" +
+	"\vMetricsOpen\"\f\n" +
 	"\n" +
 	"EngineOpen\"\xa3\x01\n" +
 	"\aRelayUp\x12\x0e\n" +
@@ -2062,7 +2110,7 @@ func file_polder_v1_agent_proto_rawDescGZIP() []byte {
 	return file_polder_v1_agent_proto_rawDescData
 }
 
-var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_polder_v1_agent_proto_goTypes = []any{
 	(*JoinRequest)(nil),           // 0: polder.v1.JoinRequest
 	(*JoinResponse)(nil),          // 1: polder.v1.JoinResponse
@@ -2086,27 +2134,28 @@ var file_polder_v1_agent_proto_goTypes = []any{
 	(*SetFunding)(nil),            // 19: polder.v1.SetFunding
 	(*ResizeTask)(nil),            // 20: polder.v1.ResizeTask
 	(*OpenRelay)(nil),             // 21: polder.v1.OpenRelay
-	(*EngineOpen)(nil),            // 22: polder.v1.EngineOpen
-	(*RelayUp)(nil),               // 23: polder.v1.RelayUp
-	(*RelayDown)(nil),             // 24: polder.v1.RelayDown
-	nil,                           // 25: polder.v1.Hello.AttributesEntry
-	nil,                           // 26: polder.v1.Hello.CapacityEntry
-	nil,                           // 27: polder.v1.Assignment.ResourcesEntry
-	nil,                           // 28: polder.v1.Assignment.PortsEntry
-	nil,                           // 29: polder.v1.NoticeReport.ReleasedEntry
-	nil,                           // 30: polder.v1.Heartbeat.UsageEntry
-	nil,                           // 31: polder.v1.ResizeTask.ResourcesEntry
-	(TaskState)(0),                // 32: polder.v1.TaskState
-	(*Reason)(nil),                // 33: polder.v1.Reason
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*Notice)(nil),                // 35: polder.v1.Notice
-	(*TaskSpec)(nil),              // 36: polder.v1.TaskSpec
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
-	(*LogsRequest)(nil),           // 38: polder.v1.LogsRequest
-	(*ExecStart)(nil),             // 39: polder.v1.ExecStart
-	(*Container)(nil),             // 40: polder.v1.Container
-	(*AttachStart)(nil),           // 41: polder.v1.AttachStart
-	(*TerminalSize)(nil),          // 42: polder.v1.TerminalSize
+	(*MetricsOpen)(nil),           // 22: polder.v1.MetricsOpen
+	(*EngineOpen)(nil),            // 23: polder.v1.EngineOpen
+	(*RelayUp)(nil),               // 24: polder.v1.RelayUp
+	(*RelayDown)(nil),             // 25: polder.v1.RelayDown
+	nil,                           // 26: polder.v1.Hello.AttributesEntry
+	nil,                           // 27: polder.v1.Hello.CapacityEntry
+	nil,                           // 28: polder.v1.Assignment.ResourcesEntry
+	nil,                           // 29: polder.v1.Assignment.PortsEntry
+	nil,                           // 30: polder.v1.NoticeReport.ReleasedEntry
+	nil,                           // 31: polder.v1.Heartbeat.UsageEntry
+	nil,                           // 32: polder.v1.ResizeTask.ResourcesEntry
+	(TaskState)(0),                // 33: polder.v1.TaskState
+	(*Reason)(nil),                // 34: polder.v1.Reason
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*Notice)(nil),                // 36: polder.v1.Notice
+	(*TaskSpec)(nil),              // 37: polder.v1.TaskSpec
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(*LogsRequest)(nil),           // 39: polder.v1.LogsRequest
+	(*ExecStart)(nil),             // 40: polder.v1.ExecStart
+	(*Container)(nil),             // 41: polder.v1.Container
+	(*AttachStart)(nil),           // 42: polder.v1.AttachStart
+	(*TerminalSize)(nil),          // 43: polder.v1.TerminalSize
 }
 var file_polder_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: polder.v1.AgentMessage.hello:type_name -> polder.v1.Hello
@@ -2115,24 +2164,24 @@ var file_polder_v1_agent_proto_depIdxs = []int32{
 	10, // 3: polder.v1.AgentMessage.heartbeat:type_name -> polder.v1.Heartbeat
 	12, // 4: polder.v1.AgentMessage.event:type_name -> polder.v1.AgentEvent
 	6,  // 5: polder.v1.AgentMessage.runtimes:type_name -> polder.v1.RuntimesAway
-	25, // 6: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
-	26, // 7: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
+	26, // 6: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
+	27, // 7: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
 	7,  // 8: polder.v1.Hello.tasks:type_name -> polder.v1.TaskReport
 	8,  // 9: polder.v1.TaskReport.assignment:type_name -> polder.v1.Assignment
-	32, // 10: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
-	33, // 11: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
-	34, // 12: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
-	34, // 13: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
-	35, // 14: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
-	27, // 15: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
-	28, // 16: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
-	36, // 17: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
-	37, // 18: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
-	37, // 19: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
-	34, // 20: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
-	34, // 21: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
-	29, // 22: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
-	30, // 23: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
+	33, // 10: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
+	34, // 11: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
+	35, // 12: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
+	35, // 13: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
+	36, // 14: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
+	28, // 15: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
+	29, // 16: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
+	37, // 17: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
+	38, // 18: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
+	38, // 19: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
+	35, // 20: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
+	35, // 21: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
+	30, // 22: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
+	31, // 23: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
 	14, // 24: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
 	8,  // 25: polder.v1.ServerMessage.launch:type_name -> polder.v1.Assignment
 	15, // 26: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
@@ -2142,32 +2191,33 @@ var file_polder_v1_agent_proto_depIdxs = []int32{
 	19, // 30: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
 	21, // 31: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
 	20, // 32: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
-	37, // 33: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	37, // 34: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
-	33, // 35: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
-	35, // 36: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
-	37, // 37: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
-	31, // 38: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
-	38, // 39: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
-	39, // 40: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
-	22, // 41: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
-	40, // 42: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
-	41, // 43: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
-	42, // 44: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
-	11, // 45: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
-	0,  // 46: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
-	2,  // 47: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
-	4,  // 48: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
-	23, // 49: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
-	1,  // 50: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
-	3,  // 51: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
-	13, // 52: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
-	24, // 53: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
-	50, // [50:54] is the sub-list for method output_type
-	46, // [46:50] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	38, // 33: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	38, // 34: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
+	34, // 35: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
+	36, // 36: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
+	38, // 37: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
+	32, // 38: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
+	39, // 39: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
+	40, // 40: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
+	23, // 41: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
+	41, // 42: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
+	42, // 43: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
+	22, // 44: polder.v1.OpenRelay.metrics:type_name -> polder.v1.MetricsOpen
+	43, // 45: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
+	11, // 46: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
+	0,  // 47: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
+	2,  // 48: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
+	4,  // 49: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
+	24, // 50: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
+	1,  // 51: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
+	3,  // 52: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
+	13, // 53: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
+	25, // 54: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
+	51, // [51:55] is the sub-list for method output_type
+	47, // [47:51] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_agent_proto_init() }
@@ -2197,14 +2247,14 @@ func file_polder_v1_agent_proto_init() {
 		(*ServerMessage_Relay)(nil),
 		(*ServerMessage_Resize)(nil),
 	}
-	file_polder_v1_agent_proto_msgTypes[23].OneofWrappers = []any{}
+	file_polder_v1_agent_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_agent_proto_rawDesc), len(file_polder_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
