@@ -22,10 +22,10 @@ type quota struct {
 	below                   bool // its guarantee is not all used
 }
 
-// contender is a subscription that wants offers, with what it may still be offered.
+// contender is a subscription that wants offers, with what its role may still be offered: one for all that are in the role.
 type contender struct {
 	*subscription
-	quota
+	*quota
 }
 
 // grant is an offer to be made.
@@ -65,7 +65,7 @@ func allocate(nodes []*node, contenders []*contender, optimistic bool, turns *ui
 			if optimistic {
 				continue
 			}
-			c.use(g)
+			c.use(plus(g.regular, g.revocable))
 			contenders = slices.Delete(contenders, i, i+1)
 			at, _ := slices.BinarySearchFunc(contenders, c, order)
 			contenders = slices.Insert(contenders, at, c)
@@ -144,14 +144,8 @@ func optimisticallyHas(s *subscription, n *node) bool {
 	return false
 }
 
-// use takes a grant off what the contender may still be offered.
-func (c *contender) use(g grant) {
-	all := plus(g.regular, g.revocable)
-	c.idle = minus(c.idle, all)
-	room := amounts{}
-	for kind, a := range c.room {
-		room[kind] = max(0, a.Sub(all[kind]))
-	}
-	c.room = room
-	c.below = c.below && worthwhile(c.idle)
+// use takes what is offered off what the role may still be offered.
+func (q *quota) use(all amounts) {
+	q.idle, q.room = minus(q.idle, all), minus(q.room, all)
+	q.below = q.below && worthwhile(q.idle)
 }

@@ -102,8 +102,8 @@ func plus(a, b amounts) amounts {
 // minus is a less b, nothing below zero.
 func minus(a, b amounts) amounts {
 	out := maps.Clone(a)
-	for kind, x := range b {
-		out[kind] = max(0, out[kind].Sub(x))
+	for kind, x := range out {
+		out[kind] = max(0, x.Sub(b[kind]))
 	}
 	return out
 }

@@ -138,7 +138,7 @@ func (d *Door) makeOffers(now time.Time) {
 // contenders are the subscriptions that want offers, with what their roles may have less what they have been offered.
 func (d *Door) contenders() []*contender {
 	var out []*contender
-	offered := map[string]amounts{}
+	offered, quotas := map[string]amounts{}, map[string]*quota{}
 	for _, o := range d.offers {
 		offered[o.to.path] = plus(offered[o.to.path], plus(o.regular, o.revocable))
 	}
@@ -148,15 +148,18 @@ func (d *Door) contenders() []*contender {
 			continue
 		}
 		for _, s := range f.subs {
-			q := d.quotas[s.path]
-			if s.suppressed || !q.known {
-				continue
+			q := quotas[s.path]
+			if q == nil {
+				own := d.quotas[s.path]
+				q = &own
+				quotas[s.path] = q
+				if !d.c.Optimistic {
+					q.use(offered[s.path])
+				}
 			}
-			c := &contender{s, q}
-			if !d.c.Optimistic {
-				c.use(grant{regular: offered[s.path]})
+			if !s.suppressed && q.known {
+				out = append(out, &contender{s, q})
 			}
-			out = append(out, c)
 		}
 	}
 	return out
