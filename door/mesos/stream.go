@@ -29,7 +29,8 @@ type stream struct {
 	media  wire.Media
 	id     string
 	mu     sync.Mutex // guards what follows
-	queue  []byte     // records
+	queue  [][]byte   // records
+	size   int        // of all of them
 	wake   chan struct{}
 	closed error // why, once it is over; what is queued still goes out unless the client does not read
 }
@@ -48,11 +49,12 @@ func (s *stream) send(events ...proto.Message) {
 			panic("mesos: an event that cannot be written: " + err.Error()) // a required field was forgotten
 		}
 		if s.closed == nil {
-			s.queue = wire.AppendRecord(s.queue, record)
+			s.queue = append(s.queue, wire.AppendRecord(nil, record))
+			s.size += len(record)
 		}
 	}
-	if s.closed == nil && len(s.queue) > maxQueued {
-		s.closed, s.queue = errSlow, nil
+	if s.closed == nil && s.size > maxQueued {
+		s.closed, s.queue, s.size = errSlow, nil, 0
 	}
 	s.signal()
 }
@@ -75,11 +77,11 @@ func (s *stream) signal() {
 }
 
 // take returns what is queued, and why the stream is over if it is.
-func (s *stream) take() ([]byte, error) {
+func (s *stream) take() ([][]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.queue
-	s.queue = nil
+	s.queue, s.size = nil, 0
 	return out, s.closed
 }
 
@@ -95,16 +97,16 @@ func (s *stream) serve(ctx context.Context, w http.ResponseWriter, heartbeat pro
 	defer beat.Stop()
 	for {
 		out, over := s.take()
-		if len(out) > 0 {
+		for _, record := range out {
 			_ = control.SetWriteDeadline(time.Now().Add(stallTimeout)) // not every transport has one
-			if _, err := w.Write(out); err != nil {
+			if _, err := w.Write(record); err != nil {
 				return err
 			}
-			if err := control.Flush(); err != nil {
+			if err := control.Flush(); err != nil { // a chunk each: there are clients that know records by their chunks
 				return err
 			}
-			_ = control.SetWriteDeadline(time.Time{})
 		}
+		_ = control.SetWriteDeadline(time.Time{})
 		if over != nil {
 			return over
 		}
