@@ -107,6 +107,7 @@ func TestRealClients(t *testing.T) {
 	p := start(t)
 	t.Run("example-scheduler", func(t *testing.T) { exampleScheduler(t, p) })
 	t.Run("msh and mwatch", func(t *testing.T) { shellAndWatch(t, p) })
+	t.Run("mesos-framework", func(t *testing.T) { nodeFramework(t, p) })
 	t.Run("no token", func(t *testing.T) { withoutToken(t, p) })
 }
 
@@ -156,6 +157,27 @@ func shellAndWatch(t *testing.T, p *pool) {
 	await(t, "mwatch sees a task finish", func() bool {
 		return strings.Contains(seen.String(), "TASK_UPDATED") && strings.Contains(seen.String(), "TASK_FINISHED") && strings.Contains(seen.String(), "FRAMEWORK_ADDED")
 	})
+}
+
+// nodeFramework runs a scheduler of the npm package mesos-framework: one task with a port.
+func nodeFramework(t *testing.T, p *pool) {
+	dir := filepath.Join(p.dir, "node")
+	if err := os.CopyFS(dir, os.DirFS("node")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "logs"), 0o755); err != nil { // the package's own log
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, args := range [][]string{{"npm", "ci", "--no-audit", "--no-fund"}, {"node", "scheduler.js", p.addr}} {
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "POLDER_TOKEN="+p.token)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
 }
 
 // withoutToken: who shows no token, or a wrong one, gets nothing.
