@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +24,10 @@ roles:
 
 // client is the docker program with the configuration that "polder door env docker" wrote.
 type client struct {
-	t   *testing.T
-	env []string
+	t    *testing.T
+	env  []string
+	dir  string
+	tool string // polder
 }
 
 // newClient puts a pool of three nodes on an engine and opens its door.
@@ -43,14 +46,19 @@ func newClient(t *testing.T) *client {
 	})
 	must(t, err)
 	t.Cleanup(func() { must(t, pool.Close()) })
-	c := &client{t: t, env: append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(dir, "server", "context.yaml"))}
-	out, code := c.run("", programs.Polder, "door", "env", "docker", "--dir", filepath.Join(dir, "conf"))
+	c := &client{t: t, env: append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(dir, "server", "context.yaml")), dir: dir, tool: programs.Polder}
+	return c.configured("admin")
+}
+
+// configured is a client with a configuration of its own, of whose token its environment has.
+func (c *client) configured(name string, flags ...string) *client {
+	c.t.Helper()
+	out, code := c.run("", append([]string{c.tool, "door", "env", "docker", "--dir", filepath.Join(c.dir, name)}, flags...)...)
 	words, ok := strings.CutPrefix(strings.TrimSpace(out), "export ")
 	if code != 0 || !ok {
-		t.Fatalf("door env: %d %s", code, out)
+		c.t.Fatalf("door env: %d %s", code, out)
 	}
-	c.env = append(c.env, strings.Fields(strings.ReplaceAll(words, "'", ""))...)
-	return c
+	return &client{c.t, append(slices.Clone(c.env), strings.Fields(strings.ReplaceAll(words, "'", ""))...), c.dir, c.tool}
 }
 
 // run runs a program and returns what it said on both outputs.
@@ -196,8 +204,8 @@ func TestDoor(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *client)
-	}{{"strangers", stranger}, {"create holds nothing", moved}, {"reclaim", reclaimed}} {
-		t.Run(part.name, func(t *testing.T) { part.run(t, &client{t, c.env}) })
+	}{{"strangers", stranger}, {"tenants", tenants}, {"create holds nothing", moved}, {"reclaim", reclaimed}} {
+		t.Run(part.name, func(t *testing.T) { part.run(t, &client{t, c.env, c.dir, c.tool}) })
 	}
 }
 
@@ -207,6 +215,55 @@ func stranger(t *testing.T, c *client) {
 	if out, code := nobody.docker("ps"); code == 0 || !strings.Contains(out, "not authenticated") {
 		t.Errorf("a stranger is told %d %s", code, out)
 	}
+}
+
+// tenants: who has one role sees and touches only that role's containers, volumes and networks, and reaches no machine.
+func tenants(t *testing.T, c *client) {
+	polder := func(stdin string, args ...string) string {
+		out, code := c.run(stdin, append([]string{c.tool}, args...)...)
+		if code != 0 {
+			t.Fatalf("polder %s: %d %s", strings.Join(args, " "), code, out)
+		}
+		return strings.TrimSpace(out)
+	}
+	polder(`permissions: [{subject: "user:ann", verbs: [view, logs, run, exec], role: offline}]`, "access", "set", "-f", "-")
+	words := strings.Fields(polder("", "token", "create", "ann")) // the secret and, on the other output, what to do with it
+	token := words[slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "polder-") })]
+	ann := &client{t, append(slices.Clone(c.env), "POLDER_TOKEN="+token), c.dir, c.tool}
+	ann = ann.configured("ann", "--role", "offline")
+	c.says("run", "-d", "--name", "foreign", "--memory", "64m", "--stop-timeout", "1", "-v", "secret:/s", image, "sleep", "600")
+	c.says("network", "create", "foreignnet")
+	if out := ann.says("run", "--rm", image, "echo", "mine"); !strings.Contains(out, "mine") {
+		t.Errorf("ann's own container says %q", out)
+	}
+	for _, l := range []line{
+		{typed: "ps -a --format {{.Names}}", never: "foreign"},
+		{typed: "inspect foreign", code: 1, want: "No such object"},
+		{typed: "logs foreign", code: 1, want: "No such container"},
+		{typed: "exec foreign true", code: 1, want: "No such container"},
+		{typed: "rm -f foreign", want: "No such container"},
+		{typed: "cp foreign:/etc/passwd -", code: 1, want: "No such container"},
+		{typed: "commit foreign", code: 1, want: "No such container"},
+		{typed: "volume ls", never: "secret"},
+		{typed: "volume rm secret", code: 1, want: "no such volume"},
+		{typed: "network ls", never: "foreignnet"},
+		{typed: "run --rm --network foreignnet IMAGE true", code: 125, want: "not found"},
+		{typed: "run --rm --network container:foreign IMAGE true", code: 125, want: "No such container"},
+		{typed: "run --rm --volumes-from foreign IMAGE true", code: 125, want: "No such container"},
+		{typed: "run --rm -v secret:/s IMAGE true", code: 126, want: "may not run on role default"},
+		{typed: "run --rm --label polder.role=default IMAGE true", code: 126, want: "may not run on role default"},
+		{typed: "run --rm --privileged IMAGE true", code: 126, want: "HostConfig.Privileged"},
+		{typed: "run --rm -v /:/x IMAGE true", code: 126, want: "may not host on role offline"},
+		{typed: "run --rm --pid host IMAGE true", code: 126, want: "HostConfig.PidMode"},
+	} {
+		out, code := ann.run("", append([]string{"docker"}, l.words()...)...)
+		if code != l.code || !strings.Contains(out, l.want) || l.never != "" && strings.Contains(out, l.never) {
+			t.Errorf("docker %s: exit code %d, want %d and %q without %q\n%s", l.typed, code, l.code, l.want, l.never, out)
+		}
+	}
+	c.says("rm", "-f", "foreign")
+	c.says("network", "rm", "foreignnet")
+	c.says("volume", "rm", "secret")
 }
 
 // moved: a container takes nothing until it is started, and then a lease where there is room, under the same id.
