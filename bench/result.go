@@ -42,15 +42,15 @@ func (r *Result) judge(s *Stage) {
 
 // WriteMarkdown writes results as one table, with the share of the bound where one is given.
 func WriteMarkdown(w io.Writer, results []Result) {
-	fmt.Fprintln(w, "| workload | case | agents | roles | CPU per unit | units/CPU-s | CPU | wall | units | memory | notes |")
-	fmt.Fprintln(w, "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|")
+	fmt.Fprintln(w, "| workload | case | agents | roles | CPU per unit | units/CPU-s | of bound | CPU | wall | units | memory | notes |")
+	fmt.Fprintln(w, "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")
 	for _, r := range results {
 		note := r.Note
 		if len(r.Faults) > 0 {
 			note = "**REFUSED by the referee:** " + strings.Join(r.Faults[:min(3, len(r.Faults))], "; ")
 		}
-		fmt.Fprintf(w, "| %s | %s | %d | %d | %s | %s | %s | %s | %d %s | %s | %s |\n", r.Workload, r.Case, r.Agents, r.Roles, short(r.Per()), count(r.Rate()),
-			short(r.CPU), short(r.Wall), r.Units, r.Unit, memory(r.Bytes), note)
+		fmt.Fprintf(w, "| %s | %s | %d | %d | %s | %s | %s | %s | %s | %d %s | %s | %s |\n", r.Workload, r.Case, r.Agents, r.Roles, short(r.Per()), count(r.Rate()),
+			shareOfBound(r, results), short(r.CPU), short(r.Wall), r.Units, r.Unit, memory(r.Bytes), note)
 	}
 }
 
@@ -79,6 +79,8 @@ func count(x float64) string {
 	}
 	return fmt.Sprintf("%.0f", x)
 }
+
+func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
 
 func memory(b uint64) string {
 	if b == 0 {

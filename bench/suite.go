@@ -22,6 +22,8 @@ func Suite(size string) ([]Workload, error) {
 }
 
 func suite(agents, leaves int) (out []Workload) {
+	out = append(out, one("bounds: placement", func(seed uint64) Result { return boundPlacement(agents, seed) }),
+		one("bounds: offer", func(uint64) Result { return boundOffer(agents) }))
 	for _, mixed := range []bool{false, true} {
 		for _, deep := range []bool{false, true} {
 			out = append(out, fill(Fill{agents, leaves, deep, mixed}))
