@@ -136,7 +136,7 @@ func (c *Cluster) submit(spec AskSpec) error {
 	}
 	a := c.know(spec, AskState{}, cl)
 	c.wait(a)
-	c.emit(SaveAsk{a.ID})
+	c.saveAsk(a.ID)
 	c.happened("AskSubmitted", a.ID, a.Role, "", "%s asks for %d × %s for %s", a.ID, a.Count, spec.Shape.Resources, a.Role)
 	return nil
 }
@@ -312,7 +312,7 @@ func (c *Cluster) cancel(e Cancel) error {
 		}
 	}
 	a.class.pool.opened()
-	c.emit(SaveAsk{a.ID})
+	c.saveAsk(a.ID)
 	c.happened("AskCancelled", a.ID, a.Role, "", "%s is cancelled; %d tasks of it run", a.ID, len(a.live))
 	c.finish(a)
 	return nil
@@ -357,7 +357,7 @@ func (c *Cluster) settle(t *task, s State) {
 	if !a.Gang || len(a.live) == 0 {
 		c.wait(a)
 	}
-	c.emit(SaveAsk{a.ID})
+	c.saveAsk(a.ID)
 	c.changed(ObjectAsk, a.ID)
 	c.finish(a)
 }
@@ -404,5 +404,6 @@ func (c *Cluster) finish(a *ask) {
 		return
 	}
 	delete(c.asks, a.ID)
+	c.said.saved = ""
 	c.emit(DeleteAsk{a.ID}, AskEnded{c.askView(a)})
 }

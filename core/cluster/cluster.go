@@ -36,6 +36,7 @@ type Cluster struct {
 	book     *waste.Book
 	now      time.Time
 	out      []Effect
+	said     said // of out
 }
 
 // New returns an empty cluster with an empty plan. It decides nothing before [Recovered] if anything is restored.
@@ -54,7 +55,7 @@ func New() *Cluster {
 func (c *Cluster) Step(e Event, now time.Time) ([]Effect, error) {
 	c.keepBooks(now)
 	c.now = now
-	c.out = nil
+	c.out, c.said = nil, said{}
 	err := c.apply(e)
 	return c.out, err
 }
@@ -109,7 +110,44 @@ func (c *Cluster) apply(e Event) error {
 
 func (c *Cluster) emit(e ...Effect) { c.out = append(c.out, e...) }
 
-func (c *Cluster) changed(o Object, id string) { c.emit(Changed{o, id}) }
+// changed tells readers that an object looks different. They look once the step is over: once in a row is enough.
+func (c *Cluster) changed(o Object, id string) {
+	if e := (Changed{o, id}); !c.said.changed(e) {
+		c.emit(e)
+	}
+}
+
+// saveAsk makes an ask durable as it is when the step is over: once in a row is enough.
+func (c *Cluster) saveAsk(id string) {
+	if c.said.saved != id {
+		c.said.saved = id
+		c.emit(SaveAsk{id})
+	}
+}
+
+// said is what a step has told last, of effects that need no repeating.
+type said struct {
+	saved           string // ask
+	task, ask, node string
+	role            bool
+}
+
+// changed reports whether a change is the last of its kind once more, and notes it.
+func (s *said) changed(e Changed) (again bool) {
+	if e.Object == ObjectRole {
+		again, s.role = s.role, true
+		return again
+	}
+	last := &s.task
+	switch e.Object {
+	case ObjectAsk:
+		last = &s.ask
+	case ObjectNode:
+		last = &s.node
+	}
+	again, *last = *last == e.ID, e.ID
+	return again
+}
 
 func (c *Cluster) happened(kind, subject, role, node, format string, args ...any) {
 	c.emit(Happened{Kind: kind, Subject: subject, Role: role, Node: node, Message: fmt.Sprintf(format, args...)})

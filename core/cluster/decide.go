@@ -376,7 +376,7 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
 		c.emit(SaveTask{t.id}, Launch{t.assignment()}, Happened{Kind: "TaskStarting", Subject: t.id, Role: t.role, Node: t.node.Name,
 			Message: t.id + " starts on " + t.node.Name + ", paid by " + u.paidBy})
 	}
-	c.emit(SaveAsk{a.ID})
+	c.saveAsk(a.ID)
 	c.changed(ObjectAsk, a.ID)
 	c.changed(ObjectRole, "")
 }
