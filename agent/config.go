@@ -22,7 +22,8 @@ type Config struct {
 	Node string
 	// Dir holds the checkpoint, the credentials and the tasks' sandboxes. One agent at a time.
 	Dir string
-	// Server is where the server answers, as host:port or https://host:port. There is no other way than TLS.
+	// Server is where the server answers, as host:port or https://host:port; several of one cluster have commas between
+	// them, and are tried in turn. There is no other way than TLS.
 	Server string
 	// Token is a join token. It is needed until the agent has its certificate and ignored from then on.
 	Token string
@@ -62,9 +63,6 @@ func (c Config) resolve() (Config, error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return c, fmt.Errorf("agent: directory %q: %w", c.Dir, err)
 	}
-	if c.Server != "" && !strings.Contains(c.Server, "://") {
-		c.Server = "https://" + c.Server
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -81,6 +79,18 @@ func (c Config) resolve() (Config, error) {
 	return c, nil
 }
 
+// servers are the URLs of the servers in a list.
+func servers(list string) []string {
+	urls := strings.Split(list, ",")
+	for i, u := range urls {
+		if u = strings.TrimSpace(u); !strings.Contains(u, "://") {
+			u = "https://" + u
+		}
+		urls[i] = u
+	}
+	return urls
+}
+
 func (c Config) check() error {
 	switch {
 	case !runtime.ValidTaskID(c.Node):
@@ -89,10 +99,13 @@ func (c Config) check() error {
 		return errors.New("no directory is given")
 	case c.Server == "" && c.Link == nil:
 		return errors.New("no server is given; name one as host:port")
-	case strings.Contains(c.Server, "://") && !strings.HasPrefix(c.Server, "https://"):
-		return fmt.Errorf("server %q: only https is spoken; name it as host:port", c.Server)
 	case len(c.Runtimes) == 0:
 		return errors.New("no runtime is given: this machine could start nothing; use process or docker")
+	}
+	for _, url := range servers(c.Server) {
+		if host := strings.TrimPrefix(url, "https://"); c.Server != "" && (host == "" || strings.Contains(host, "://")) {
+			return fmt.Errorf("server %q: only https is spoken; name it as host:port", c.Server)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Attributes)) {
 		if !resource.ValidName(name) {

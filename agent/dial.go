@@ -33,9 +33,12 @@ type dialer struct {
 	c           Config
 	credentials *auth.Credentials
 
-	mu     sync.Mutex // guards both below; they are set once, by the first Join that works
+	servers []string
+
+	mu     sync.Mutex // guards all below
+	at     int        // of servers, the one in use
 	http   *http.Client
-	client polderv1connect.AgentServiceClient
+	client polderv1connect.AgentServiceClient // nil until the next Join
 }
 
 func newDialer(c Config) (*dialer, error) {
@@ -44,7 +47,35 @@ func newDialer(c Config) (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dialer{c: c, credentials: credentials}, nil
+	return &dialer{c: c, credentials: credentials, servers: servers(c.Server)}, nil
+}
+
+// turn goes on to the next server, whose turn it is when the one in use does not lead or does not answer. It reports whether
+// every server has had its turn.
+func (d *dialer) turn() (round bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.at = (d.at + 1) % len(d.servers)
+	if len(d.servers) > 1 {
+		d.client = nil
+	}
+	return d.at == 0
+}
+
+func (d *dialer) server() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.servers[d.at]
+}
+
+// rpcNow is the client of the server in use.
+func (d *dialer) rpcNow() (polderv1connect.AgentServiceClient, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.client == nil {
+		return nil, errors.New("no server is connected now")
+	}
+	return d.client, nil
 }
 
 // Join gets a certificate with the token if there is none, and a newer one when it is time.
@@ -53,19 +84,21 @@ func (d *dialer) Join(ctx context.Context) error {
 		if err := d.join(ctx); err != nil {
 			return err
 		}
-		d.c.Logger.Info("joined the cluster", "server", d.c.Server)
+		d.c.Logger.Info("joined the cluster", "server", d.server())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.client != nil {
 		return nil
 	}
-	config, err := d.credentials.TLS()
-	if err != nil {
-		return err
+	if d.http == nil {
+		config, err := d.credentials.TLS()
+		if err != nil {
+			return err
+		}
+		d.http = newHTTP(config)
 	}
-	d.http = newHTTP(config)
-	d.client = d.rpc(d.http)
+	d.client = rpc(d.http, d.servers[d.at])
 	return nil
 }
 
@@ -94,11 +127,12 @@ func (d *dialer) join(ctx context.Context) error {
 	defer cancel()
 	once := newHTTP(auth.JoinTLS(token))
 	defer once.CloseIdleConnections()
-	answer, err := d.rpc(once).Join(ctx, connect.NewRequest(&polderv1.JoinRequest{
+	server := d.server()
+	answer, err := rpc(once, server).Join(ctx, connect.NewRequest(&polderv1.JoinRequest{
 		Token: d.c.Token, Node: d.c.Node, Csr: csr,
 	}))
 	if err != nil {
-		return joinError(d.c.Server, err)
+		return joinError(server, err)
 	}
 	return d.credentials.Accept(answer.Msg.Certificate, token.Digest)
 }
@@ -117,12 +151,20 @@ func joinError(server string, err error) error {
 
 // Session opens the session's stream.
 func (d *dialer) Session(ctx context.Context) (Stream[polderv1.AgentMessage, polderv1.ServerMessage], error) {
-	return d.client.Session(ctx), nil
+	client, err := d.rpcNow()
+	if err != nil {
+		return nil, err
+	}
+	return client.Session(ctx), nil
 }
 
 // Relay opens a relay's stream.
 func (d *dialer) Relay(ctx context.Context) (Stream[polderv1.RelayUp, polderv1.RelayDown], error) {
-	return d.client.Relay(ctx), nil
+	client, err := d.rpcNow()
+	if err != nil {
+		return nil, err
+	}
+	return client.Relay(ctx), nil
 }
 
 // renew replaces the certificate at two thirds of its life, until ctx is done. A refusal is tried again: the certificate
@@ -152,7 +194,11 @@ func (d *dialer) renewOnce(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	answer, err := d.client.Renew(ctx, connect.NewRequest(&polderv1.RenewRequest{Csr: csr}))
+	client, err := d.rpcNow()
+	if err != nil {
+		return err
+	}
+	answer, err := client.Renew(ctx, connect.NewRequest(&polderv1.RenewRequest{Csr: csr}))
 	if err != nil {
 		return err
 	}
@@ -169,6 +215,6 @@ func newHTTP(config *tls.Config) *http.Client {
 	}}
 }
 
-func (d *dialer) rpc(client *http.Client) polderv1connect.AgentServiceClient {
-	return polderv1connect.NewAgentServiceClient(client, d.c.Server, connect.WithReadMaxBytes(maxMessage))
+func rpc(client *http.Client, server string) polderv1connect.AgentServiceClient {
+	return polderv1connect.NewAgentServiceClient(client, server, connect.WithReadMaxBytes(maxMessage))
 }

@@ -144,6 +144,31 @@ func TestJoinOverTLS(t *testing.T) {
 	}
 }
 
+// TestSeveralServers joins, and later connects, at the one of its servers that answers.
+func TestSeveralServers(t *testing.T) {
+	c, dir := newCluster(t), t.TempDir()
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	c.address = dead.Addr().String() + ", " + c.address
+	for _, token := range []string{c.token.Reveal(), ""} {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.agent(t, dir, token).Run(ctx) }()
+		select {
+		case <-c.hellos:
+		case err := <-done:
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestJoinRefused(t *testing.T) {
 	c, other := newCluster(t), newCluster(t)
 	secret := c.token.Reveal()
@@ -197,6 +222,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"no directory":     func(c *Config) { c.Dir = "" },
 		"no server":        func(c *Config) { c.Server = "" },
 		"only https":       func(c *Config) { c.Server = "http://localhost:1" },
+		"host:port":        func(c *Config) { c.Server = "localhost:1,,localhost:2" },
 		"no runtime":       func(c *Config) { c.Runtimes = nil },
 		"given twice":      func(c *Config) { c.Runtimes = append(c.Runtimes, c.Runtimes...) },
 		"attribute \"Z\"":  func(c *Config) { c.Attributes = map[string]string{"Z": "a"} },

@@ -45,14 +45,20 @@ func (a *Agent) connect(ctx context.Context) error {
 		if errors.Is(err, ErrRefused) {
 			return err
 		}
+		round := true
+		if d, ok := link.(*dialer); ok {
+			round = d.turn()
+		}
 		if welcomed {
-			wait = reconnectFirst
+			wait, round = reconnectFirst, false
 		}
 		a.c.Logger.Warn("no session with the server; tasks go on and deadlines are kept", "error", err, "again", wait)
 		if pause(ctx, a.c.Jitter(wait)) != nil {
 			return nil
 		}
-		wait = min(2*wait, reconnectMost)
+		if round {
+			wait = min(2*wait, reconnectMost)
+		}
 	}
 }
 

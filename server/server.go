@@ -146,6 +146,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 
 // lead campaigns, serves while it leads, and returns how that ended.
 func (s *Server) lead(ctx context.Context) error {
+	if err := s.sameCA(ctx); err != nil { // not only when it is needed to take over
+		return endOf(ctx, err)
+	}
 	won, err := s.cfg.Store.Campaign(ctx, election)
 	if err != nil {
 		return endOf(ctx, err)
@@ -155,6 +158,9 @@ func (s *Server) lead(ctx context.Context) error {
 	defer watching.Wait()
 	inside, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := s.keepCA(inside, won); err != nil {
+		return endOf(ctx, err)
+	}
 	l, err := newLeader(inside, s.cfg, won)
 	if err != nil {
 		return endOf(ctx, fmt.Errorf("starting to lead: %w", err))

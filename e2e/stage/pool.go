@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -25,17 +26,22 @@ type Options struct {
 	Plan       string // YAML
 	// ServerFlags are further flags of the server.
 	ServerFlags []string
+	// Standby starts a second server with the same flags, which must name a store that servers share.
+	Standby bool
 }
 
 // Pool is a server with agents, each a process of its own.
 type Pool struct {
 	Server *Process
-	Agents []*Process
-	Nodes  []string // the agents' names, in their order
-	API    *API
-	worker string
-	bare   bool // no image: processes of this machine
-	dir    string
+	// Standby is the second server, where there is one.
+	Standby *Process
+	servers [2]string // directories
+	Agents  []*Process
+	Nodes   []string // the agents' names, in their order
+	API     *API
+	worker  string
+	bare    bool // no image: processes of this machine
+	dir     string
 }
 
 // Open starts a pool and returns when every node is ready. On an error nothing is left running.
@@ -64,7 +70,7 @@ func (p *Pool) serve(ctx context.Context, o Options) error {
 	}
 	dir := filepath.Join(o.Dir, "server")
 	argv := append([]string{o.Programs.Polder, "server", "--dir", dir, "--listen", addr}, o.ServerFlags...)
-	p.Server = newProcess("server", filepath.Join(o.Dir, "server.log"), argv...)
+	p.Server, p.servers[0] = newProcess("server", filepath.Join(o.Dir, "server.log"), argv...), dir
 	if err := p.Server.Start(); err != nil {
 		return err
 	}
@@ -75,10 +81,55 @@ func (p *Pool) serve(ctx context.Context, o Options) error {
 		p.API, err = dial(dir)
 		return err
 	})
+	if err == nil && o.Standby {
+		err = p.standBy(o)
+	}
 	if err != nil || o.Plan == "" {
 		return err
 	}
 	return p.API.apply(ctx, o.Plan)
+}
+
+// standBy starts the second server, with the certificate authority of the first.
+func (p *Pool) standBy(o Options) error {
+	addr, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(o.Dir, "standby")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if _, err := run(exec.Command("cp", "-a", filepath.Join(p.servers[0], "ca"), dir)); err != nil {
+		return err
+	}
+	argv := append([]string{o.Programs.Polder, "server", "--dir", dir, "--listen", addr}, o.ServerFlags...)
+	p.Standby, p.servers[1] = newProcess("standby", filepath.Join(o.Dir, "standby.log"), argv...), dir
+	return p.Standby.Start()
+}
+
+// Failover kills the server that leads, waits until the other one does, and starts the killed one again to stand by.
+func (p *Pool) Failover(ctx context.Context) error {
+	token, err := os.ReadFile(filepath.Join(p.servers[0], "admin.token"))
+	if err != nil {
+		return err
+	}
+	p.Server.Kill()
+	if err := os.WriteFile(filepath.Join(p.servers[1], "admin.token"), token, 0o600); err != nil {
+		return err
+	}
+	p.Server, p.Standby = p.Standby, p.Server
+	p.servers[0], p.servers[1] = p.servers[1], p.servers[0]
+	err = Retry(ctx, func(ctx context.Context) (err error) {
+		if p.Server.PID() == 0 {
+			return errors.New("the second server ended: " + p.Server.Tail())
+		}
+		if p.API, err = dial(p.servers[0]); err == nil {
+			_, err = p.API.ReadyNodes(ctx)
+		}
+		return err
+	})
+	return errors.Join(err, p.Standby.Start())
 }
 
 func (p *Pool) join(ctx context.Context, o Options, i int) error {
@@ -92,7 +143,11 @@ func (p *Pool) join(ctx context.Context, o Options, i int) error {
 	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 		return err
 	}
-	argv := []string{o.Programs.Polder, "agent", "--server", p.address(), "--token-file", file, "--node", node,
+	server := address(p.Server)
+	if p.Standby != nil {
+		server += "," + address(p.Standby)
+	}
+	argv := []string{o.Programs.Polder, "agent", "--server", server, "--token-file", file, "--node", node,
 		"--dir", filepath.Join(o.Dir, node), "--capacity", o.Capacity, "--runtime", o.Runtime, "--task-user", "root"}
 	if o.DockerHost != "" {
 		argv = append(argv, "--docker-host", o.DockerHost, "--allow-mount", o.Dir)
@@ -102,10 +157,10 @@ func (p *Pool) join(ctx context.Context, o Options, i int) error {
 	return a.Start()
 }
 
-func (p *Pool) address() string {
-	for i, arg := range p.Server.argv {
+func address(server *Process) string {
+	for i, arg := range server.argv {
 		if arg == "--listen" {
-			return p.Server.argv[i+1]
+			return server.argv[i+1]
 		}
 	}
 	return ""
@@ -137,8 +192,10 @@ func (p *Pool) Close() error {
 	for _, a := range p.Agents {
 		errs = append(errs, a.Stop())
 	}
-	if p.Server != nil {
-		errs = append(errs, p.Server.Stop())
+	for _, s := range []*Process{p.Server, p.Standby} {
+		if s != nil {
+			errs = append(errs, s.Stop())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -146,7 +203,7 @@ func (p *Pool) Close() error {
 // tails is what the processes said last, as an error.
 func (p *Pool) tails() error {
 	var b strings.Builder
-	for _, x := range append([]*Process{p.Server}, p.Agents...) {
+	for _, x := range append([]*Process{p.Server, p.Standby}, p.Agents...) {
 		if x != nil {
 			fmt.Fprintf(&b, "--- %s\n%s\n", x.Name, x.Tail())
 		}

@@ -163,7 +163,7 @@ func (s *Store) explain(doing string, err error) error {
 	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return fmt.Errorf("%s: %w: %w; start etcd with --max-txn-ops=%d --max-request-bytes=%d", doing, store.ErrInvalid, err, maxTxnOps, maxRequestBytes)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: etcd at %s did not answer within %v; is it up and has it a quorum? (%w)", doing, s.name, requestTimeout, err)
+		return fmt.Errorf("%s: etcd at %s did not answer within %v; is it up, has it a quorum, and do the certificates fit? (%w)", doing, s.name, requestTimeout, err)
 	}
 	return fmt.Errorf("%s: etcd at %s: %w", doing, s.name, err)
 }

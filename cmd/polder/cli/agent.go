@@ -12,7 +12,7 @@ import (
 
 // AgentOptions are the flags of "polder agent".
 type AgentOptions struct {
-	// Server is host:port of the server.
+	// Server is host:port of the server; of several servers of a cluster, all of them with commas between.
 	Server string
 	// Token is the join token; empty when this node has joined before. It also authenticates the server.
 	Token string
@@ -66,7 +66,7 @@ tasks keep running and are taken over by the next one.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Server, "server", "", "`address` of the server, host:port (default $POLDER_ADDR)")
+	f.StringVar(&o.Server, "server", "", "`address` of the server, host:port; several of one cluster with commas between (default $POLDER_ADDR)")
 	f.StringVar(&o.Token, "token", "", "join `token` (default $POLDER_JOIN_TOKEN); other users of this machine may see it here, so prefer --token-file")
 	f.StringVar(&o.tokenFile, "token-file", "", "`file` with the join token")
 	f.StringVar(&o.Dir, "dir", "/var/lib/polder-agent", "`directory` for the certificate, the checkpoint and the sandboxes")

@@ -109,7 +109,9 @@ func (a *app) explain(cmd *cobra.Command, err error) *failure {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return &failure{"interrupted", "", exitInterrupted}
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded) && err != context.DeadlineExceeded: // it says what was waited for
+		return &failure{err.Error(), "Look after what it waited for, and try again.", exitTimeout}
+	case err == context.DeadlineExceeded:
 		return &failure{"time is up", "Allow more with a longer timeout.", exitTimeout}
 	case errors.As(err, &pe):
 		return &failure{err.Error(), "Check the path and its permissions.", exitError}

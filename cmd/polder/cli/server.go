@@ -42,6 +42,10 @@ func (a *app) serverCmd() *cobra.Command {
 		Short: "Run the server: the leader, its store and the API",
 		Long: `Run the server: the leader that knows who holds what, its store, and the API.
 
+Several servers may share an external etcd: one leads, and another takes over when it is gone. Each has a --dir of its own; copy
+the directory ca of the first into those of the others before they start, and give agents all addresses. A server that does not
+lead answers nothing but that.
+
 The first start makes the cluster's own CA and an administrator's token in --dir and says where they are. A restart loses
 nothing and stops no task. With --store memory nothing is kept; it is for trying things out.`,
 		Example: "  polder server --dir /var/lib/polder --listen 0.0.0.0:7070 --advertise polder.example.com\n" +
