@@ -176,7 +176,9 @@ func (c *Cluster) enlist(cl *class) *class {
 		cl.key = cl.identity()
 	}
 	if old, ok := cl.pool.classes[cl.key]; ok {
-		cl.release()
+		if old != cl {
+			cl.release()
+		}
 		return old
 	}
 	if cl.compiled == nil {
