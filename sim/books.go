@@ -109,7 +109,7 @@ func newBooks(r *run) (*books, error) {
 	if err := r.Plan.Intern(b.kinds); err != nil {
 		return nil, err
 	}
-	for _, n := range r.Nodes {
+	for _, n := range r.machines() {
 		if err := b.kinds.InternAll(n.Capacity.Names()); err != nil {
 			return nil, err
 		}
@@ -124,7 +124,7 @@ func newBooks(r *run) (*books, error) {
 // nameDims lists what the machines have, by pool, in a fixed order.
 func (b *books) nameDims() {
 	seen := map[string]bool{}
-	for _, n := range b.Nodes {
+	for _, n := range b.machines() {
 		pool := b.Plan.PoolOf(n.Attributes)
 		for _, kind := range n.Capacity.Names() {
 			if name := resource.JoinName(pool, kind); !seen[name] {

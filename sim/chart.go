@@ -146,7 +146,9 @@ func niceAbove(v float64) float64 {
 	return 10 * unit
 }
 
-// si writes a number shortly: 1.6k, 12, 0.4.
+// Short writes a number with two or three digits that count: 16k, 12, 0.4, and bytes from a gibibyte on as 1.5Gi.
+func Short(v float64) string { return si(v) }
+
 func si(v float64) string {
 	for _, u := range []struct {
 		of   float64

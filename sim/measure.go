@@ -195,7 +195,7 @@ func (c *checker) expectation(e *Expectation, at string) {
 // resources lists what the nodes have, with pools.
 func (c *checker) resources() []string {
 	var out []string
-	for _, n := range c.Nodes {
+	for _, n := range c.machines() {
 		for _, kind := range n.Capacity.Names() {
 			out = append(out, resource.JoinName(c.Plan.PoolOf(n.Attributes), kind))
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -69,6 +70,13 @@ func (s *Scenario) check() []role.Problem {
 	names := map[string]bool{}
 	for i := range s.Work {
 		c.work(&s.Work[i], role.JoinIndex("work", i), names)
+	}
+	for i, t := range s.arrivals {
+		if id, ok := c.tree.WorkRole(t.Role); !ok || id == role.Root {
+			c.bad("plan.roles", "%s is for role %q, which the plan does not have", t.Name, t.Role)
+			return c.problems
+		}
+		s.arrivals[i].OnNotice = cmp.Or(t.OnNotice, "ignore")
 	}
 	for i := range s.Faults {
 		c.fault(&s.Faults[i], role.JoinIndex("faults", i))
@@ -172,6 +180,7 @@ func (c *checker) nodes() {
 		}
 		total += max(0, n.Count)
 	}
+	total += len(c.given)
 	if total == 0 || total > MaxNodes {
 		c.bad("nodes", "there are %d nodes; want 1 to %d", total, MaxNodes)
 	}

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -177,30 +176,40 @@ func (a *account) lack(i int, covered resource.Amount) resource.Amount {
 	return 0
 }
 
-// judge decides about a role that has been short for longer than T: capacity lost and fragmentation are excuses, nothing else.
+// judge decides about a role that has been short for longer than T: capacity lost and fragmentation are excuses, and a role
+// whose waiting tasks are all too large for what is left of its guarantee is not short at all; nothing else is an excuse.
 func (b *books) judge(a *account, scarce bool) {
-	why := "nobody knows why"
-	switch {
-	case scarce:
-		a.short.excused++
-		return
-	case b.c == nil || b.healing:
+	if b.c == nil || b.healing {
 		return // the promise is the new leader's
 	}
+	a.short.excused++
+	if scarce {
+		return
+	}
 	for _, v := range b.c.Asks() {
-		if v.Pending == 0 || !within(v.Role, a.path) {
+		q := b.asks[v.ID]
+		if v.Pending == 0 || q == nil || !within(v.Role, a.path) || !a.pays(q) {
 			continue
 		}
 		switch v.Reason.Code {
-		case "Fragmented", "NoNode", "NoVictim", "Backoff":
-			a.short.excused++
+		case "Fragmented", "NoNode", "NoVictim", "Backoff", "OverBorrow", "OverLimit": // the last two: reserved for others of the role
 			return
 		}
-		why = fmt.Sprintf("%s waits: %s", v.ID, v.Reason.Message)
-		break
+		a.short.excused--
+		a.short.beyond++
+		b.violated("I3: %s has less than its guarantee covers for more than %s; %s waits: %s", role.Display(a.path), a.bound, v.ID, v.Reason.Message)
+		return
 	}
-	a.short.beyond++
-	b.violated("I3: %s has less than its guarantee covers for more than %s; %s", role.Display(a.path), a.bound, why)
+}
+
+// pays reports whether what a role's guarantee has left is enough for one start of an ask.
+func (a *account) pays(q *queue) bool {
+	for _, d := range q.amount {
+		if a.used[d.dim]+d.is*resource.Amount(q.gang) > a.guarantee[d.dim] {
+			return false
+		}
+	}
+	return true
 }
 
 func within(path, above string) bool {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"runtime"
 	"slices"
 	"time"
@@ -125,6 +126,24 @@ type Opening struct {
 	Name string    `json:"name"`
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
+}
+
+// Whole sums the pool up by kind of resource, whatever pool the machines are in.
+func (r *Report) Whole() []PoolReport {
+	var out []PoolReport
+	for _, p := range r.Pool {
+		_, p.Resource = resource.SplitName(p.Resource)
+		i := slices.IndexFunc(out, func(o PoolReport) bool { return o.Resource == p.Resource })
+		if i < 0 {
+			out = append(out, PoolReport{Resource: p.Resource})
+			i = len(out) - 1
+		}
+		o := &out[i]
+		o.Hours, o.Owned, o.Borrowed, o.Idle = o.Hours+p.Hours, o.Owned+p.Owned, o.Borrowed+p.Borrowed, o.Idle+p.Idle
+		o.Utilisation = ratio(o.Hours, o.Hours+o.Idle)
+	}
+	slices.SortFunc(out, func(a, b PoolReport) int { return cmp.Compare(a.Resource, b.Resource) })
+	return out
 }
 
 // Held reports whether everything was as expected and nothing was violated.

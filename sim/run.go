@@ -108,6 +108,7 @@ func newRun(s *Scenario, o Options) (*run, error) {
 	for i := range s.Work {
 		r.startWork(&s.Work[i])
 	}
+	r.startArrivals()
 	for i := range s.Faults {
 		r.startFault(&s.Faults[i], i)
 	}
@@ -305,6 +306,9 @@ func (r *run) followCalendar() {
 
 // machines lists the nodes of the scenario.
 func (s *Scenario) machines() []cluster.NodeInfo {
+	if s.given != nil {
+		return s.given
+	}
 	var out []cluster.NodeInfo
 	for _, n := range s.Nodes {
 		for i := range n.Count {

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
@@ -29,6 +30,8 @@ type Scenario struct {
 
 	from, to time.Time
 	zone     *time.Location
+	given    []cluster.NodeInfo // machines that are not written as Nodes
+	arrivals []TraceTask        // recorded work
 }
 
 // Nodes are Count machines of one kind, named <name>-0000 and so on.

@@ -21,7 +21,7 @@ import (
 
 func (a *app) simCmd() *cobra.Command {
 	cmd := a.noun("sim", "Play a cluster in virtual time", "  polder sim list\n  polder sim run singles-day\n  polder sim run my.yaml --seeds 100",
-		a.simListCmd(), a.simShowCmd(), a.simRunCmd())
+		a.simListCmd(), a.simShowCmd(), a.simRunCmd(), a.simCompareCmd(), a.simTraceCmd())
 	cmd.Long = `Play a cluster in virtual time: the core that decides for real machines, with simulated machines, work and faults.
 A scenario says what there is, what happens and what is expected; docs/simulator.md says how to write one. No server is needed.`
 	return cmd
@@ -96,6 +96,12 @@ type simOptions struct {
 func (o *simOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.out, "out", "", "`file` for a report with plots, in HTML: one page that needs no network")
+	o.registerFormat(cmd)
+}
+
+// registerFormat registers what every command that plays something has.
+func (o *simOptions) registerFormat(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.BoolVar(&o.quiet, "quiet", false, "do not show how far it is")
 	o.format = "table"
 	f.VarP(&choice{&o.format, []string{"table", "json", "yaml"}}, "output", "o", "`format`: table, json or yaml")
@@ -283,14 +289,13 @@ func bounds(f sim.Finding) string {
 }
 
 func (a *app) printSimRoles(r *sim.Report) error {
-	sec := func(s float64) string { return time.Duration(s * 1e9).Round(10 * time.Millisecond).String() }
 	var rows [][]string
 	for _, x := range r.Roles {
 		first := ""
 		if len(r.Pool) > 0 {
 			first = fmt.Sprintf("%.0f (%.0f borrowed)", x.Hours[r.Pool[0].Resource], x.Borrowed[r.Pool[0].Resource])
 		}
-		rows = append(rows, []string{rootName(x.Path), first, strconv.Itoa(x.Started), sec(x.WaitP50), sec(x.WaitP99), x.T, x.Short, strconv.Itoa(x.Reclaimed), x.LostWork})
+		rows = append(rows, []string{rootName(x.Path), first, strconv.Itoa(x.Started), seconds(x.WaitP50), seconds(x.WaitP99), x.T, x.Short, strconv.Itoa(x.Reclaimed), x.LostWork})
 	}
 	unit := "HOURS"
 	if len(r.Pool) > 0 {
