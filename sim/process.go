@@ -65,7 +65,7 @@ func (p *process) begin() {
 // work goes on with the work.
 func (p *process) work() {
 	p.working, p.since = true, p.now
-	if p.job == nil || p.job.duration == nil {
+	if p.job == nil || p.job.duration == nil || p.job.duration[p.report.Index] == 0 {
 		return
 	}
 	p.later(p.job.duration[p.report.Index]-p.base, func() { p.finish(cluster.Succeeded) })

@@ -24,9 +24,10 @@ type Trace struct {
 type TraceTask struct {
 	Name        string
 	Role        string
-	At          time.Duration // since the trace began
-	Duration    time.Duration // 0 is for ever
-	Count       int           // 0 is 1
+	At          time.Duration   // since the trace began
+	Duration    time.Duration   // 0 is for ever
+	Durations   []time.Duration // of each task, instead; 0 is for ever
+	Count       int             // 0 is 1
 	Gang        bool
 	Resources   resource.Resources
 	Constraints []placement.Constraint
@@ -165,7 +166,9 @@ func (r *run) startArrivals() {
 func (l *workload) arrived(t *TraceTask) {
 	n := max(1, t.Count)
 	j := l.job(n)
-	if t.Duration > 0 {
+	if t.Durations != nil {
+		j.duration = t.Durations
+	} else if t.Duration > 0 {
 		j.duration = slices.Repeat([]time.Duration{t.Duration}, n)
 	}
 	j.spec.ID, j.spec.Gang = t.Name, t.Gang

@@ -17,7 +17,7 @@ import (
 
 func (a *app) planCmd() *cobra.Command {
 	cmd := a.noun("plan", "Read and change the plan: the role tree and its calendar", "  polder plan get > plan.yaml\n  polder plan preview -f plan.yaml\n  polder plan apply -f plan.yaml",
-		a.planGetCmd(), a.planValidateCmd(), a.planPreviewCmd(), a.planDiffCmd(), a.planApplyCmd(), a.planShowCmd(), a.planHistoryCmd())
+		a.planGetCmd(), a.planValidateCmd(), a.planPreviewCmd(), a.planDiffCmd(), a.planApplyCmd(), a.planShowCmd(), a.planHistoryCmd(), a.planVerifyCmd(), a.planReplayCmd())
 	cmd.Long = planLong
 	return cmd
 }

@@ -39,7 +39,7 @@ func (a *app) root() *cobra.Command {
 	group(root, "pool", a.online(a.planCmd(), a.roleCmd(), a.leaseCmd(), a.noticeCmd(), a.nodeCmd(), a.eventCmd(), a.wasteCmd(), a.consoleCmd())...)
 	group(root, "who", a.online(a.tokenCmd(), a.accessCmd())...)
 	group(root, "pool", a.simCmd())
-	group(root, "pool", a.online(a.doorCmd())...)
+	group(root, "pool", a.online(a.doorCmd(), a.debugCmd())...)
 	root.AddCommand(a.completionCmd(), a.versionCmd())
 	checkArgs(root)
 	return root
