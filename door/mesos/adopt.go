@@ -29,11 +29,15 @@ func (d *Door) adopt(ctx context.Context) error {
 			break
 		}
 	}
+	tokens, err := d.readTokens(ctx, specs)
+	if err != nil {
+		return err
+	}
 	d.mu.Lock()
 	for _, kind := range []string{"executor", "command", "hold"} { // executors first: holds belong to them
 		for _, t := range specs {
 			if t.Labels[labelKind] == kind && d.natives[t.Id] == nil {
-				d.adoptOne(t)
+				d.adoptOne(t, tokens[t.Id])
 			}
 		}
 	}
@@ -50,8 +54,26 @@ func (d *Door) adopt(ctx context.Context) error {
 	return nil
 }
 
-// adoptOne puts a task of an earlier life on the books.
-func (d *Door) adoptOne(p *polderv1.Task) {
+// readTokens finds the tokens that executors of an earlier life were started with, by task of the pool.
+func (d *Door) readTokens(ctx context.Context, tasks []*polderv1.Task) (map[string]string, error) {
+	out := map[string]string{}
+	for _, t := range tasks {
+		if t.Labels[labelKind] != "executor" {
+			continue
+		}
+		res, err := d.c.API.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: t.Id}))
+		switch {
+		case err == nil:
+			out[t.Id] = res.Msg.GetSpec().GetEnv()[executorToken]
+		case connect.CodeOf(err) != connect.CodeNotFound:
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// adoptOne puts a task of an earlier life on the books. An executor's token is the one it was started with.
+func (d *Door) adoptOne(p *polderv1.Task, token string) {
 	id := p.Labels[labelFramework]
 	f := d.frameworks[id]
 	if f == nil {
@@ -64,7 +86,10 @@ func (d *Door) adoptOne(p *polderv1.Task) {
 	}
 	role := p.Labels[labelRole]
 	if p.Labels[labelKind] == "executor" {
-		e := &executor{fw: f, id: p.Labels[labelExecutor], node: p.Node, role: role, path: p.Role, native: p.Id, tasks: map[string]*task{}}
+		e := &executor{
+			fw: f, id: p.Labels[labelExecutor], node: p.Node, role: role, path: p.Role, native: p.Id, token: token, tasks: map[string]*task{}, adopted: true,
+			info: &mesosv1.ExecutorInfo{ExecutorId: &mesosv1.ExecutorID{Value: new(p.Labels[labelExecutor])}, FrameworkId: &mesosv1.FrameworkID{Value: &id}},
+		}
 		f.executors[e.key()], d.natives[p.Id] = e, e
 		return
 	}
@@ -81,11 +106,10 @@ func (d *Door) adoptOne(p *polderv1.Task) {
 		t.ip = n.ip()
 	}
 	if p.Labels[labelKind] == "hold" {
-		if t.executor = f.executors[executorKey{p.Node, p.Labels[labelExecutor]}]; t.executor == nil {
-			return // its executor is gone; the lease ends with its framework
+		if t.executor = f.executors[executorKey{p.Node, p.Labels[labelExecutor]}]; t.executor != nil { // else it can only be killed
+			t.executor.tasks[t.id()] = t
+			t.state, t.sent = mesosv1.TaskState_TASK_RUNNING, mesosv1.TaskState_TASK_RUNNING
 		}
-		t.executor.tasks[t.id()] = t
-		t.state, t.sent = mesosv1.TaskState_TASK_RUNNING, mesosv1.TaskState_TASK_RUNNING
 	}
 	f.tasks[t.id()], d.natives[p.Id] = t, t
 }

@@ -43,6 +43,7 @@ type executor struct {
 	waiting    []proto.Message // events for when it subscribes
 	killAt     time.Time       // when it is killed if it is still there
 	stopping   bool
+	adopted    bool // of an earlier life of the door: what its framework said of it is not known
 }
 
 func (e *executor) key() executorKey { return executorKey{e.node, e.id} }
@@ -64,7 +65,7 @@ func (a *acceptance) prepareExecutor(d *Door, info *mesosv1.ExecutorInfo, _ want
 	info = proto.CloneOf(info)
 	info.FrameworkId, info.Type = &mesosv1.FrameworkID{Value: &a.f.id}, mesosv1.ExecutorInfo_CUSTOM.Enum()
 	if e := a.f.executors[executorKey{a.node.name, id}]; e != nil {
-		if e.info != nil && !proto.Equal(e.info, info) {
+		if !e.adopted && !proto.Equal(e.info, info) {
 			return nil, nil, refusal("ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID")
 		}
 		if e.stopping {

@@ -89,11 +89,7 @@ func (d *Door) taskProto(t *task) *mesosv1.Task {
 }
 
 func (d *Door) executorProto(e *executor) *masterv1.Response_GetExecutors_Executor {
-	info := e.info
-	if info == nil {
-		info = &mesosv1.ExecutorInfo{ExecutorId: &mesosv1.ExecutorID{Value: new(e.id)}}
-	}
-	return &masterv1.Response_GetExecutors_Executor{ExecutorInfo: info, AgentId: &mesosv1.AgentID{Value: new(e.node)}}
+	return &masterv1.Response_GetExecutors_Executor{ExecutorInfo: e.info, AgentId: &mesosv1.AgentID{Value: new(e.node)}}
 }
 
 // Events of the operator's stream.

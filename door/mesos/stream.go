@@ -3,6 +3,7 @@ package mesos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -45,8 +46,8 @@ func (s *stream) send(events ...proto.Message) {
 	defer s.mu.Unlock()
 	for _, e := range events {
 		record, err := s.media.Append(nil, e)
-		if err != nil {
-			panic("mesos: an event that cannot be written: " + err.Error()) // a required field was forgotten
+		if err != nil && s.closed == nil {
+			s.closed = fmt.Errorf("an event cannot be written: %w", err) // a bug: a required field was forgotten
 		}
 		if s.closed == nil {
 			s.queue = append(s.queue, wire.AppendRecord(nil, record))
