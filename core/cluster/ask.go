@@ -176,7 +176,7 @@ func (c *Cluster) enlist(cl *class) *class {
 		cl.key = cl.identity()
 	}
 	if old, ok := cl.pool.classes[cl.key]; ok {
-		if old != cl {
+		if old != cl { // an ask that waits again may find the class it left, kept in the queue by others
 			cl.release()
 		}
 		return old
