@@ -36,7 +36,8 @@ type Rejection struct {
 	order   [2]int
 	detail  int // max skew of a spread, number of ports
 	ceiling bool
-	passing bool // the subject is a constraint's Passing
+	passing bool   // the subject is a constraint's Passing
+	lacking string // the attribute of an Exists
 }
 
 // Explanation says how many nodes take a task now and what refused the others.
@@ -224,6 +225,9 @@ func (t *count) describe(r refusal) Rejection {
 			x.Subject = k.String()
 		}
 		x.passing = k.Passing != ""
+		if k.Op == Exists {
+			x.lacking = k.Attribute
+		}
 	case ReasonPorts:
 		x.Subject, x.detail = "dynamic", int(t.shape.totalPorts)
 		if r.condition < len(s.HostPorts) {
@@ -306,8 +310,11 @@ func (x Rejection) String() string {
 	case ReasonCordoned:
 		return fmt.Sprintf("%d %s cordoned or away", n, are)
 	case ReasonConstraint:
-		if x.passing {
+		switch {
+		case x.passing:
 			return fmt.Sprintf("on %d %s", n, x.Subject)
+		case x.lacking != "":
+			return fmt.Sprintf("%d %s %s", n, lack, x.lacking)
 		}
 		return fmt.Sprintf("%d %s not %s", n, are, x.Subject)
 	case ReasonPorts:

@@ -169,7 +169,7 @@ func TestPassing(t *testing.T) {
 		t.Errorf("impossible: %s", why)
 	}
 	lasting := must(t, ix, Shape{Need: cpus(1), Constraints: []Constraint{{"engine", NotEquals, []string{"away"}, "the engine does not answer"}, {"zone", Exists, nil, ""}}})
-	if why, bad := ix.Impossible(lasting); !bad || !strings.Contains(why, "zone exists") {
+	if why, bad := ix.Impossible(lasting); !bad || !strings.Contains(why, "lacks zone") {
 		t.Errorf("no zone: %v, %q", bad, why)
 	}
 }

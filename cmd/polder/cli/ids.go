@@ -20,7 +20,11 @@ func unique(what, prefix, listing string, ids []string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fail(exitNotFound, "\""+listing+"\" shows what there is.", "no %s %q", what, prefix)
+		next := "\"" + listing + "\" shows what there is."
+		if strings.HasSuffix(listing, "--all") {
+			next = "\"" + listing + "\" shows what there is; of those that have ended only the newest since the server's start."
+		}
+		return "", fail(exitNotFound, next, "no %s %q", what, prefix)
 	case 1:
 		return found[0], nil
 	}

@@ -112,7 +112,7 @@ func (a *app) psCmd() *cobra.Command {
 	filter := &polderv1.TaskServiceListRequest{}
 	cmd := &cobra.Command{
 		Use: "ps", Short: "List tasks", Args: cobra.NoArgs,
-		Long:    "List tasks that have not ended; --all also lists those that have. PAID BY is the role whose guarantee pays, or borrowed.",
+		Long:    "List tasks that have not ended; --all also lists those that have: the newest ones since the server started, it keeps no older history. PAID BY is the role whose guarantee pays, or borrowed.",
 		Example: "  polder ps\n  polder ps --role corp/analytics --state leaving --watch\n  polder ps --all -o wide",
 	}
 	f := cmd.Flags()
