@@ -80,27 +80,27 @@ func (t *task) start(ctx context.Context) {
 	}
 	prepare, cancel := context.WithCancel(ctx)
 	t.begin = cancel
-	stopped := t.rec.Stop != nil
+	stopped, assignment := t.rec.Stop != nil, t.rec.Assignment // the record goes on changing
 	t.a.running.Go(func() {
 		defer cancel()
 		if stopped {
 			t.post(ctx, started{err: t.undo(ctx)})
 			return
 		}
-		status, err := t.begun(ctx, prepare, spec)
+		status, err := t.begun(ctx, prepare, spec, assignment)
 		t.post(ctx, started{status, err})
 	})
 }
 
 // begun prepares under a context that a stop cancels, and starts under one that it does not: whether something was
 // started must not stay unknown.
-func (t *task) begun(ctx, prepare context.Context, spec runtime.Spec) (runtime.Status, error) {
-	if err := makeSandbox(spec.Sandbox, t.rec.Assignment); err != nil {
+func (t *task) begun(ctx, prepare context.Context, spec runtime.Spec, a *polderv1.Assignment) (runtime.Status, error) {
+	if err := makeSandbox(spec.Sandbox, a); err != nil {
 		return runtime.Status{}, fmt.Errorf("making the sandbox: %w", err)
 	}
 	err := t.runtime.Prepare(prepare, spec, t.progress())
 	if err == nil {
-		err = t.fetch(prepare, spec.Sandbox)
+		err = t.fetch(prepare, spec.Sandbox, a.GetSpec())
 	}
 	if prepare.Err() != nil {
 		return runtime.Status{}, errNotStarted
@@ -272,9 +272,9 @@ func (t *task) sinceStart() time.Duration {
 	return -t.rec.Started.until(t.a.c.Clock)
 }
 
-// fetch gets the task's artifacts into its directory.
-func (t *task) fetch(ctx context.Context, dir string) error {
-	for _, a := range t.rec.Assignment.GetSpec().GetArtifacts() {
+// fetch gets a task's artifacts into its directory.
+func (t *task) fetch(ctx context.Context, dir string, spec *polderv1.TaskSpec) error {
+	for _, a := range spec.GetArtifacts() {
 		if err := fetch.Into(ctx, dir, fetch.Artifact{URI: a.GetUri(), Path: a.GetPath(), Executable: a.GetExecutable(), Extract: a.GetExtract()}); err != nil {
 			return &runtime.Error{Kind: runtime.ErrStart, Op: "fetch", Task: t.id, Cause: err}
 		}
