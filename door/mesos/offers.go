@@ -26,7 +26,7 @@ func (d *Door) newOffer(g grant, now time.Time) *offer {
 	d.count.offers++
 	o := &offer{
 		id: fmt.Sprintf("%s-O%d", d.uuid, d.count.offers), to: g.to, node: g.node, regular: g.regular, revocable: g.revocable,
-		ports: g.ports, until: now.Add(d.c.OfferTimeout),
+		ports: g.ports.Clone(), until: now.Add(d.c.OfferTimeout),
 	}
 	d.offers[o.id], g.node.offers[o.id], g.to.fw.offers[o.id] = o, o, o
 	d.counters.offersSent++

@@ -206,7 +206,10 @@ func (d *Door) updateFramework(f *framework, c *schedulerv1.Call) (int, error) {
 	if err := checkInfo(u.FrameworkInfo, u.SuppressedRoles); err != nil {
 		return 0, answer(http.StatusBadRequest, "'UpdateFramework.framework_info' is not valid: %v", err)
 	}
-	old, now := f.info, u.FrameworkInfo
+	d.mu.Lock()
+	old, who := f.info, f.caller
+	d.mu.Unlock()
+	now := u.FrameworkInfo
 	switch {
 	case now.GetId().GetValue() != f.id:
 		return 0, answer(http.StatusBadRequest, "'UpdateFramework.framework_info.id' differs from the framework's")
@@ -215,7 +218,7 @@ func (d *Door) updateFramework(f *framework, c *schedulerv1.Call) (int, error) {
 	case now.Principal != nil && now.GetPrincipal() != old.GetPrincipal():
 		return 0, answer(http.StatusBadRequest, "Changing framework's principal is not allowed")
 	}
-	if err := d.mayUse(f.caller, rolesOf(now)); err != nil {
+	if err := d.mayUse(who, rolesOf(now)); err != nil {
 		return 0, answer(http.StatusForbidden, "%v", err)
 	}
 	d.mu.Lock()
