@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/big"
@@ -70,7 +71,7 @@ func (a *app) printWaste(o output, r *polderv1.WasteResponse, kinds []string) er
 }
 
 func wasteView(lasted time.Duration) view[*polderv1.WasteRow] {
-	mean := func(get func(*polderv1.WasteRow) string) func(*polderv1.WasteRow) string {
+	each := func(get func(*polderv1.WasteRow) string) func(*polderv1.WasteRow) string {
 		return func(r *polderv1.WasteRow) string { return average(r.GetResource(), lasted, get(r)) }
 	}
 	exact := func(get func(*polderv1.WasteRow) string) func(*polderv1.WasteRow) string {
@@ -81,10 +82,10 @@ func wasteView(lasted time.Duration) view[*polderv1.WasteRow] {
 		columns: []column[*polderv1.WasteRow]{
 			{head: "ROLE", cell: func(r *polderv1.WasteRow) string { return rootName(r.GetRole()) }},
 			{head: "RESOURCE", cell: (*polderv1.WasteRow).GetResource},
-			{head: "GUARANTEE", cell: mean((*polderv1.WasteRow).GetGuarantee)},
-			{head: "BORROWED", cell: mean((*polderv1.WasteRow).GetBorrowed)},
-			{head: "USED", cell: mean((*polderv1.WasteRow).GetUsed)},
-			{head: "LENT", cell: mean((*polderv1.WasteRow).GetLent)},
+			{head: "GUARANTEE", cell: each((*polderv1.WasteRow).GetGuarantee)},
+			{head: "BORROWED", cell: each((*polderv1.WasteRow).GetBorrowed)},
+			{head: "USED", cell: each((*polderv1.WasteRow).GetUsed)},
+			{head: "LENT", cell: each((*polderv1.WasteRow).GetLent)},
 			{head: "IDLE", cell: func(r *polderv1.WasteRow) string { return average(r.GetResource(), lasted, idleOf(r)...) }},
 			{head: "HAD", wide: true, cell: exact((*polderv1.WasteRow).GetGuarantee)},
 			{head: "HELD", wide: true, cell: exact((*polderv1.WasteRow).GetUsed)},
@@ -104,30 +105,47 @@ func idleOf(r *polderv1.WasteRow) []string {
 	return out
 }
 
-// whyIdle writes the reasons with what each comes to on average.
+// whyIdle writes the reasons with what each comes to on average, the greatest first; what rounds to nothing is left out.
 func whyIdle(r *polderv1.WasteRow, lasted time.Duration) string {
-	var out []string
+	type part struct {
+		amount resource.Amount
+		text   string
+	}
+	var parts []part
 	for _, reason := range waste.Reasons() {
-		if q, ok := r.GetIdle()[reason.String()]; ok {
-			out = append(out, average(r.GetResource(), lasted, q)+" "+reason.Text())
+		if a := mean(r.GetResource(), lasted, r.GetIdle()[reason.String()]); a > 0 {
+			parts = append(parts, part{a, resource.FormatValue(r.GetResource(), a) + " " + reason.Text()})
 		}
+	}
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(b.amount, a.amount) })
+	var out []string
+	for _, p := range parts {
+		out = append(out, p.text)
 	}
 	return strings.Join(out, ", ")
 }
 
-// average turns sums of unit-seconds into an amount; "-" is nothing.
+// average writes sums of unit-seconds as an amount; "-" is nothing.
 func average(name string, lasted time.Duration, quantities ...string) string {
+	if a := mean(name, lasted, quantities...); a > 0 {
+		return resource.FormatValue(name, a)
+	}
+	return none
+}
+
+// mean turns sums of unit-seconds into the amount that stood on average, rounded for people.
+func mean(name string, lasted time.Duration, quantities ...string) resource.Amount {
 	sum := new(big.Rat)
 	for _, q := range quantities {
 		if x, ok := new(big.Rat).SetString(q); ok {
 			sum.Add(sum, x)
 		}
 	}
-	if sum.Sign() == 0 || lasted <= 0 {
-		return none
+	if lasted <= 0 {
+		return 0
 	}
 	_, kind := resource.SplitName(name)
 	sum.Mul(sum, big.NewRat(resource.Scale(kind)*int64(time.Second), int64(lasted)))
 	whole, _ := sum.Float64()
-	return resource.FormatValue(name, waste.Round(name, resource.Amount(whole+0.5)))
+	return waste.Round(name, resource.Amount(whole+0.5))
 }
