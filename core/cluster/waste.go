@@ -18,7 +18,7 @@ type accounts struct {
 	tree  int64 // counts the trees there were: bookings under an older one are void
 	stock waste.Stock
 
-	units   []*unit
+	units   *unit // the first of a list through the units themselves: there may be many at once
 	nodes   []*node
 	asks    []*ask
 	classes []*class
@@ -30,6 +30,7 @@ type booked struct {
 	lease waste.Lease
 	tree  int64 // zero is nothing
 	noted bool
+	next  *unit // of those noted
 }
 
 // shelved is what the stock has of a node.
@@ -89,8 +90,8 @@ func (p *pool) retreeAccounts() {
 
 func (p *pool) noteUnit(u *unit) {
 	if !u.booked.noted {
-		u.booked.noted = true
-		p.accounts.units = append(p.accounts.units, u)
+		u.booked.noted, u.booked.next = true, p.accounts.units
+		p.accounts.units = u
 	}
 }
 
@@ -120,8 +121,10 @@ func (cl *class) note() {
 // settleAccounts books everything noted as it stands now.
 func (p *pool) settleAccounts() {
 	a := &p.accounts
-	for _, u := range a.units {
+	for u := a.units; u != nil; {
+		next := u.booked.next
 		p.bookUnit(u)
+		u = next
 	}
 	for _, n := range a.nodes {
 		if n.pool == p {
@@ -134,7 +137,7 @@ func (p *pool) settleAccounts() {
 	for _, cl := range a.classes {
 		p.bookClass(cl)
 	}
-	a.units, a.nodes, a.asks, a.classes = a.units[:0], a.nodes[:0], a.asks[:0], a.classes[:0]
+	a.units, a.nodes, a.asks, a.classes = nil, a.nodes[:0], a.asks[:0], a.classes[:0]
 	if a.moved {
 		a.moved = false
 		a.book.Restock(&a.stock)
