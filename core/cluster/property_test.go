@@ -332,7 +332,7 @@ func TestContract(t *testing.T) {
 		a.verdict()
 	})
 	t.Logf("claims that waited longer than T, by excuse: %v", verdicts)
-	if days >= 100 && verdicts["Fragmented"] == 0 && !t.Failed() {
+	if days >= 1000 && verdicts["Fragmented"] == 0 && !t.Failed() {
 		t.Errorf("no claim was ever in vain for fragmentation: %v", verdicts)
 	}
 }

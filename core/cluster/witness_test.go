@@ -202,10 +202,13 @@ func times(cl *class, room resource.Vector) (n int) {
 // inTime is I3: what a guarantee covers is served within T of asking.
 func (x *witness) inTime(o *oracle, cl *class, a *ask, k *wait, idle bool) {
 	v, covered := x.covering(o, cl, a)
-	if idle && covered && x.now.Sub(k.since) >= x.c.settings.ReclaimDelay && a.claims == 0 {
-		why := o.excuse(cl, v)
-		x.verdict(why)
-		if why == "" {
+	if idle && covered && a.claims == 0 {
+		why := o.excuse(cl, v) // it holds until the next look: in between nothing happens
+		due := x.now.Sub(k.since) >= x.c.settings.ReclaimDelay
+		if due {
+			x.verdict(why)
+		}
+		if due && why == "" {
 			x.fault("I3: %s waits since %s, covered by %s, and there is no excuse: %+v", a.ID, k.since.Sub(epoch), o.c.fundingName(v), x.c.reasonOf(a))
 		}
 		covered = covered && why == ""
