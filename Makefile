@@ -70,6 +70,9 @@ mutants: ## plant every fault of internal/mutants in core and see that a test fi
 chaos: ## 1000 notices on real tasks while agents and the server are killed (flags: ARGS="-seed 1"); some ten minutes
 	$(GO) run ./e2e/chaos -notices 1000 -work 1m $(ARGS)
 
+clients: engine ## the doors with clients of other people, built from their modules; some ten minutes the first time
+	$(GO) test -tags clients -run 'TestCompose' -timeout 30m ./e2e/docker
+
 fuzz: ## every fuzzer for FUZZTIME (10s)
 	@set -e; for package in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \

@@ -58,7 +58,7 @@ func newHouse(t *testing.T) *house {
 
 func (h *house) socket() string { return filepath.Join(h.dir, "witness.sock") }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -24,14 +24,16 @@ roles:
 
 // client is the docker program with the configuration that "polder door env docker" wrote.
 type client struct {
-	t    *testing.T
-	env  []string
-	dir  string
-	tool string // polder
+	t      testing.TB
+	env    []string
+	dir    string
+	tool   string // polder
+	engine string // where the engine itself answers
+	pool   *stage.Pool
 }
 
 // newClient puts a pool of three nodes on an engine and opens its door.
-func newClient(t *testing.T) *client {
+func newClient(t testing.TB) *client {
 	dir, remove, err := stage.TempDir("door")
 	must(t, err)
 	t.Cleanup(func() { must(t, remove(t.Failed())) })
@@ -46,7 +48,7 @@ func newClient(t *testing.T) *client {
 	})
 	must(t, err)
 	t.Cleanup(func() { must(t, pool.Close()) })
-	c := &client{t: t, env: append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(dir, "server", "context.yaml")), dir: dir, tool: programs.Polder}
+	c := &client{t: t, env: append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(dir, "server", "context.yaml")), dir: dir, tool: programs.Polder, engine: host, pool: pool}
 	return c.configured("admin")
 }
 
@@ -58,7 +60,14 @@ func (c *client) configured(name string, flags ...string) *client {
 	if code != 0 || !ok {
 		c.t.Fatalf("door env: %d %s", code, out)
 	}
-	return &client{c.t, append(slices.Clone(c.env), strings.Fields(strings.ReplaceAll(words, "'", ""))...), c.dir, c.tool}
+	return c.with(c.t, strings.Fields(strings.ReplaceAll(words, "'", ""))...)
+}
+
+// with is the same client for another test, or with more in its environment.
+func (c *client) with(t testing.TB, env ...string) *client {
+	other := *c
+	other.t, other.env = t, append(slices.Clone(c.env), env...)
+	return &other
 }
 
 // run runs a program and returns what it said on both outputs.
@@ -205,13 +214,13 @@ func TestDoor(t *testing.T) {
 		name string
 		run  func(*testing.T, *client)
 	}{{"strangers", stranger}, {"tenants", tenants}, {"create holds nothing", moved}, {"reclaim", reclaimed}} {
-		t.Run(part.name, func(t *testing.T) { part.run(t, &client{t, c.env, c.dir, c.tool}) })
+		t.Run(part.name, func(t *testing.T) { part.run(t, c.with(t)) })
 	}
 }
 
 // stranger: without a token nothing is told.
 func stranger(t *testing.T, c *client) {
-	nobody := &client{t: t, env: append(c.env, "DOCKER_CONFIG=/nonexistent")}
+	nobody := c.with(t, "DOCKER_CONFIG=/nonexistent")
 	if out, code := nobody.docker("ps"); code == 0 || !strings.Contains(out, "not authenticated") {
 		t.Errorf("a stranger is told %d %s", code, out)
 	}
@@ -229,8 +238,7 @@ func tenants(t *testing.T, c *client) {
 	polder(`permissions: [{subject: "user:ann", verbs: [view, logs, run, exec], role: offline}]`, "access", "set", "-f", "-")
 	words := strings.Fields(polder("", "token", "create", "ann")) // the secret and, on the other output, what to do with it
 	token := words[slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "polder-") })]
-	ann := &client{t, append(slices.Clone(c.env), "POLDER_TOKEN="+token), c.dir, c.tool}
-	ann = ann.configured("ann", "--role", "offline")
+	ann := c.with(t, "POLDER_TOKEN="+token).configured("ann", "--role", "offline")
 	c.says("run", "-d", "--name", "foreign", "--memory", "64m", "--stop-timeout", "1", "-v", "secret:/s", image, "sleep", "600")
 	c.says("network", "create", "foreignnet")
 	if out := ann.says("run", "--rm", image, "echo", "mine"); !strings.Contains(out, "mine") {
