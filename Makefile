@@ -62,7 +62,7 @@ sim: build ## play every simulated scenario and say what it found (flags: ARGS="
 	done; [ -z "$$failed" ] || { echo "Not as expected:$$failed"; exit 1; }
 
 prove: ## SEEDS (10000) random days of a cluster against the contract, with progress; some minutes
-	$(GO) test ./core/cluster -run '^TestContract$$' -v -timeout 0 -rapid.checks=$(SEEDS) $(ARGS)
+	$(GO) test ./core/cluster -run '^TestContract$$' -v -timeout 0 -rapid.checks=$(SEEDS) -rapid.seed=$$(date +%s) $(ARGS)
 
 mutants: ## plant every fault of internal/mutants in core and see that a test finds it; some minutes
 	$(GO) test ./internal/mutants -run TestMutants -v -count 1 -timeout 0 -args -all $(ARGS)
