@@ -137,9 +137,22 @@ func (c *Cluster) syncNotice(t *task, theirs *Notice) {
 		if theirs.State == NoticeDone {
 			t.notice.State = NoticeDone
 		}
+	case t.notice != nil && !t.notice.accepted && theirs != nil && (theirs.State == NoticeOpen || theirs.State == NoticeDone):
+		c.keepTheirs(t, *theirs)
 	case t.notice != nil && !t.notice.accepted:
 		c.resend(t)
 	}
+}
+
+// keepTheirs gives way to the notice that a task was told by an earlier leader whose record of it was not written: one that
+// nobody has heard of would be a second one.
+func (c *Cluster) keepTheirs(t *task, theirs Notice) {
+	unheard := t.notice.Notice
+	unheard.State = NoticeWithdrawn
+	n := t.notice
+	n.ID, n.Issued, n.Deadline, n.State, n.accepted = theirs.ID, theirs.Issued, theirs.Deadline, theirs.State, true
+	c.emit(NoticeClosed{unheard}, SaveTask{t.id})
+	c.changed(ObjectTask, t.id)
 }
 
 // takeOver makes a notice that only the agent, or a saved record, knows count again. What it says about the task itself is
