@@ -48,7 +48,7 @@ ui-or-not:
 	else echo "!! There is no npm: this build has NO CONSOLE. Install Node.js 20 or later and run make again."; fi
 
 test: engine clients ui format vet ## everything: formatting, vet, all tests
-	$(GO) test ./...
+	$(GO) test -p 1 ./... # one package at a time: engines make networks, and a browser breaks off what it loads when the networks change
 
 check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, the house rules, quick tests
 	$(GO) test $$($(GO) list ./... | grep -vE '$(HEAVY)')

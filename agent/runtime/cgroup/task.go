@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -48,7 +49,7 @@ func (t *Tree) Pids(id string) (pids []int, ok bool, err error) {
 		return nil, false, nil
 	}
 	data, err := os.ReadFile(t.h.procs(dir)[0])
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) { // gone before, or between opening and reading
 		return nil, true, nil
 	}
 	for _, field := range strings.Fields(string(data)) {
