@@ -15,7 +15,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim prove mutants chaos fuzz generate clean engine format vet staticcheck ui ui-or-not clients
+.PHONY: help up demo build test check bench sim prove mutants chaos fuzz generate clean engine format vet staticcheck ui ui-or-not packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ ui-or-not:
 	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory ui; \
 	else echo "!! There is no npm: this build has NO CONSOLE. Install Node.js 20 or later and run make again."; fi
 
-test: engine clients ui format vet ## everything: formatting, vet, all tests
+test: engine packages ui format vet ## everything: formatting, vet, all tests
 	$(GO) test -p 1 ./... # one package at a time: engines make networks, and a browser breaks off what it loads when the networks change
 
 check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, the house rules, quick tests
@@ -97,7 +97,7 @@ clean: ## remove bin and .polder of this checkout
 engine:
 	@e2e/packages.sh
 
-clients:
+packages:
 	@e2e/clients.sh
 
 format:
