@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -215,8 +216,19 @@ func become(command, env []string, workDir string, ready func()) error {
 	if err != nil {
 		return err
 	}
+	defaultSignals()
 	ready()
 	return fmt.Errorf("exec %s: %w", path, syscall.Exec(path, command, env))
+}
+
+// defaultSignals gives the signals that end a command their plain effect, past the Go runtime. Its handlers run on any
+// thread, and exec ends all threads but its own: a key pressed right then would be taken by a thread that never gets to act
+// on it.
+func defaultSignals() {
+	var plain struct{ handler, flags, restorer, mask uint64 } // the kernel's sigaction; all zero is SIG_DFL
+	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&plain)), 0, 8, 0, 0)
+	}
 }
 
 // lookPath finds the command as a shell would with the task's own PATH.
