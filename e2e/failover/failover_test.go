@@ -223,15 +223,21 @@ func (s *story) running(want int) map[string]string {
 	return at
 }
 
-// startedOnce reads what the tasks themselves say.
+// startedOnce reads what the tasks themselves say. A task that runs may not have come to its first line yet, so it waits for
+// as many starts as there should be.
 func (s *story) startedOnce(want int) {
 	s.t.Helper()
-	data, err := os.ReadFile(s.begun)
-	s.must(err)
-	lines := strings.Fields(string(data))
+	var lines []string
+	s.must(stage.Retry(s.ctx(), func(context.Context) error {
+		data, err := os.ReadFile(s.begun)
+		if lines = strings.Fields(string(data)); err == nil && len(lines) < want {
+			err = fmt.Errorf("%d starts, want %d: %v", len(lines), want, lines)
+		}
+		return err
+	}))
 	slices.Sort(lines)
-	if len(lines) != want || len(slices.Compact(lines)) != want {
-		s.t.Errorf("%d starts of %d tasks, want %d:\n%s", len(strings.Fields(string(data))), len(slices.Compact(lines)), want, data)
+	if tasks := len(slices.Compact(slices.Clone(lines))); len(lines) != want || tasks != want {
+		s.t.Errorf("%d starts of %d tasks, want %d: %v", len(lines), tasks, want, lines)
 	}
 }
 
