@@ -281,6 +281,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	for _, m := range plans {
 		k.add(m.Node, m.ports)
 		p.unmark(m.Node, nil) // planMembers marked it; reserve does so for good
+		p.touched = p.touched || len(p.leavers) > 0 && m.frees(cl.need)
 		for _, v := range m.Victims {
 			u := v.Unit.Owner.(*unit)
 			k.victims += len(u.tasks)
@@ -302,6 +303,21 @@ func later(a, b time.Time) time.Time {
 type member struct {
 	reclaim.Plan
 	ports map[string]uint16
+}
+
+// frees reports whether the victims hold something that the member does not need, or hold it elsewhere: who was asked back before
+// them may not be needed any more.
+func (m *member) frees(need resource.Vector) bool {
+	var sum resource.Vector
+	for _, v := range m.Victims {
+		for _, part := range v.Unit.Parts {
+			if part.Node != m.Node {
+				return true
+			}
+			sum = sum.Plus(part.Amount)
+		}
+	}
+	return !sum.Fits(need)
 }
 
 // planMembers plans every member of one start, all funded at one role, each counting on what is left by those before. The places

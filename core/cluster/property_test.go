@@ -259,7 +259,7 @@ func (a *actor) calm() {
 		}
 	}
 	a.run(max(0, settled.Sub(a.now)))
-	a.run(3 * time.Minute)
+	a.run(3*time.Minute + 2*a.grace) // the rest of a gang is told to stop when the first of it has
 	before := len(a.sent)
 	a.run(10 * time.Minute)
 	if n := len(a.sent) - before; n > 0 {
