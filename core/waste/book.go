@@ -133,7 +133,7 @@ func (t totals) add(p *Pool, rows []Account) {
 			if short := kind + 1 - len(t[k]); short > 0 {
 				t[k] = append(t[k], make([]Account, short)...)
 			}
-			t[k][kind].add(a)
+			t[k][kind].Add(a)
 		}
 	}
 }

@@ -31,8 +31,8 @@ func (a *Account) Idled() Quantity {
 	return sum
 }
 
-// add adds another row to a.
-func (a *Account) add(b *Account) {
+// Add adds another row to a.
+func (a *Account) Add(b *Account) {
 	a.Guarantee, a.Borrowed = a.Guarantee.Plus(b.Guarantee), a.Borrowed.Plus(b.Borrowed)
 	a.Used, a.Lent = a.Used.Plus(b.Used), a.Lent.Plus(b.Lent)
 	for i, q := range b.Idle {

@@ -13,13 +13,22 @@ import (
 // Sentence says in one sentence what became of a row over a time: "10.2 % of 48 cpu idled in the last 1h: 6.1 % no demand, 4.1 % not
 // lent". The parts add up to the whole.
 func (r *Row) Sentence(lasted time.Duration) string {
+	return r.sentence(lasted, "in the last "+span(lasted))
+}
+
+// SentenceOver is the same for a time that is not the last: "10.2 % of 48 cpu idled over 1h: ...".
+func (r *Row) SentenceOver(lasted time.Duration) string {
+	return r.sentence(lasted, "over "+span(lasted))
+}
+
+func (r *Row) sentence(lasted time.Duration, when string) string {
 	missing := r.Idle[Missing]
 	had, idle := r.Has().Minus(missing), r.Idled().Minus(missing)
 	amount := resource.FormatValue(r.Resource, Round(r.Resource, had.Mean(lasted)))
 	whole := tenths(idle, had)
-	out := fmt.Sprintf("%s of %s %s idled in the last %s", percent(whole), amount, r.Resource, span(lasted))
+	out := fmt.Sprintf("%s of %s %s idled %s", percent(whole), amount, r.Resource, when)
 	if r.Role != "" {
-		out = fmt.Sprintf("%s of the %s %s of %s idled in the last %s", percent(whole), amount, r.Resource, r.Role, span(lasted))
+		out = fmt.Sprintf("%s of the %s %s of %s idled %s", percent(whole), amount, r.Resource, r.Role, when)
 	}
 	if parts := r.parts(whole, had); len(parts) > 0 {
 		out += ": " + strings.Join(parts, ", ")
