@@ -76,6 +76,7 @@ func (r *run) killLeader() {
 	if r.c == nil {
 		return
 	}
+	r.takeBook()
 	r.c, r.healing, r.turnDue, r.wakeSet = nil, true, false, 0
 	for _, m := range r.nodes {
 		m.session++

@@ -35,10 +35,11 @@ type Report struct {
 	Claims     int       `json:"claims,omitempty"`
 	Conflicts  int       `json:"conflicts,omitempty"`
 
-	Pool  []PoolReport `json:"pool"`
-	Roles []RoleReport `json:"roles"` // the root first, then by path; at most [MaxRoles]
-	More  int          `json:"moreRoles,omitempty"`
-	Plot  Plot         `json:"plot"`
+	Pool   []PoolReport `json:"pool"`
+	Roles  []RoleReport `json:"roles"` // the root first, then by path; at most [MaxRoles]
+	More   int          `json:"moreRoles,omitempty"`
+	Ledger Ledger       `json:"ledger"`
+	Plot   Plot         `json:"plot"`
 
 	Took Took `json:"took"`
 }
@@ -170,6 +171,7 @@ func (r *run) report(took time.Duration) *Report {
 	}
 	shown := b.shown()
 	out.More = b.named() - len(shown)
+	out.Ledger = r.ledger(shown)
 	out.Plot = r.plot(shown)
 	for _, id := range shown {
 		out.Roles = append(out.Roles, b.roleReport(b.roles[id]))

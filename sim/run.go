@@ -11,6 +11,7 @@ import (
 	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
+	"polder.dev/polder/core/waste"
 )
 
 // Options are how a run is played beside what the scenario says.
@@ -54,6 +55,7 @@ type run struct {
 	jobs    map[string]*job
 	works   []*workload
 	books   *books
+	keeper  keeper
 	out     *trace
 	probes  *probes
 	checks  checks
@@ -87,7 +89,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (*Report, error) {
 func newRun(s *Scenario, o Options) (*run, error) {
 	r := &run{
 		Scenario: s, opt: o, seed: o.Seed, byName: map[string]*machine{}, jobs: map[string]*job{}, clock: clock{start: s.from},
-		end: int64(s.to.Sub(s.from)), out: newTrace(o.Trace),
+		end: int64(s.to.Sub(s.from)), out: newTrace(o.Trace), keeper: keeper{rows: map[[2]string]*waste.Account{}},
 	}
 	if r.seed == 0 {
 		r.seed = uint64(max(1, s.Seed))
@@ -133,6 +135,8 @@ func (r *run) play(ctx context.Context) error {
 		}
 	}
 	r.check()
+	r.takeBook()
+	r.balance()
 	r.books.settle(r.now)
 	if r.opt.Progress != nil {
 		r.opt.Progress(r.progress())

@@ -36,6 +36,7 @@ func TestShipped(t *testing.T) {
 			for _, v := range r.Violations {
 				t.Error(v)
 			}
+			checkLedger(t, r)
 			if testing.Verbose() {
 				short := *r
 				short.Plot = Plot{}
