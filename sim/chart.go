@@ -55,6 +55,17 @@ func (c *chart) bands(of []Opening) {
 	}
 }
 
+// edges mark above everything where windows open and close, with their names.
+func (c *chart) edges(of []Opening) {
+	for _, o := range of {
+		from, to := c.xOf(o.From), c.xOf(o.To)
+		fmt.Fprintf(&c.b, `<path class="edge" d="M%.1f %gV%g M%.1f %gV%g"/>`, from, chartTop, c.height-chartBottom, to, chartTop, c.height-chartBottom)
+		if to-from > 6*float64(len(o.Name)) {
+			fmt.Fprintf(&c.b, `<text class="tick name" x="%.1f" y="%g">%s</text>`, from+5, chartTop+13, template.HTMLEscapeString(o.Name))
+		}
+	}
+}
+
 // area fills between two lines.
 func (c *chart) area(class string, low, high []float64) {
 	var p strings.Builder

@@ -60,6 +60,7 @@ func (p page) Whole(resource string) template.HTML {
 	c.area("borrowed", own, used)
 	c.axes(si)
 	c.line("capacity", capacity, true)
+	c.edges(p.Plot.Windows)
 	return c.svg()
 }
 
@@ -92,6 +93,7 @@ func (p page) Waits() template.HTML {
 	c.bands(p.Plot.Windows)
 	c.area("waits", make([]float64, len(v)), v)
 	c.axes(si)
+	c.edges(p.Plot.Windows)
 	return c.svg()
 }
 
@@ -142,6 +144,7 @@ func (c card) Chart() template.HTML {
 	ch.area("lent", l.Used, plus(l.Used, l.Lent))
 	ch.axes(si)
 	ch.line("guarantee", l.Guarantee, true)
+	ch.edges(c.page.Plot.Windows)
 	return ch.svg()
 }
 
@@ -206,6 +209,15 @@ func (c card) P50() string { return people(c.WaitP50) }
 
 // P99 is the wait that one of a hundred starts exceeded.
 func (c card) P99() string { return people(c.WaitP99) }
+
+// Round drops digits of a duration that nobody reads.
+func (p page) Round(text string) string {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return text
+	}
+	return people(d.Seconds())
+}
 
 func people(s float64) string {
 	d := time.Duration(s * 1e9)
