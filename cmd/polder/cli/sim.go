@@ -235,7 +235,10 @@ func (a *app) printReport(o simOptions, r *sim.Report) error {
 	if err := a.printFindings(r); err != nil {
 		return err
 	}
-	return a.printSimRoles(r)
+	if err := a.printSimRoles(r); err != nil {
+		return err
+	}
+	return a.printLedger(r)
 }
 
 // printAny writes a value as JSON or YAML.
