@@ -104,6 +104,8 @@ func TestGolden(t *testing.T) {
 		"access-get-yaml":  "access get -o yaml",
 		"access-whoami":    "access whoami",
 		"logs":             "logs count-1.0",
+		"top":              "top",
+		"top-queue":        "top queue",
 		"ask-submit-table": "ask submit --role corp/offline --name idx --count 3 --cpu 2 --memory 1Gi -- sleep 60",
 	} {
 		t.Run(name, func(t *testing.T) {

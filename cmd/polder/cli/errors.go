@@ -217,3 +217,5 @@ func sentence(s string) string {
 
 // conflict reports whether err says that what was read has changed meanwhile.
 func conflict(err error) bool { return err != nil && connect.CodeOf(err) == connect.CodeAborted }
+
+func denied(err error) bool { return connect.CodeOf(err) == connect.CodePermissionDenied }
