@@ -97,6 +97,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.TaskServiceListProcedure:     `{}`,
 		api.TaskServiceGetProcedure:      `{"id":"` + task + `"}`,
 		api.TaskServiceKillProcedure:     `{"ids":["` + task + `"]}`,
+		api.TaskServiceResizeProcedure:   `{"task":"` + task + `","resources":{"cpu":"1"}}`,
 		api.TaskServiceLogsProcedure:     `{"task":"` + task + `"}`,
 		api.TaskServiceExecProcedure:     `{"start":{"task":"` + task + `","command":["ls"]}}`,
 		api.TaskServiceAttachProcedure:   `{"start":{"task":"` + task + `"}}`,

@@ -64,9 +64,11 @@ var routes = map[string]route{
 	api.ClaimServiceWatchProcedure:  {verb: auth.View},
 	api.ClaimServiceCommitProcedure: {verb: auth.Run, roles: claimedRoles, change: true, object: fixed("claims")},
 
-	api.TaskServiceListProcedure: {filtered: true},
-	api.TaskServiceGetProcedure:  {verb: auth.View, roles: taskRole((*polderv1.TaskServiceGetRequest).GetId)},
-	api.TaskServiceKillProcedure: {verb: auth.Run, roles: killedRoles, change: true, object: list("task/", (*polderv1.KillRequest).GetIds)},
+	api.TaskServiceListProcedure:   {filtered: true},
+	api.TaskServiceGetProcedure:    {verb: auth.View, roles: taskRole((*polderv1.TaskServiceGetRequest).GetId)},
+	api.TaskServiceKillProcedure:   {verb: auth.Run, roles: killedRoles, change: true, object: list("task/", (*polderv1.KillRequest).GetIds)},
+	api.TaskServiceResizeProcedure: {verb: auth.Run, roles: taskRole((*polderv1.ResizeRequest).GetTask), change: true, object: named("task/", (*polderv1.ResizeRequest).GetTask)},
+
 	api.TaskServiceLogsProcedure: {verb: auth.Logs, roles: taskRole((*polderv1.LogsRequest).GetTask)},
 	api.TaskServiceExecProcedure: {verb: auth.Exec, roles: execRole, change: true, object: execObject},
 

@@ -1,9 +1,15 @@
 package server
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"connectrpc.com/connect"
+
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/auth"
 )
 
 func TestSubmitLaunchStatusList(t *testing.T) {
@@ -44,5 +50,39 @@ func TestSubmitLaunchStatusList(t *testing.T) {
 	got := call(t, c.ask.Get, &polderv1.AskServiceGetRequest{Id: ask.Id})
 	if got.Succeeded != 1 || got.SubmittedBy != "user:admin" || got.Spec.Name != "job" {
 		t.Errorf("ask is %v", got)
+	}
+}
+
+// doorway is a door's way to a server in this process, for calls that are no streams.
+type doorway struct{ server http.Handler }
+
+func (i doorway) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := httptest.NewRecorder()
+	i.server.ServeHTTP(answer, r.WithContext(auth.WithDoor(r.Context(), "docker")))
+	return answer.Result(), nil
+}
+
+// TestResize: a door's container gets more while there is more, and less at once; another task's limits would not follow.
+func TestResize(t *testing.T) {
+	w := newWorld(t, nil)
+	a := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	a.runtimes = []string{"docker", "process"}
+	w.connect(a)
+	c := newClient(&http.Client{Transport: bearer{w.admin, doorway{w.server.Handler()}}})
+	plain := w.submit(c, process("default", 1, "1"))
+	spec := process("default", 1, "1")
+	spec.Task.Runtime, spec.Task.Image, spec.Task.Command, spec.Task.Container = "docker", "web", nil, &polderv1.Container{Id: strings.Repeat("c", 64), Role: "default", Name: "web", Create: []byte("{}")}
+	web := w.submit(c, spec)
+	a.until("two tasks", func() bool { return len(a.tasks) == 2 })
+	refusal(t, connect.CodeInvalidArgument, c.task.Resize, &polderv1.ResizeRequest{Task: plain.Id + ".0", Resources: map[string]string{"cpu": "2"}})
+	refusal(t, connect.CodeFailedPrecondition, c.task.Resize, &polderv1.ResizeRequest{Task: web.Id + ".0", Resources: map[string]string{"cpu": "4"}})
+	for _, size := range []string{"3", "0.5"} {
+		if got := call(t, c.task.Resize, &polderv1.ResizeRequest{Task: web.Id + ".0", Resources: map[string]string{"cpu": size}}).Task; got.Resources["cpu"] != size {
+			t.Errorf("resized to %s it holds %v", size, got.Resources)
+		}
+	}
+	node := call(t, c.node.Get, &polderv1.NodeServiceGetRequest{Name: "n1"})
+	if node.Used["cpu"] != "1.5" {
+		t.Errorf("the node's leases hold %v", node.Used)
 	}
 }

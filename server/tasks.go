@@ -69,6 +69,31 @@ func (s tasks) Kill(ctx context.Context, req *connect.Request[polderv1.KillReque
 	return connect.NewResponse(out), nil
 }
 
+// Resize makes the lease of a door's container larger or smaller. It answers when that is durable: who is told of more may use it.
+func (s tasks) Resize(ctx context.Context, req *connect.Request[polderv1.ResizeRequest]) (*connect.Response[polderv1.ResizeResponse], error) {
+	wanted, err := kindAmounts(req.Msg.Resources, "resources")
+	if err != nil {
+		return nil, err
+	}
+	if len(wanted) == 0 {
+		return nil, invalid("resources", "say what the lease is to hold")
+	}
+	out := &polderv1.ResizeResponse{}
+	err = s.change(ctx, func(t *turn) error {
+		if v, ok := t.cluster.Task(req.Msg.Task); ok && specOf(v.Payload).GetContainer() == nil {
+			return refused("InvalidArgument", "stop it and ask again with the size it needs",
+				"task %s is no container of a door: the limits it was started with would stay as they are", v.Task)
+		}
+		if _, err := t.step(cluster.Resize{Task: req.Msg.Task, Resources: wanted}); err != nil {
+			return err
+		}
+		v, _ := t.cluster.Task(req.Msg.Task) // it is there: the step was not refused
+		out.Task = taskProto(v)
+		return nil
+	})
+	return connect.NewResponse(out), err
+}
+
 // Logs streams what a task wrote, from the agent that has it.
 func (s tasks) Logs(ctx context.Context, req *connect.Request[polderv1.LogsRequest], stream *connect.ServerStream[polderv1.LogsResponse]) error {
 	if !slices.Contains([]string{"", "stdout", "stderr"}, req.Msg.Stream) {

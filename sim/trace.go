@@ -65,6 +65,8 @@ func (t *trace) event(now int64, e cluster.Event) {
 		t.write(now, "> remove", e.Node)
 	case cluster.Answer:
 		t.write(now, "> answer", e.Task)
+	case cluster.Resize:
+		t.write(now, "> resize", e.Task)
 	case cluster.Accepted:
 		t.write(now, "> accepted", e.Task, e.Notice)
 	case cluster.Cancel:

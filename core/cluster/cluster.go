@@ -89,6 +89,8 @@ func (c *Cluster) apply(e Event) error {
 		c.report(e)
 	case Answer:
 		return c.answer(e)
+	case Resize:
+		return c.resize(e)
 	case Accepted:
 		c.accepted(e)
 	case Kill:

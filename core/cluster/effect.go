@@ -34,7 +34,7 @@ type WithdrawNotice struct{ Node, Task, Notice string }
 // SetFunding tells an agent who pays for a task now.
 type SetFunding struct{ Node, Task, Funding string }
 
-// ResizeTask tells an agent that a lease holds less now.
+// ResizeTask tells an agent what a lease holds now.
 type ResizeTask struct {
 	Node, Task string
 	Resources  resource.Resources

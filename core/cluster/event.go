@@ -77,6 +77,13 @@ type Answer struct {
 	Released resource.Resources // by kind, without a pool
 }
 
+// Resize makes the lease of a running task larger or smaller. More is refused when it is not idle on its node, or when whoever
+// pays for the lease cannot pay for more; less is free at once.
+type Resize struct {
+	Task      string
+	Resources resource.Resources // what it is to hold, by kind, without a pool; kinds that are not named stay as they are
+}
+
 // Accepted is an agent's word that it has a notice on disk and enforces this deadline.
 type Accepted struct {
 	Task, Notice string
@@ -118,6 +125,7 @@ func (Commit) event()        {}
 func (Report) event()        {}
 func (Answer) event()        {}
 func (Accepted) event()      {}
+func (Resize) event()        {}
 func (Kill) event()          {}
 func (RestoreNode) event()   {}
 func (RestoreAsk) event()    {}
@@ -225,7 +233,7 @@ type Assignment struct {
 	Role         string // as written by the user, without ".self"
 	Node         string
 	Shape        Shape
-	Resources    resource.Resources // what the lease holds now: the shape's, less what was released; with the pool
+	Resources    resource.Resources // what the lease holds now: the shape's, less what was released, or as resized; with the pool
 	Ports        map[string]uint16
 	Funding      string // path of the paying role, or Borrowed
 	ReclaimGrace time.Duration

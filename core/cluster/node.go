@@ -225,7 +225,9 @@ func (c *Cluster) reconcileAll(n *node, reports []TaskReport) {
 	}
 	for turn, rs := range turns {
 		for _, r := range rs {
+			told := r.Resources
 			c.reconcile(n, r)
+			c.syncSize(n, r.Task, told)
 		}
 		if turn == 1 {
 			c.reconcileMissing(n, reported)

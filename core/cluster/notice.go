@@ -254,6 +254,8 @@ func (c *Cluster) release(t *task, amount resource.Resources) error {
 		return refuse("InvalidArgument", "answer done", "task %s is one of a gang and cannot become smaller alone", t.id)
 	}
 	c.shrink(t, less)
+	c.happened("PartReleased", t.id, t.role, t.node.Name, "%s released %s and goes on with %s", t.id, less.Text(c.kinds, t.unit.pool.name),
+		t.need.Text(c.kinds, t.unit.pool.name))
 	if !t.unit.leaving {
 		return nil // a notice for a window; it is looked at again
 	}
@@ -272,6 +274,7 @@ func (c *Cluster) shrink(t *task, less resource.Vector) {
 		t.node.leaving.Dec(less)
 	} else {
 		p.ledger.Remove(u.charge)
+		p.paysLess(u.charge.At)
 	}
 	u.charge.Amount = u.charge.Amount.Minus(less)
 	t.need = t.need.Minus(less)
@@ -284,12 +287,9 @@ func (c *Cluster) shrink(t *task, less resource.Vector) {
 	t.node.used.Dec(less)
 	t.node.refresh()
 	p.opened()
-	left := t.need.Resources(c.kinds, p.name)
-	c.emit(ResizeTask{t.node.Name, t.id, left}, SaveTask{t.id})
+	c.emit(ResizeTask{t.node.Name, t.id, t.need.Resources(c.kinds, p.name)}, SaveTask{t.id})
 	c.changed(ObjectTask, t.id)
 	c.changed(ObjectRole, "")
-	c.happened("PartReleased", t.id, t.role, t.node.Name, "%s released %s and goes on with %s", t.id, less.Text(c.kinds, p.name),
-		t.need.Text(c.kinds, p.name))
 }
 
 // drainTasks gives notice to every task on a draining node that has none.

@@ -103,7 +103,12 @@ func (p *pool) list(u *unit) {
 
 func (p *pool) unlist(u *unit) {
 	p.funded.remove(u)
-	for id := u.charge.At; id != role.None; id = p.c.tree.Roles[id].Parent {
+	p.paysLess(u.charge.At)
+}
+
+// paysLess notes that a role pays for less than before: its guarantee may cover something that shallower ones pay for.
+func (p *pool) paysLess(at role.ID) {
+	for id := at; id != role.None; id = p.c.tree.Roles[id].Parent {
 		p.paid[id] = struct{}{}
 	}
 }
@@ -212,9 +217,7 @@ func (p *pool) drop(t *task) {
 		t.node.leaving.Dec(t.need)
 	} else {
 		p.ledger.Remove(part)
-		for id := u.charge.At; id != role.None; id = p.c.tree.Roles[id].Parent {
-			p.paid[id] = struct{}{}
-		}
+		p.paysLess(u.charge.At)
 	}
 	u.charge.Amount = u.charge.Amount.Minus(t.need)
 	u.charge.Count--

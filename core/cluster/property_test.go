@@ -161,7 +161,7 @@ func (a *actor) anyTask() (TaskView, bool) {
 }
 
 func (a *actor) act() {
-	switch rapid.IntRange(0, 19).Draw(a.t, "act") {
+	switch rapid.IntRange(0, 20).Draw(a.t, "act") {
 	case 0, 1, 2, 3:
 		a.submit()
 	case 4, 5, 6:
@@ -199,6 +199,36 @@ func (a *actor) act() {
 		a.n++
 	case 19:
 		a.fuse = rapid.IntRange(1, 30).Draw(a.t, "fuse")
+	case 20:
+		a.resize()
+	}
+}
+
+// resize makes a lease larger or smaller. One that is refused stays as it was: the invariants would show half a change.
+func (a *actor) resize() {
+	t, ok := a.anyTask()
+	if !ok {
+		return
+	}
+	want := resource.Resources{"cpu": resource.Amount(rapid.IntRange(0, 6).Draw(a.t, "cpu")) * resource.Milli}
+	if rapid.Bool().Draw(a.t, "both") {
+		want["memory"] = resource.Amount(rapid.IntRange(0, 6).Draw(a.t, "memory"))
+	}
+	crashes := a.fuse > 0
+	err := a.step(Resize{Task: t.Task, Resources: want})
+	now, there := a.c.Task(t.Task)
+	if crashes || !there {
+		return
+	}
+	before, after := amountsOf(t.Resources), amountsOf(now.Resources)
+	for _, name := range []string{"cpu", "memory"} {
+		expected, named := want[name]
+		if err != nil || !named {
+			expected = before[name]
+		}
+		if after[name] != expected {
+			a.fault("%s was to hold %v, held %v and holds %v: %v", t.Task, want, before, after, err)
+		}
 	}
 }
 

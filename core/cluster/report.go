@@ -61,9 +61,10 @@ func (c *Cluster) believable(r *TaskReport, n *node) bool {
 			return false
 		}
 	}
-	need := amountsOf(r.Resources).Vector(c.kinds, "")
+	need := amountsOf(r.Resources).Vector(c.kinds, "").Min(a.Shape.Resources.Vector(c.kinds, "")) // it may have become larger, unwritten
+	r.Resources = need.Resources(c.kinds, "")
 	return r.Task == taskID(r.Ask, r.Index, r.Attempt) && !need.IsZero() && need.Negative() < 0 && n.pool.name == a.Shape.Pool &&
-		need.Fits(a.Shape.Resources.Vector(c.kinds, "")) && need.Fits(n.free())
+		need.Fits(n.free())
 }
 
 // disown ends a task the cluster does not want on a node.

@@ -207,6 +207,8 @@ func (s *script) command(words []string) error {
 		return s.step(Answer{Task: name, Done: true})
 	case "release":
 		return s.step(Answer{Task: name, Released: o.amounts(kindNames...)})
+	case "resize":
+		return s.step(Resize{Task: name, Resources: o.amounts(kindNames...)})
 	case "end":
 		s.ends(name, State(slices.Index(stateNames[:], words[2])))
 	case "disconnect":

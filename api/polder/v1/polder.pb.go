@@ -3511,6 +3511,103 @@ func (x *KillResponse) GetTasks() []*Task {
 	return nil
 }
 
+type ResizeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// What the lease is to hold, by kind, without a pool; kinds that are not named stay as they are.
+	Resources     map[string]string `protobuf:"bytes,2,rep,name=resources,proto3" json:"resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResizeRequest) Reset() {
+	*x = ResizeRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResizeRequest) ProtoMessage() {}
+
+func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
+func (*ResizeRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ResizeRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *ResizeRequest) GetResources() map[string]string {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+type ResizeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResizeResponse) Reset() {
+	*x = ResizeResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResizeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResizeResponse) ProtoMessage() {}
+
+func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
+func (*ResizeResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ResizeResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
 type LogsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Task   string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -3525,7 +3622,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +3634,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +3647,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *LogsRequest) GetTask() string {
@@ -3591,7 +3688,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3603,7 +3700,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3616,7 +3713,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -3646,7 +3743,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3658,7 +3755,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3671,7 +3768,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ExecRequest) GetStart() *ExecStart {
@@ -3713,7 +3810,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3725,7 +3822,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3738,7 +3835,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ExecStart) GetTask() string {
@@ -3772,7 +3869,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3881,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +3894,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -3826,7 +3923,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3838,7 +3935,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3851,7 +3948,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ExecResponse) GetData() []byte {
@@ -3889,7 +3986,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +3998,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +4011,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AttachRequest) GetStart() *AttachStart {
@@ -3958,7 +4055,7 @@ type AttachStart struct {
 
 func (x *AttachStart) Reset() {
 	*x = AttachStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3970,7 +4067,7 @@ func (x *AttachStart) String() string {
 func (*AttachStart) ProtoMessage() {}
 
 func (x *AttachStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3983,7 +4080,7 @@ func (x *AttachStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachStart.ProtoReflect.Descriptor instead.
 func (*AttachStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *AttachStart) GetTask() string {
@@ -4019,7 +4116,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4128,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4141,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *AttachResponse) GetData() []byte {
@@ -4082,7 +4179,7 @@ type LeaseServiceListRequest struct {
 
 func (x *LeaseServiceListRequest) Reset() {
 	*x = LeaseServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4094,7 +4191,7 @@ func (x *LeaseServiceListRequest) String() string {
 func (*LeaseServiceListRequest) ProtoMessage() {}
 
 func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4107,7 +4204,7 @@ func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListRequest.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *LeaseServiceListRequest) GetRole() string {
@@ -4156,7 +4253,7 @@ type LeaseServiceListResponse struct {
 
 func (x *LeaseServiceListResponse) Reset() {
 	*x = LeaseServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4265,7 @@ func (x *LeaseServiceListResponse) String() string {
 func (*LeaseServiceListResponse) ProtoMessage() {}
 
 func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4181,7 +4278,7 @@ func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListResponse.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *LeaseServiceListResponse) GetLeases() []*Lease {
@@ -4223,7 +4320,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4235,7 +4332,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4248,7 +4345,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Lease) GetTask() string {
@@ -4327,7 +4424,7 @@ type NoticeServiceListRequest struct {
 
 func (x *NoticeServiceListRequest) Reset() {
 	*x = NoticeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4339,7 +4436,7 @@ func (x *NoticeServiceListRequest) String() string {
 func (*NoticeServiceListRequest) ProtoMessage() {}
 
 func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4352,7 +4449,7 @@ func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *NoticeServiceListRequest) GetRole() string {
@@ -4394,7 +4491,7 @@ type NoticeServiceListResponse struct {
 
 func (x *NoticeServiceListResponse) Reset() {
 	*x = NoticeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4406,7 +4503,7 @@ func (x *NoticeServiceListResponse) String() string {
 func (*NoticeServiceListResponse) ProtoMessage() {}
 
 func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4419,7 +4516,7 @@ func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *NoticeServiceListResponse) GetNotices() []*Notice {
@@ -4453,7 +4550,7 @@ type NoticeServiceWatchRequest struct {
 
 func (x *NoticeServiceWatchRequest) Reset() {
 	*x = NoticeServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4465,7 +4562,7 @@ func (x *NoticeServiceWatchRequest) String() string {
 func (*NoticeServiceWatchRequest) ProtoMessage() {}
 
 func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4478,7 +4575,7 @@ func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *NoticeServiceWatchRequest) GetRole() string {
@@ -4505,7 +4602,7 @@ type NoticeServiceWatchResponse struct {
 
 func (x *NoticeServiceWatchResponse) Reset() {
 	*x = NoticeServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4517,7 +4614,7 @@ func (x *NoticeServiceWatchResponse) String() string {
 func (*NoticeServiceWatchResponse) ProtoMessage() {}
 
 func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4530,7 +4627,7 @@ func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *NoticeServiceWatchResponse) GetRevision() int64 {
@@ -4560,7 +4657,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4572,7 +4669,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4585,7 +4682,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *AnswerRequest) GetTask() string {
@@ -4618,7 +4715,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4630,7 +4727,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4643,7 +4740,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AnswerResponse) GetNotice() *Notice {
@@ -4666,7 +4763,7 @@ type EventServiceListRequest struct {
 
 func (x *EventServiceListRequest) Reset() {
 	*x = EventServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4678,7 +4775,7 @@ func (x *EventServiceListRequest) String() string {
 func (*EventServiceListRequest) ProtoMessage() {}
 
 func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4691,7 +4788,7 @@ func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *EventServiceListRequest) GetRole() string {
@@ -4733,7 +4830,7 @@ type EventServiceListResponse struct {
 
 func (x *EventServiceListResponse) Reset() {
 	*x = EventServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4745,7 +4842,7 @@ func (x *EventServiceListResponse) String() string {
 func (*EventServiceListResponse) ProtoMessage() {}
 
 func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4758,7 +4855,7 @@ func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EventServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *EventServiceListResponse) GetEvents() []*Event {
@@ -4793,7 +4890,7 @@ type EventServiceWatchRequest struct {
 
 func (x *EventServiceWatchRequest) Reset() {
 	*x = EventServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4805,7 +4902,7 @@ func (x *EventServiceWatchRequest) String() string {
 func (*EventServiceWatchRequest) ProtoMessage() {}
 
 func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4818,7 +4915,7 @@ func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *EventServiceWatchRequest) GetRole() string {
@@ -4851,7 +4948,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4863,7 +4960,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4876,7 +4973,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -4936,7 +5033,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4948,7 +5045,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4961,7 +5058,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
 }
 
 type WhoAmIResponse struct {
@@ -4976,7 +5073,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4988,7 +5085,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5001,7 +5098,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *WhoAmIResponse) GetKind() string {
@@ -5042,7 +5139,7 @@ type CanIRequest struct {
 
 func (x *CanIRequest) Reset() {
 	*x = CanIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5054,7 +5151,7 @@ func (x *CanIRequest) String() string {
 func (*CanIRequest) ProtoMessage() {}
 
 func (x *CanIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5067,7 +5164,7 @@ func (x *CanIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIRequest.ProtoReflect.Descriptor instead.
 func (*CanIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CanIRequest) GetVerb() string {
@@ -5094,7 +5191,7 @@ type CanIResponse struct {
 
 func (x *CanIResponse) Reset() {
 	*x = CanIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5106,7 +5203,7 @@ func (x *CanIResponse) String() string {
 func (*CanIResponse) ProtoMessage() {}
 
 func (x *CanIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5119,7 +5216,7 @@ func (x *CanIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIResponse.ProtoReflect.Descriptor instead.
 func (*CanIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *CanIResponse) GetAllowed() bool {
@@ -5148,7 +5245,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5160,7 +5257,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5173,7 +5270,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *CreateTokenRequest) GetKind() string {
@@ -5207,7 +5304,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5219,7 +5316,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5232,7 +5329,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5263,7 +5360,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5275,7 +5372,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5288,7 +5385,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Token) GetId() string {
@@ -5341,7 +5438,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5353,7 +5450,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5366,7 +5463,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
 }
 
 type ListTokensResponse struct {
@@ -5378,7 +5475,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5390,7 +5487,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5403,7 +5500,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5422,7 +5519,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5434,7 +5531,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5447,7 +5544,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5465,7 +5562,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5477,7 +5574,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5490,7 +5587,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
 }
 
 type Permission struct {
@@ -5505,7 +5602,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5517,7 +5614,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5530,7 +5627,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Permission) GetSubject() string {
@@ -5562,7 +5659,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5574,7 +5671,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5587,7 +5684,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
 type GetPermissionsResponse struct {
@@ -5600,7 +5697,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5612,7 +5709,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5625,7 +5722,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -5652,7 +5749,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5664,7 +5761,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5677,7 +5774,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -5703,7 +5800,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5715,7 +5812,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5728,7 +5825,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -5751,7 +5848,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5763,7 +5860,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5776,7 +5873,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -5809,7 +5906,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5821,7 +5918,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5834,7 +5931,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -5862,7 +5959,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5874,7 +5971,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5887,7 +5984,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *EngineNode) GetName() string {
@@ -5943,7 +6040,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5955,7 +6052,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5968,7 +6065,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -6003,7 +6100,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6015,7 +6112,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6028,7 +6125,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -6057,7 +6154,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6069,7 +6166,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6082,7 +6179,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -6123,7 +6220,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6135,7 +6232,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6148,7 +6245,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -6188,7 +6285,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6200,7 +6297,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6213,7 +6310,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -6538,7 +6635,15 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12/\n" +
 	"\x05grace\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"5\n" +
 	"\fKillResponse\x12%\n" +
-	"\x05tasks\x18\x01 \x03(\v2\x0f.polder.v1.TaskR\x05tasks\"e\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x0f.polder.v1.TaskR\x05tasks\"\xa8\x01\n" +
+	"\rResizeRequest\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12E\n" +
+	"\tresources\x18\x02 \x03(\v2'.polder.v1.ResizeRequest.ResourcesEntryR\tresources\x1a<\n" +
+	"\x0eResourcesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"5\n" +
+	"\x0eResizeResponse\x12#\n" +
+	"\x04task\x18\x01 \x01(\v2\x0f.polder.v1.TaskR\x04task\"e\n" +
 	"\vLogsRequest\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
@@ -6769,11 +6874,12 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aExplain\x12\x19.polder.v1.ExplainRequest\x1a\x1a.polder.v1.ExplainResponse2\xa3\x01\n" +
 	"\fClaimService\x12T\n" +
 	"\x05Watch\x12#.polder.v1.ClaimServiceWatchRequest\x1a$.polder.v1.ClaimServiceWatchResponse0\x01\x12=\n" +
-	"\x06Commit\x12\x18.polder.v1.CommitRequest\x1a\x19.polder.v1.CommitResponse2\x9c\x03\n" +
+	"\x06Commit\x12\x18.polder.v1.CommitRequest\x1a\x19.polder.v1.CommitResponse2\xdb\x03\n" +
 	"\vTaskService\x12M\n" +
 	"\x04List\x12!.polder.v1.TaskServiceListRequest\x1a\".polder.v1.TaskServiceListResponse\x12J\n" +
 	"\x03Get\x12 .polder.v1.TaskServiceGetRequest\x1a!.polder.v1.TaskServiceGetResponse\x127\n" +
-	"\x04Kill\x12\x16.polder.v1.KillRequest\x1a\x17.polder.v1.KillResponse\x129\n" +
+	"\x04Kill\x12\x16.polder.v1.KillRequest\x1a\x17.polder.v1.KillResponse\x12=\n" +
+	"\x06Resize\x12\x18.polder.v1.ResizeRequest\x1a\x19.polder.v1.ResizeResponse\x129\n" +
 	"\x04Logs\x12\x16.polder.v1.LogsRequest\x1a\x17.polder.v1.LogsResponse0\x01\x12;\n" +
 	"\x04Exec\x12\x16.polder.v1.ExecRequest\x1a\x17.polder.v1.ExecResponse(\x010\x01\x12A\n" +
 	"\x06Attach\x12\x18.polder.v1.AttachRequest\x1a\x19.polder.v1.AttachResponse(\x010\x012_\n" +
@@ -6812,7 +6918,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 124)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 127)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -6869,271 +6975,278 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*TaskServiceGetResponse)(nil),      // 52: polder.v1.TaskServiceGetResponse
 	(*KillRequest)(nil),                 // 53: polder.v1.KillRequest
 	(*KillResponse)(nil),                // 54: polder.v1.KillResponse
-	(*LogsRequest)(nil),                 // 55: polder.v1.LogsRequest
-	(*LogsResponse)(nil),                // 56: polder.v1.LogsResponse
-	(*ExecRequest)(nil),                 // 57: polder.v1.ExecRequest
-	(*ExecStart)(nil),                   // 58: polder.v1.ExecStart
-	(*TerminalSize)(nil),                // 59: polder.v1.TerminalSize
-	(*ExecResponse)(nil),                // 60: polder.v1.ExecResponse
-	(*AttachRequest)(nil),               // 61: polder.v1.AttachRequest
-	(*AttachStart)(nil),                 // 62: polder.v1.AttachStart
-	(*AttachResponse)(nil),              // 63: polder.v1.AttachResponse
-	(*LeaseServiceListRequest)(nil),     // 64: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),    // 65: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                       // 66: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),    // 67: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),   // 68: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),   // 69: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil),  // 70: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),               // 71: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),              // 72: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),     // 73: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),    // 74: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),    // 75: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                       // 76: polder.v1.Event
-	(*WhoAmIRequest)(nil),               // 77: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),              // 78: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                 // 79: polder.v1.CanIRequest
-	(*CanIResponse)(nil),                // 80: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),          // 81: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 82: polder.v1.CreateTokenResponse
-	(*Token)(nil),                       // 83: polder.v1.Token
-	(*ListTokensRequest)(nil),           // 84: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 85: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),          // 86: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 87: polder.v1.RevokeTokenResponse
-	(*Permission)(nil),                  // 88: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 89: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 90: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 91: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 92: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 93: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 94: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 95: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 96: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 97: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 98: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 99: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 100: polder.v1.EngineServiceDialResponse
-	nil,                                 // 101: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 102: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 103: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 104: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 105: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 106: polder.v1.WasteRow.IdleEntry
-	nil,                                 // 107: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 108: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 109: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 110: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 111: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 112: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 113: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 114: polder.v1.Node.AttributesEntry
-	nil,                                 // 115: polder.v1.Node.CapacityEntry
-	nil,                                 // 116: polder.v1.Node.UsedEntry
-	nil,                                 // 117: polder.v1.Node.AvailableEntry
-	nil,                                 // 118: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 119: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 120: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 121: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 122: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 123: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 124: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 125: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 126: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 127: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 128: polder.v1.Reason
-	(TaskState)(0),                      // 129: polder.v1.TaskState
-	(*Task)(nil),                        // 130: polder.v1.Task
-	(*Container)(nil),                   // 131: polder.v1.Container
+	(*ResizeRequest)(nil),               // 55: polder.v1.ResizeRequest
+	(*ResizeResponse)(nil),              // 56: polder.v1.ResizeResponse
+	(*LogsRequest)(nil),                 // 57: polder.v1.LogsRequest
+	(*LogsResponse)(nil),                // 58: polder.v1.LogsResponse
+	(*ExecRequest)(nil),                 // 59: polder.v1.ExecRequest
+	(*ExecStart)(nil),                   // 60: polder.v1.ExecStart
+	(*TerminalSize)(nil),                // 61: polder.v1.TerminalSize
+	(*ExecResponse)(nil),                // 62: polder.v1.ExecResponse
+	(*AttachRequest)(nil),               // 63: polder.v1.AttachRequest
+	(*AttachStart)(nil),                 // 64: polder.v1.AttachStart
+	(*AttachResponse)(nil),              // 65: polder.v1.AttachResponse
+	(*LeaseServiceListRequest)(nil),     // 66: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 67: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 68: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 69: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 70: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 71: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 72: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 73: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 74: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 75: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 76: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 77: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 78: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 79: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 80: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 81: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 82: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 83: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 84: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 85: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 86: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 87: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 88: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 89: polder.v1.RevokeTokenResponse
+	(*Permission)(nil),                  // 90: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 91: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 92: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 93: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 94: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 95: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 96: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 97: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 98: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 99: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 100: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 101: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 102: polder.v1.EngineServiceDialResponse
+	nil,                                 // 103: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 104: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 105: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 106: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 107: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 108: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 109: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 110: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 111: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 112: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 113: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 114: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 115: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 116: polder.v1.Node.AttributesEntry
+	nil,                                 // 117: polder.v1.Node.CapacityEntry
+	nil,                                 // 118: polder.v1.Node.UsedEntry
+	nil,                                 // 119: polder.v1.Node.AvailableEntry
+	nil,                                 // 120: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 121: polder.v1.ResizeRequest.ResourcesEntry
+	nil,                                 // 122: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 123: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 124: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 125: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 126: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 127: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 128: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 129: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 130: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 131: polder.v1.Reason
+	(TaskState)(0),                      // 132: polder.v1.TaskState
+	(*Task)(nil),                        // 133: polder.v1.Task
+	(*Container)(nil),                   // 134: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	124, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	127, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
 	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	125, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	128, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	124, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	124, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	127, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	127, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	124, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	101, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	102, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	103, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	104, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	126, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	126, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	126, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	105, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	126, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	126, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	124, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	124, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	127, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	103, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	104, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	105, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	106, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	129, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	129, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	129, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	107, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	129, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	129, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	127, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	127, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
 	18,  // 25: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	106, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	108, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
 	22,  // 27: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
 	15,  // 28: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	107, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	108, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	109, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	110, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	111, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	112, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	113, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	109, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	110, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	111, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	112, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	113, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	114, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	115, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
 	30,  // 36: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	126, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	114, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	115, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	116, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	117, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	118, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	124, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	124, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	127, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	129, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	116, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	117, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	118, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	119, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	120, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	127, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	127, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	130, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
 	31,  // 46: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
 	34,  // 47: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
 	35,  // 48: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	128, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	131, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
 	31,  // 50: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	124, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	128, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	127, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	131, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
 	35,  // 53: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	128, // 54: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	131, // 54: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
 	30,  // 55: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
 	46,  // 56: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	127, // 57: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	130, // 57: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
 	48,  // 58: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	128, // 59: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	129, // 60: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	130, // 61: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	130, // 62: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	127, // 63: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	126, // 64: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	130, // 65: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	58,  // 66: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	59,  // 67: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	62,  // 68: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	59,  // 69: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	66,  // 70: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	119, // 71: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	126, // 72: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	126, // 73: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	124, // 74: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	124, // 75: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	125, // 76: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	125, // 77: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	120, // 78: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	125, // 79: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	76,  // 80: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	124, // 81: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	126, // 82: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	83,  // 83: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	124, // 84: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	124, // 85: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	83,  // 86: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	88,  // 87: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	88,  // 88: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	121, // 89: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	95,  // 90: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	122, // 91: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	123, // 92: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	131, // 93: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	99,  // 94: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 95: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 96: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 97: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 98: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 99: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 100: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 101: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 102: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 103: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	23,  // 104: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	25,  // 105: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	26,  // 106: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	27,  // 107: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	28,  // 108: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	32,  // 109: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	36,  // 110: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	38,  // 111: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	40,  // 112: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	41,  // 113: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	43,  // 114: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	45,  // 115: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	49,  // 116: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	51,  // 117: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	53,  // 118: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	55,  // 119: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	57,  // 120: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	61,  // 121: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	64,  // 122: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	67,  // 123: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	69,  // 124: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	71,  // 125: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	73,  // 126: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	75,  // 127: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	77,  // 128: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	79,  // 129: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	81,  // 130: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	84,  // 131: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	86,  // 132: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	89,  // 133: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	91,  // 134: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	93,  // 135: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	96,  // 136: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	98,  // 137: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 138: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 139: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 140: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 141: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 142: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 143: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 144: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 145: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 146: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	24,  // 147: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	30,  // 148: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	30,  // 149: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	30,  // 150: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	29,  // 151: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	33,  // 152: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	37,  // 153: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	39,  // 154: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	35,  // 155: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	42,  // 156: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	44,  // 157: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	47,  // 158: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	50,  // 159: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	52,  // 160: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	54,  // 161: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	56,  // 162: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	60,  // 163: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	63,  // 164: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	65,  // 165: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	68,  // 166: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	70,  // 167: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	72,  // 168: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	74,  // 169: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	76,  // 170: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	78,  // 171: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	80,  // 172: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	82,  // 173: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	85,  // 174: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	87,  // 175: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	90,  // 176: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	92,  // 177: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	94,  // 178: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	97,  // 179: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	100, // 180: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	138, // [138:181] is the sub-list for method output_type
-	95,  // [95:138] is the sub-list for method input_type
-	95,  // [95:95] is the sub-list for extension type_name
-	95,  // [95:95] is the sub-list for extension extendee
-	0,   // [0:95] is the sub-list for field type_name
+	131, // 59: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	132, // 60: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	133, // 61: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	133, // 62: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	130, // 63: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	129, // 64: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	133, // 65: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	121, // 66: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	133, // 67: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	60,  // 68: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	61,  // 69: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	64,  // 70: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	61,  // 71: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	68,  // 72: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	122, // 73: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	129, // 74: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	129, // 75: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	127, // 76: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	127, // 77: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	128, // 78: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	128, // 79: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	123, // 80: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	128, // 81: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	78,  // 82: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	127, // 83: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	129, // 84: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	85,  // 85: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	127, // 86: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	127, // 87: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	85,  // 88: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	90,  // 89: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	90,  // 90: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	124, // 91: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	97,  // 92: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	125, // 93: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	126, // 94: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	134, // 95: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	101, // 96: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 97: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 98: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 99: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 100: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 101: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 102: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 103: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 104: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 105: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	23,  // 106: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	25,  // 107: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	26,  // 108: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	27,  // 109: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	28,  // 110: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	32,  // 111: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	36,  // 112: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	38,  // 113: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	40,  // 114: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	41,  // 115: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	43,  // 116: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	45,  // 117: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	49,  // 118: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	51,  // 119: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	53,  // 120: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	55,  // 121: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	57,  // 122: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	59,  // 123: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	63,  // 124: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	66,  // 125: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	69,  // 126: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	71,  // 127: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	73,  // 128: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	75,  // 129: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	77,  // 130: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	79,  // 131: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	81,  // 132: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	83,  // 133: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	86,  // 134: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	88,  // 135: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	91,  // 136: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	93,  // 137: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	95,  // 138: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	98,  // 139: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	100, // 140: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 141: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 142: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 143: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 144: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 145: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 146: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 147: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 148: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 149: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	24,  // 150: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	30,  // 151: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	30,  // 152: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	30,  // 153: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	29,  // 154: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	33,  // 155: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	37,  // 156: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	39,  // 157: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	35,  // 158: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	42,  // 159: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	44,  // 160: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	47,  // 161: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	50,  // 162: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	52,  // 163: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	54,  // 164: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	56,  // 165: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	58,  // 166: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	62,  // 167: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	65,  // 168: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	67,  // 169: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	70,  // 170: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	72,  // 171: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	74,  // 172: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	76,  // 173: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	78,  // 174: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	80,  // 175: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	82,  // 176: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	84,  // 177: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	87,  // 178: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	89,  // 179: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	92,  // 180: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	94,  // 181: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	96,  // 182: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	99,  // 183: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	102, // 184: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	141, // [141:185] is the sub-list for method output_type
+	97,  // [97:141] is the sub-list for method input_type
+	97,  // [97:97] is the sub-list for extension type_name
+	97,  // [97:97] is the sub-list for extension extendee
+	0,   // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -7142,15 +7255,15 @@ func file_polder_v1_polder_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_init()
-	file_polder_v1_polder_proto_msgTypes[60].OneofWrappers = []any{}
-	file_polder_v1_polder_proto_msgTypes[63].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[62].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[65].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   124,
+			NumMessages:   127,
 			NumExtensions: 0,
 			NumServices:   11,
 		},

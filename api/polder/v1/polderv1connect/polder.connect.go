@@ -101,6 +101,8 @@ const (
 	TaskServiceGetProcedure = "/polder.v1.TaskService/Get"
 	// TaskServiceKillProcedure is the fully-qualified name of the TaskService's Kill RPC.
 	TaskServiceKillProcedure = "/polder.v1.TaskService/Kill"
+	// TaskServiceResizeProcedure is the fully-qualified name of the TaskService's Resize RPC.
+	TaskServiceResizeProcedure = "/polder.v1.TaskService/Resize"
 	// TaskServiceLogsProcedure is the fully-qualified name of the TaskService's Logs RPC.
 	TaskServiceLogsProcedure = "/polder.v1.TaskService/Logs"
 	// TaskServiceExecProcedure is the fully-qualified name of the TaskService's Exec RPC.
@@ -950,6 +952,10 @@ type TaskServiceClient interface {
 	Get(context.Context, *connect.Request[v1.TaskServiceGetRequest]) (*connect.Response[v1.TaskServiceGetResponse], error)
 	// Kill stops tasks with their kill policy; their asks do not start them again.
 	Kill(context.Context, *connect.Request[v1.KillRequest]) (*connect.Response[v1.KillResponse], error)
+	// Resize makes the lease of a running container of a door larger or smaller; its limits are the door's to change. It is refused, with
+	// the pool's reason, when more is not idle on its node or not paid for by whoever pays for it; nothing is reclaimed for it. The next
+	// attempt of the task has the size of its ask again.
+	Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest]) (*connect.ServerStreamForClient[v1.LogsResponse], error)
 	// Exec runs a command inside a task.
@@ -987,6 +993,12 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(taskServiceMethods.ByName("Kill")),
 			connect.WithClientOptions(opts...),
 		),
+		resize: connect.NewClient[v1.ResizeRequest, v1.ResizeResponse](
+			httpClient,
+			baseURL+TaskServiceResizeProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("Resize")),
+			connect.WithClientOptions(opts...),
+		),
 		logs: connect.NewClient[v1.LogsRequest, v1.LogsResponse](
 			httpClient,
 			baseURL+TaskServiceLogsProcedure,
@@ -1013,6 +1025,7 @@ type taskServiceClient struct {
 	list   *connect.Client[v1.TaskServiceListRequest, v1.TaskServiceListResponse]
 	get    *connect.Client[v1.TaskServiceGetRequest, v1.TaskServiceGetResponse]
 	kill   *connect.Client[v1.KillRequest, v1.KillResponse]
+	resize *connect.Client[v1.ResizeRequest, v1.ResizeResponse]
 	logs   *connect.Client[v1.LogsRequest, v1.LogsResponse]
 	exec   *connect.Client[v1.ExecRequest, v1.ExecResponse]
 	attach *connect.Client[v1.AttachRequest, v1.AttachResponse]
@@ -1031,6 +1044,11 @@ func (c *taskServiceClient) Get(ctx context.Context, req *connect.Request[v1.Tas
 // Kill calls polder.v1.TaskService.Kill.
 func (c *taskServiceClient) Kill(ctx context.Context, req *connect.Request[v1.KillRequest]) (*connect.Response[v1.KillResponse], error) {
 	return c.kill.CallUnary(ctx, req)
+}
+
+// Resize calls polder.v1.TaskService.Resize.
+func (c *taskServiceClient) Resize(ctx context.Context, req *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error) {
+	return c.resize.CallUnary(ctx, req)
 }
 
 // Logs calls polder.v1.TaskService.Logs.
@@ -1054,6 +1072,10 @@ type TaskServiceHandler interface {
 	Get(context.Context, *connect.Request[v1.TaskServiceGetRequest]) (*connect.Response[v1.TaskServiceGetResponse], error)
 	// Kill stops tasks with their kill policy; their asks do not start them again.
 	Kill(context.Context, *connect.Request[v1.KillRequest]) (*connect.Response[v1.KillResponse], error)
+	// Resize makes the lease of a running container of a door larger or smaller; its limits are the door's to change. It is refused, with
+	// the pool's reason, when more is not idle on its node or not paid for by whoever pays for it; nothing is reclaimed for it. The next
+	// attempt of the task has the size of its ask again.
+	Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error
 	// Exec runs a command inside a task.
@@ -1087,6 +1109,12 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(taskServiceMethods.ByName("Kill")),
 		connect.WithHandlerOptions(opts...),
 	)
+	taskServiceResizeHandler := connect.NewUnaryHandler(
+		TaskServiceResizeProcedure,
+		svc.Resize,
+		connect.WithSchema(taskServiceMethods.ByName("Resize")),
+		connect.WithHandlerOptions(opts...),
+	)
 	taskServiceLogsHandler := connect.NewServerStreamHandler(
 		TaskServiceLogsProcedure,
 		svc.Logs,
@@ -1113,6 +1141,8 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 			taskServiceGetHandler.ServeHTTP(w, r)
 		case TaskServiceKillProcedure:
 			taskServiceKillHandler.ServeHTTP(w, r)
+		case TaskServiceResizeProcedure:
+			taskServiceResizeHandler.ServeHTTP(w, r)
 		case TaskServiceLogsProcedure:
 			taskServiceLogsHandler.ServeHTTP(w, r)
 		case TaskServiceExecProcedure:
@@ -1138,6 +1168,10 @@ func (UnimplementedTaskServiceHandler) Get(context.Context, *connect.Request[v1.
 
 func (UnimplementedTaskServiceHandler) Kill(context.Context, *connect.Request[v1.KillRequest]) (*connect.Response[v1.KillResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.Kill is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.Resize is not implemented"))
 }
 
 func (UnimplementedTaskServiceHandler) Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error {
