@@ -33,8 +33,14 @@ func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 		book: lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
 		more: map[placement.NodeID]resource.Vector{}, at: at,
 	}
+	var demoted []*unit
 	for _, u := range byStanding(p.units, p.ledger.Tree()) {
-		s.bookUnit(u, at)
+		if !s.bookUnit(u, p.ledger.Tree().Roles[u.charge.At].Depth) {
+			demoted = append(demoted, u)
+		}
+	}
+	for _, u := range demoted {
+		s.bookUnit(u, 0)
 	}
 	for _, cl := range p.claims {
 		c := cl.charge
@@ -68,24 +74,30 @@ func leafIn(tree *role.Tree, path string) role.ID {
 	return role.Root
 }
 
-func (s *scene) bookUnit(u *unit, at time.Time) {
+// bookUnit charges a unit in the scene, as deep as its rules allow; false when that is less deep than it must be.
+func (s *scene) bookUnit(u *unit, depth int) bool {
 	c := u.charge
 	c.Leaf = leafIn(s.tree, u.tasks[0].role)
-	lead := slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil && t.notice.Kind == ForWindow && !t.notice.Opens.After(at) })
-	if u.leaving || lead {
+	if u.leaving || s.told(u) {
 		c.At = role.Root
 		s.book.Add(c)
 		s.book.Leave(c)
 		s.gone[u] = true
-	} else if funded, why := s.book.Fund(c, u.pinned); why == nil {
+	} else if funded, ok := rebooked(s.book, c, u.pinned, depth); ok {
 		c = funded
 		s.funded[c.At] = append(s.funded[c.At], u)
 	} else {
-		c.At = role.Root
-		s.book.Add(c)
-		s.funded[c.At] = append(s.funded[c.At], u)
+		return false
 	}
 	s.charge[u] = c
+	return true
+}
+
+// told reports whether a unit has notice for a window that opens by then.
+func (s *scene) told(u *unit) bool {
+	return slices.ContainsFunc(u.tasks, func(t *task) bool {
+		return t.notice != nil && t.notice.Kind == ForWindow && !t.notice.Opens.After(s.at)
+	})
 }
 
 // free counts what a unit holds as coming free.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/reclaim"
 	"polder.dev/polder/core/role"
 )
@@ -118,14 +119,21 @@ func (c *Cluster) retree() {
 
 // rebook fills a fresh ledger with everything the pool has charged.
 func (p *pool) rebook() {
-	us := byStanding(p.units, p.ledger.Tree())
+	old := p.ledger.Tree()
+	us := byStanding(p.units, old)
 	p.reledger()
 	for _, cl := range p.queue {
 		p.c.resolve(cl)
 		cl.note()
 	}
+	var demoted []*unit
 	for _, u := range us {
-		p.rebookUnit(u)
+		if !p.rebookUnit(u, old.Roles[u.charge.At].Depth) {
+			demoted = append(demoted, u)
+		}
+	}
+	for _, u := range demoted {
+		p.rebookUnit(u, 0)
 	}
 	p.entitled = nil // ids may have changed
 	p.repair("plan revision " + strconv.FormatInt(p.c.revision, 10))
@@ -137,7 +145,8 @@ func (p *pool) rebook() {
 }
 
 // byStanding orders units as they are booked into another tree: those that may not borrow first, then those whose funding
-// was deepest in the old tree, then by priority and age.
+// was deepest in the old tree, then by priority and age. Who cannot stay as deep, because a guarantee is lower now, comes after
+// everybody else: or it would take what its siblings' own tasks are due, until they claim it.
 func byStanding(units []*unit, old *role.Tree) []*unit {
 	us := slices.Clone(units)
 	depth := func(u *unit) int { return old.Roles[u.charge.At].Depth }
@@ -154,32 +163,45 @@ func byStanding(units []*unit, old *role.Tree) []*unit {
 	return us
 }
 
-// rebookUnit charges a unit in the fresh ledger, as deep as its rules allow.
-func (p *pool) rebookUnit(u *unit) {
+// rebookUnit charges a unit in the fresh ledger, as deep as its rules allow; false, and nothing charged, when that is less deep than
+// it must be.
+func (p *pool) rebookUnit(u *unit, depth int) bool {
 	c := p.c
 	u.charge.Leaf = c.leafOf(u.tasks[0].role)
 	u.charge.Amount = u.charge.Amount.Clone(c.kinds.Len())
-	for _, t := range u.tasks {
-		t.need = t.need.Clone(c.kinds.Len())
-		p.ledger.Occupy(u.charge.Leaf, t.need)
-	}
+	charge, ok := u.charge, true
 	if u.leaving {
-		u.charge.At = c.fundingRole(u.paidBy, u.charge.Leaf)
-		p.ledger.Add(u.charge)
-		p.ledger.Leave(u.charge)
-		return
-	}
-	charge, why := p.ledger.Fund(u.charge, u.pinned)
-	if why != nil {
-		charge.At = role.Root // repair deals with it
+		charge.At = c.fundingRole(u.paidBy, charge.Leaf)
 		p.ledger.Add(charge)
+		p.ledger.Leave(charge)
+	} else if charge, ok = rebooked(p.ledger, charge, u.pinned, depth); !ok {
+		return false
 	}
 	u.charge = charge
+	for _, t := range u.tasks {
+		t.need = t.need.Clone(c.kinds.Len())
+		p.ledger.Occupy(charge.Leaf, t.need)
+	}
+	if u.leaving {
+		return true
+	}
 	p.list(u)
 	p.announce(u)
 	if u.leadIsOver(c.now) {
 		p.leave(u) // withdrawn at once if nobody needs it
 	}
+	return true
+}
+
+// rebooked charges what runs in the book of another tree, as deep as its rules allow, or to the root, where a repair deals with it;
+// false, and nothing charged, when that is less deep than it must be.
+func rebooked(l *lending.Ledger, c lending.Charge, pinned bool, depth int) (lending.Charge, bool) {
+	funded := fundOrBorrow(l, c, pinned)
+	if l.Tree().Roles[funded.At].Depth < depth {
+		l.Remove(funded)
+		return c, false
+	}
+	return funded, true
 }
 
 // leadIsOver reports whether a unit under notice for a window has seen it open; the notice is one for a claim from then on.

@@ -279,18 +279,18 @@ func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 		p.seeOff(u, true)
 		u.countLeaving(+1)
 	} else if p.strained = true; p.ledger.TryHold(charge) != nil {
-		u.charge = p.fundOrBorrow(charge, t.shape.Pinned)
+		u.charge = fundOrBorrow(p.ledger, charge, t.shape.Pinned)
 	}
 	p.enter(u)
 	return u
 }
 
 // fundOrBorrow charges what runs already: as deep as is legal, or to the root, where a repair deals with it.
-func (p *pool) fundOrBorrow(c lending.Charge, pinned bool) lending.Charge {
-	funded, why := p.ledger.Fund(c, pinned)
+func fundOrBorrow(l *lending.Ledger, c lending.Charge, pinned bool) lending.Charge {
+	funded, why := l.Fund(c, pinned)
 	if why != nil {
 		funded.At = role.Root
-		p.ledger.Add(funded)
+		l.Add(funded)
 	}
 	return funded
 }
@@ -310,7 +310,7 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
 		p.strained = true
 		p.unlist(u)
 		p.ledger.Remove(u.charge)
-		whole = p.fundOrBorrow(whole, u.pinned)
+		whole = fundOrBorrow(p.ledger, whole, u.pinned)
 		defer p.list(u)
 	}
 	u.charge = whole
