@@ -37,7 +37,7 @@ func newDraft(a *polderv1.AskSpec, at string) draft {
 	if d.refused == nil {
 		d.refused = err
 	}
-	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Shape: shape, Payload: a.GetTask()}
+	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Earmark: a.GetEarmark(), Shape: shape, Payload: a.GetTask()}
 	return d
 }
 
@@ -264,10 +264,14 @@ func (s asks) Explain(ctx context.Context, req *connect.Request[polderv1.Explain
 }
 
 func askProto(a askRow) *polderv1.Ask {
-	return &polderv1.Ask{
+	out := &polderv1.Ask{
 		Id:        a.ID,
-		Spec:      &polderv1.AskSpec{Name: a.Name, Role: a.Role, Count: uint32(a.Count), Gang: a.Gang, Task: specOf(a.Payload)},
+		Spec:      &polderv1.AskSpec{Name: a.Name, Role: a.Role, Count: uint32(a.Count), Gang: a.Gang, Earmark: a.Earmark, Task: specOf(a.Payload)},
 		Submitted: timeProto(a.Submitted), SubmittedBy: a.By, Pending: uint32(a.Pending), Running: uint32(a.Running),
 		Succeeded: uint32(a.Succeeded), Failed: uint32(a.Failed), Reason: reasonProto(a.AskView.Reason), State: a.State,
 	}
+	for _, node := range sortedKeys(a.Kept) {
+		out.Kept = append(out.Kept, &polderv1.KeptPlaces{Node: node, Count: uint32(a.Kept[node])})
+	}
+	return out
 }

@@ -81,6 +81,9 @@ func sendChanges(changes []change, pool string, stream *connect.ServerStream[pol
 func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.CommitRequest]) (*connect.Response[polderv1.CommitResponse], error) {
 	who := callerOf(ctx).id.String()
 	event := cluster.Commit{AllOrNothing: req.Msg.AllOrNothing, LeaveDemand: req.Msg.LeaveDemand}
+	for _, g := range req.Msg.GiveUp {
+		event.GiveUp = append(event.GiveUp, cluster.Kept{Ask: g.GetAsk(), Node: g.GetNode()})
+	}
 	var drafts []draft
 	tree := s.board.look().tree
 	for i, c := range req.Msg.Tasks {

@@ -64,6 +64,7 @@ type askRecord struct {
 	Role      string           `json:"role"`
 	Count     int              `json:"count"`
 	Gang      bool             `json:"gang,omitempty"`
+	Earmark   bool             `json:"earmark,omitempty"`
 	Submitted time.Time        `json:"submitted"`
 	Spec      json.RawMessage  `json:"spec"`
 	State     cluster.AskState `json:"state"`
@@ -141,7 +142,7 @@ func encodeAsk(a cluster.AskSpec, s cluster.AskState, extra askExtra) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	return encodeRecord(askRecord{a.ID, a.Role, a.Count, a.Gang, a.Submitted, spec, s, extra})
+	return encodeRecord(askRecord{a.ID, a.Role, a.Count, a.Gang, a.Earmark, a.Submitted, spec, s, extra})
 }
 
 func (r askRecord) spec() (cluster.AskSpec, error) {
@@ -151,7 +152,7 @@ func (r askRecord) spec() (cluster.AskSpec, error) {
 	}
 	shape, err := shapeOf(payload, "spec")
 	return cluster.AskSpec{
-		ID: r.ID, Role: r.Role, Count: r.Count, Gang: r.Gang, Submitted: r.Submitted, Shape: shape, Payload: payload,
+		ID: r.ID, Role: r.Role, Count: r.Count, Gang: r.Gang, Earmark: r.Earmark, Submitted: r.Submitted, Shape: shape, Payload: payload,
 	}, err
 }
 

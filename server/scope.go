@@ -125,12 +125,30 @@ func submittedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
 }
 
 func claimedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
-	return eachRole(m.(*polderv1.CommitRequest).Tasks, func(t *polderv1.ClaimTask) (string, error) {
+	req := m.(*polderv1.CommitRequest)
+	if len(req.Tasks) == 0 {
+		return givenUpRoles(l, req)
+	}
+	roles, err := eachRole(req.Tasks, func(t *polderv1.ClaimTask) (string, error) {
 		if err := mayContain(l, c, t.GetTask().GetContainer(), t.GetRole()); err != nil {
 			return "", err
 		}
 		return workRole(t.GetRole())
 	})
+	if err != nil || len(req.GiveUp) == 0 {
+		return roles, err
+	}
+	more, err := givenUpRoles(l, req)
+	return append(roles, more...), err
+}
+
+// givenUpRoles are the roles of the asks whose places a commit gives up.
+func givenUpRoles(l *leader, req *polderv1.CommitRequest) ([]string, error) {
+	ids := make([]string, len(req.GiveUp))
+	for i, g := range req.GiveUp {
+		ids[i] = g.GetAsk()
+	}
+	return l.askRoles(ids)
 }
 
 // workRole checks the syntax of a role that work is for.

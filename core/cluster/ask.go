@@ -35,6 +35,7 @@ type class struct {
 	shape    *Shape
 	group    string
 	gang     bool
+	earmark  bool
 	count    int // of a gang; 1 otherwise
 	need     resource.Vector
 	grace    time.Duration
@@ -216,7 +217,7 @@ func (c *Cluster) leaveLine(a *ask) {
 func (c *Cluster) classOf(a *ask) *class {
 	s := &a.Shape
 	p := c.poolOrNew(s.Pool)
-	cl := &class{pool: p, path: a.Role, shape: s, gang: a.Gang, count: 1}
+	cl := &class{pool: p, path: a.Role, shape: s, gang: a.Gang, earmark: a.Earmark, count: 1}
 	if a.Gang {
 		cl.count = a.Count - a.Succeeded - a.Failed - a.Killed // what has ended for good does not start again
 	}
@@ -229,8 +230,8 @@ func (c *Cluster) classOf(a *ask) *class {
 // identity is the same text for asks that are the same to the scheduler.
 func (cl *class) identity() string {
 	s := cl.shape
-	return fmt.Sprintf("%s|%s|%v|%d|%v|%v|%d|%v|%v|%v|%v", cl.path, s.Resources, s.Ports, cl.count, s.Constraints, s.Spread,
-		s.Priority, s.Pinned, duration(s.ReclaimGrace), duration(s.MinRuntime), cl.group)
+	return fmt.Sprintf("%s|%s|%v|%d|%v|%v|%d|%v|%v|%v|%v|%v", cl.path, s.Resources, s.Ports, cl.count, s.Constraints, s.Spread,
+		s.Priority, s.Pinned, duration(s.ReclaimGrace), duration(s.MinRuntime), cl.group, cl.earmark)
 }
 
 func duration(d *time.Duration) string {

@@ -22,6 +22,7 @@ type claim struct {
 	due     time.Time // the latest it may have to wait: everything it counts on has left by then
 	planned time.Time
 	victims int
+	kept    bool // its places are free and wait for a commit
 }
 
 // impasse is that no claim of a class could be planned, and why if a guarantee covers it. It lasts until the pool's epoch rises,
@@ -44,7 +45,7 @@ func (p *pool) claimDue(v role.ID) time.Time { return p.c.now.Add(p.c.tree.Recla
 func (p *pool) serveClaims() {
 	urgent := slices.SortedStableFunc(slices.Values(p.claims), func(a, b *claim) int { return a.due.Compare(b.due) })
 	for _, cl := range urgent {
-		if cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
+		if cl.kept || cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
 			continue
 		}
 		p.serve(cl)
@@ -57,6 +58,10 @@ func (p *pool) serve(cl *claim) {
 	p.give(cl.class, cl.places)
 	if !p.reseat(cl) {
 		p.forget(cl)
+		return
+	}
+	if cl.class.earmark {
+		p.keep(cl)
 		return
 	}
 	if p.arrived(cl) {
@@ -143,6 +148,9 @@ func (p *pool) forget(cl *claim) {
 	p.ledger.Remove(cl.charge)
 	p.opened()
 	p.c.changed(ObjectAsk, cl.ask.ID)
+	if cl.kept {
+		p.lost(cl)
+	}
 }
 
 // dissolveOn ends the claims that wait for a node.
@@ -167,6 +175,9 @@ func (c *Cluster) dissolveAsk(a *ask) {
 func (p *pool) reclaim() {
 	var round *reclaim.Round
 	for _, cl := range p.byNeed() {
+		if cl.earmark && cl.refusal == nil {
+			cl.refusal = unkept
+		}
 		for _, a := range cl.asks {
 			if !p.due(cl, a) {
 				continue
@@ -231,6 +242,9 @@ func (p *pool) claimAll(round *reclaim.Round, cl *class, a *ask) bool {
 			continue
 		}
 		cl.impasse = impasse{at: p.epoch + 1}
+		if outcome == reclaim.NotGuaranteed && cl.earmark {
+			cl.refusal = unkept
+		}
 		if outcome != reclaim.NotGuaranteed {
 			cl.impasse.until = p.leavesInTime(cl)
 			cl.impasse.why = p.unclaimable(cl, outcome)

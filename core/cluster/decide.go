@@ -172,7 +172,7 @@ func (h *hunger) Pop() any {
 // startPinned starts what may not borrow before its own role's borrowers deepen into the guarantee: they can go on without
 // it.
 func (p *pool) startPinned() {
-	if slices.ContainsFunc(p.queue, func(cl *class) bool { return cl.shape.Pinned && cl.tried != p.epoch+1 }) {
+	if slices.ContainsFunc(p.queue, func(cl *class) bool { return cl.shape.Pinned && !cl.earmark && cl.tried != p.epoch+1 }) {
 		p.weigh()
 		p.startFrom(p.hungry(func(cl *class) bool { return cl.shape.Pinned }))
 	}
@@ -202,7 +202,7 @@ func (p *pool) hungry(wanted func(*class) bool) hunger {
 	byLeaf := map[role.ID]*hungry{}
 	var h hunger
 	for _, cl := range p.queue {
-		if cl.tried == p.epoch+1 || !wanted(cl) {
+		if cl.tried == p.epoch+1 || cl.earmark || !wanted(cl) {
 			continue
 		}
 		e := byLeaf[cl.leaf]

@@ -55,8 +55,12 @@ type Cancel struct {
 type Commit struct {
 	Tasks        []Claim
 	AllOrNothing bool
-	LeaveDemand  bool // what conflicts becomes an ask without a node
+	LeaveDemand  bool   // what conflicts becomes an ask without a node
+	GiveUp       []Kept // freed before the tasks are looked at, so that nobody else gets it in between
 }
+
+// Kept is what an ask that only earmarks has on a node.
+type Kept struct{ Ask, Node string }
 
 // Claim is one task for one node. Its ask has count 1 and an ID of its own.
 type Claim struct {
@@ -161,6 +165,7 @@ type AskSpec struct {
 	Role      string
 	Count     int
 	Gang      bool // all start together or none
+	Earmark   bool // nothing of it starts: what comes free for it is kept for commits
 	Submitted time.Time
 	Shape     Shape
 	Payload   any // the caller's; handed back in assignments, never looked at

@@ -86,6 +86,8 @@ func (c *Cluster) claimed(a *ask) (Reason, bool) {
 		amount, node := k.charge.Amount.Text(c.kinds, p.name), p.nodes[k.nodes[0]].Name
 		w := p.awaits(k)
 		switch {
+		case k.kept:
+			r = Reason{Code: "Kept", Message: fmt.Sprintf("%s is kept for it on %s", amount, node), UnblockedBy: "somebody commits tasks there in its place"}
 		case len(w.tasks) == 0:
 			r.Message = fmt.Sprintf("%s is kept for it on %s as what leaves there is gone", amount, node)
 		case w.by.IsZero():

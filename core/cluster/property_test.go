@@ -149,6 +149,7 @@ func (a *actor) submit() {
 	a.narrow(&shape)
 	spec := AskSpec{ID: fmt.Sprintf("a%02d", a.n), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: rapid.IntRange(1, 4).Draw(a.t, "count"),
 		Gang: rapid.IntRange(0, 4).Draw(a.t, "gang") == 0, Submitted: a.now, Shape: shape}
+	spec.Earmark = !spec.Gang && rapid.IntRange(0, 5).Draw(a.t, "earmark") == 0
 	a.step(Submit{spec})
 }
 
@@ -272,7 +273,13 @@ func (a *actor) commit() {
 		spec := AskSpec{ID: fmt.Sprintf("c%02d-%d", a.n, i), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: 1, Submitted: a.now, Shape: shape}
 		cs = append(cs, Claim{spec, n.Name})
 	}
-	a.step(Commit{Tasks: cs, AllOrNothing: rapid.Bool().Draw(a.t, "all"), LeaveDemand: rapid.Bool().Draw(a.t, "leave")})
+	e := Commit{Tasks: cs, AllOrNothing: rapid.Bool().Draw(a.t, "all"), LeaveDemand: rapid.Bool().Draw(a.t, "leave")}
+	for _, x := range a.c.Asks() {
+		if x.Kept[n.Name] > 0 && rapid.Bool().Draw(a.t, "give up") {
+			e.GiveUp = append(e.GiveUp, Kept{x.ID, n.Name})
+		}
+	}
+	a.step(e)
 }
 
 // calm lets the longest bound pass without events. After it nobody is asked back any more.

@@ -48,6 +48,9 @@ func (c *Cluster) askView(a *ask) AskView {
 	if v.Pending > 0 {
 		v.Reason = c.reasonOf(a)
 	}
+	if a.Earmark {
+		v.Kept = a.class.pool.keptFor(a)
+	}
 	return v
 }
 

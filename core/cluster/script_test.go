@@ -251,7 +251,7 @@ func (s *script) node(name string, o options) error {
 }
 
 func (s *script) ask(id string, o options) AskSpec {
-	a := AskSpec{ID: id, Role: o["role"], Count: o.number("count", 1), Gang: o["gang"] != "", Submitted: s.now}
+	a := AskSpec{ID: id, Role: o["role"], Count: o.number("count", 1), Gang: o["gang"] != "", Earmark: o["earmark"] != "", Submitted: s.now}
 	a.Shape = Shape{
 		Resources: o.amounts(kindNames...), Pool: o["pool"], Exclusive: o["exclusive"] != "", Priority: o.number("priority", 0), Pinned: o["pinned"] != "",
 		ReclaimGrace: o.duration("grace"), MinRuntime: o.duration("minRuntime"), Requeue: o["requeue"] != "false",
@@ -276,7 +276,11 @@ func (s *script) ask(id string, o options) AskSpec {
 
 // commit claims a place that a scheduler chose.
 func (s *script) commit(id string, o options) error {
-	effects, err := s.c.Step(Commit{Tasks: []Claim{{s.ask(id, o), o["place"]}}, LeaveDemand: o["leave"] != ""}, s.now)
+	e := Commit{Tasks: []Claim{{s.ask(id, o), o["place"]}}, LeaveDemand: o["leave"] != ""}
+	if ask, ok := o["instead-of"]; ok {
+		e.GiveUp = []Kept{{ask, o["place"]}}
+	}
+	effects, err := s.c.Step(e, s.now)
 	for _, e := range effects {
 		s.do(e)
 		if r, ok := e.(Committed); ok {

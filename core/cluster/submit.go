@@ -20,6 +20,9 @@ func (c *Cluster) admit(spec AskSpec) (*class, error) {
 	if spec.Count < 1 {
 		return nil, refuse("InvalidArgument", "ask for at least one task", "ask %s: count is %d", spec.ID, spec.Count)
 	}
+	if spec.Gang && spec.Earmark {
+		return nil, refuse("InvalidArgument", "leave gang out", "ask %s: places are kept one by one, not for a gang", spec.ID)
+	}
 	if spec.Shape.Pool != "" && c.pool(spec.Shape.Pool) == nil {
 		return nil, refuse("NotFound", "see the plan's pools", "the plan has no pool %q", spec.Shape.Pool)
 	}
@@ -101,6 +104,9 @@ func what(cl *class) string {
 // commit claims the places a scheduler chose: each that still fits, or all or none.
 func (c *Cluster) commit(e Commit) {
 	out := Committed{Results: make([]CommitResult, len(e.Tasks))}
+	for _, k := range e.GiveUp {
+		c.giveUp(k)
+	}
 	var held []*hold
 	failed := false
 	for i, t := range e.Tasks {

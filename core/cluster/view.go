@@ -78,6 +78,7 @@ type AskView struct {
 	Running int
 	State   string // "open", "finished", "cancelled"
 	Reason  Reason
+	Kept    map[string]int // places kept for commits, by node
 }
 
 // NodeView is a node for readers. Amounts carry the pool in their names.

@@ -140,8 +140,9 @@ func (x *witness) waiting(o *oracle, cl *class, a *ask) {
 		x.fault("I17: %s waits for %q, which is no reason anybody knows", a.ID, r.Code)
 	}
 	k := x.waits[a.ID]
-	if k == nil || k.progress != len(a.live)+a.Succeeded+a.Failed+a.Killed {
-		k = &wait{progress: len(a.live) + a.Succeeded + a.Failed + a.Killed}
+	progress := len(a.live) + a.Succeeded + a.Failed + a.Killed + o.keptPlaces(a)
+	if k == nil || k.progress != progress {
+		k = &wait{progress: progress}
 		x.waits[a.ID] = k
 	}
 	idle := a.readyCount(x.now)-a.claims*cl.count >= cl.count
@@ -150,14 +151,14 @@ func (x *witness) waiting(o *oracle, cl *class, a *ask) {
 	} else if k.since.IsZero() {
 		k.since = x.now
 	}
-	if idle {
+	if idle && !a.Earmark {
 		x.conserving(o, cl, a)
 	}
 	x.inTime(o, cl, a, k, idle)
 }
 
 // reasons is the closed list of why something may wait.
-var reasons = []string{"Backoff", "Reclaiming", "ReclaimDelay", "OverLimit", "OverBorrow", "OverGuarantee", "NothingToBorrow",
+var reasons = []string{"Backoff", "Reclaiming", "Kept", "OutsideGuarantee", "ReclaimDelay", "OverLimit", "OverBorrow", "OverGuarantee", "NothingToBorrow",
 	"Gang", "Fragmented", "NoVictim", "NoNodes", "Cordoned", "Constraint", "Ports", "Spread", "AntiAffinity", "Resources"}
 
 // conserving is I13: what fits what is idle, and every rule, does not wait.
@@ -202,7 +203,7 @@ func times(cl *class, room resource.Vector) (n int) {
 // inTime is I3: what a guarantee covers is served within T of asking.
 func (x *witness) inTime(o *oracle, cl *class, a *ask, k *wait, idle bool) {
 	v, covered := x.covering(o, cl, a)
-	if idle && covered && a.claims == 0 {
+	if idle && covered && a.claims == o.keptPlaces(a) {
 		why := o.excuse(cl, v) // it holds until the next look: in between nothing happens
 		due := x.now.Sub(k.since) >= x.c.settings.ReclaimDelay
 		if due {
@@ -232,11 +233,11 @@ func (x *witness) inTime(o *oracle, cl *class, a *ask, k *wait, idle bool) {
 // covering is the role whose guarantee covers an ask: the one its claim is on, else the deepest with enough of it idle.
 func (x *witness) covering(o *oracle, cl *class, a *ask) (role.ID, bool) {
 	for _, k := range o.claims {
-		if k.ask == a {
+		if k.ask == a && !k.kept {
 			return k.charge.At, true
 		}
 	}
-	if a.readyCount(x.now) < cl.count {
+	if a.readyCount(x.now)-o.keptPlaces(a) < cl.count {
 		return 0, false
 	}
 	for _, v := range o.payers(cl) {
@@ -245,6 +246,16 @@ func (x *witness) covering(o *oracle, cl *class, a *ask) (role.ID, bool) {
 		}
 	}
 	return 0, false
+}
+
+// keptPlaces counts what an ask that only earmarks has: it is served by as much.
+func (o *oracle) keptPlaces(a *ask) (n int) {
+	for _, k := range o.claims {
+		if k.ask == a && k.kept {
+			n++
+		}
+	}
+	return n
 }
 
 // excuse says why a claim that is covered by v may wait longer than T: nodes are missing or do not answer, none takes it, or it

@@ -2065,8 +2065,11 @@ type AskSpec struct {
 	// Number of tasks (default 1).
 	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
 	// All of them start together or none does.
-	Gang          bool      `protobuf:"varint,4,opt,name=gang,proto3" json:"gang,omitempty"`
-	Task          *TaskSpec `protobuf:"bytes,5,opt,name=task,proto3" json:"task,omitempty"`
+	Gang bool      `protobuf:"varint,4,opt,name=gang,proto3" json:"gang,omitempty"`
+	Task *TaskSpec `protobuf:"bytes,5,opt,name=task,proto3" json:"task,omitempty"`
+	// Start nothing: places inside the role's guarantee are kept for commits, and asked back for it if others have borrowed them. The
+	// task says what one place is.
+	Earmark       bool `protobuf:"varint,6,opt,name=earmark,proto3" json:"earmark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2134,6 +2137,13 @@ func (x *AskSpec) GetTask() *TaskSpec {
 		return x.Task
 	}
 	return nil
+}
+
+func (x *AskSpec) GetEarmark() bool {
+	if x != nil {
+		return x.Earmark
+	}
+	return false
 }
 
 type SubmitRequest struct {
@@ -2308,7 +2318,9 @@ type Ask struct {
 	// Why it waits, when something does.
 	Reason *Reason `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	// "open", "finished" or "cancelled".
-	State         string `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`
+	State string `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`
+	// Of an ask that only earmarks: the places kept for it.
+	Kept          []*KeptPlaces `protobuf:"bytes,11,rep,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2413,6 +2425,65 @@ func (x *Ask) GetState() string {
 	return ""
 }
 
+func (x *Ask) GetKept() []*KeptPlaces {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
+type KeptPlaces struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptPlaces) Reset() {
+	*x = KeptPlaces{}
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptPlaces) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptPlaces) ProtoMessage() {}
+
+func (x *KeptPlaces) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptPlaces.ProtoReflect.Descriptor instead.
+func (*KeptPlaces) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *KeptPlaces) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *KeptPlaces) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type CancelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
@@ -2423,7 +2494,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2506,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2519,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CancelRequest) GetIds() []string {
@@ -2475,7 +2546,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2558,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2571,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CancelResponse) GetWithdrawn() uint32 {
@@ -2531,7 +2602,7 @@ type AskServiceListRequest struct {
 
 func (x *AskServiceListRequest) Reset() {
 	*x = AskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2614,7 @@ func (x *AskServiceListRequest) String() string {
 func (*AskServiceListRequest) ProtoMessage() {}
 
 func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2627,7 @@ func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AskServiceListRequest) GetRole() string {
@@ -2598,7 +2669,7 @@ type AskServiceListResponse struct {
 
 func (x *AskServiceListResponse) Reset() {
 	*x = AskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2681,7 @@ func (x *AskServiceListResponse) String() string {
 func (*AskServiceListResponse) ProtoMessage() {}
 
 func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2694,7 @@ func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*AskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AskServiceListResponse) GetAsks() []*Ask {
@@ -2656,7 +2727,7 @@ type AskServiceGetRequest struct {
 
 func (x *AskServiceGetRequest) Reset() {
 	*x = AskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +2739,7 @@ func (x *AskServiceGetRequest) String() string {
 func (*AskServiceGetRequest) ProtoMessage() {}
 
 func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +2752,7 @@ func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AskServiceGetRequest) GetId() string {
@@ -2701,7 +2772,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2713,7 +2784,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2726,7 +2797,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExplainRequest) GetId() string {
@@ -2747,7 +2818,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +2830,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +2843,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExplainResponse) GetReason() *Reason {
@@ -2800,7 +2871,7 @@ type ClaimServiceWatchRequest struct {
 
 func (x *ClaimServiceWatchRequest) Reset() {
 	*x = ClaimServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2883,7 @@ func (x *ClaimServiceWatchRequest) String() string {
 func (*ClaimServiceWatchRequest) ProtoMessage() {}
 
 func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2896,7 @@ func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ClaimServiceWatchRequest) GetFromRevision() int64 {
@@ -2856,7 +2927,7 @@ type ClaimServiceWatchResponse struct {
 
 func (x *ClaimServiceWatchResponse) Reset() {
 	*x = ClaimServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2868,7 +2939,7 @@ func (x *ClaimServiceWatchResponse) String() string {
 func (*ClaimServiceWatchResponse) ProtoMessage() {}
 
 func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2881,7 +2952,7 @@ func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ClaimServiceWatchResponse) GetRevision() int64 {
@@ -2917,14 +2988,16 @@ type CommitRequest struct {
 	Tasks        []*ClaimTask           `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	AllOrNothing bool                   `protobuf:"varint,2,opt,name=all_or_nothing,json=allOrNothing,proto3" json:"all_or_nothing,omitempty"`
 	// Leave what did not fit as demand of its role, so that capacity is reclaimed for it.
-	LeaveDemand   bool `protobuf:"varint,3,opt,name=leave_demand,json=leaveDemand,proto3" json:"leave_demand,omitempty"`
+	LeaveDemand bool `protobuf:"varint,3,opt,name=leave_demand,json=leaveDemand,proto3" json:"leave_demand,omitempty"`
+	// Places of asks that only earmark, given up in the same step: nobody else gets them in between. They count as served.
+	GiveUp        []*GiveUp `protobuf:"bytes,4,rep,name=give_up,json=giveUp,proto3" json:"give_up,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3009,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3022,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CommitRequest) GetTasks() []*ClaimTask {
@@ -2973,6 +3046,66 @@ func (x *CommitRequest) GetLeaveDemand() bool {
 	return false
 }
 
+func (x *CommitRequest) GetGiveUp() []*GiveUp {
+	if x != nil {
+		return x.GiveUp
+	}
+	return nil
+}
+
+type GiveUp struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ask   string                 `protobuf:"bytes,1,opt,name=ask,proto3" json:"ask,omitempty"`
+	// All that the ask has on this node.
+	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUp) Reset() {
+	*x = GiveUp{}
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUp) ProtoMessage() {}
+
+func (x *GiveUp) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
+func (*GiveUp) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *GiveUp) GetAsk() string {
+	if x != nil {
+		return x.Ask
+	}
+	return ""
+}
+
+func (x *GiveUp) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type ClaimTask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2985,7 +3118,7 @@ type ClaimTask struct {
 
 func (x *ClaimTask) Reset() {
 	*x = ClaimTask{}
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +3130,7 @@ func (x *ClaimTask) String() string {
 func (*ClaimTask) ProtoMessage() {}
 
 func (x *ClaimTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +3143,7 @@ func (x *ClaimTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimTask.ProtoReflect.Descriptor instead.
 func (*ClaimTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ClaimTask) GetName() string {
@@ -3051,7 +3184,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3196,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3209,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CommitResponse) GetResults() []*CommitResult {
@@ -3107,7 +3240,7 @@ type CommitResult struct {
 
 func (x *CommitResult) Reset() {
 	*x = CommitResult{}
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3252,7 @@ func (x *CommitResult) String() string {
 func (*CommitResult) ProtoMessage() {}
 
 func (x *CommitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3265,7 @@ func (x *CommitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResult.ProtoReflect.Descriptor instead.
 func (*CommitResult) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CommitResult) GetTask() string {
@@ -3172,7 +3305,7 @@ type TaskServiceListRequest struct {
 
 func (x *TaskServiceListRequest) Reset() {
 	*x = TaskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +3317,7 @@ func (x *TaskServiceListRequest) String() string {
 func (*TaskServiceListRequest) ProtoMessage() {}
 
 func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +3330,7 @@ func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *TaskServiceListRequest) GetRole() string {
@@ -3260,7 +3393,7 @@ type TaskServiceListResponse struct {
 
 func (x *TaskServiceListResponse) Reset() {
 	*x = TaskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3405,7 @@ func (x *TaskServiceListResponse) String() string {
 func (*TaskServiceListResponse) ProtoMessage() {}
 
 func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3418,7 @@ func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TaskServiceListResponse) GetTasks() []*Task {
@@ -3318,7 +3451,7 @@ type TaskServiceGetRequest struct {
 
 func (x *TaskServiceGetRequest) Reset() {
 	*x = TaskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3330,7 +3463,7 @@ func (x *TaskServiceGetRequest) String() string {
 func (*TaskServiceGetRequest) ProtoMessage() {}
 
 func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3343,7 +3476,7 @@ func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TaskServiceGetRequest) GetId() string {
@@ -3363,7 +3496,7 @@ type TaskServiceGetResponse struct {
 
 func (x *TaskServiceGetResponse) Reset() {
 	*x = TaskServiceGetResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3375,7 +3508,7 @@ func (x *TaskServiceGetResponse) String() string {
 func (*TaskServiceGetResponse) ProtoMessage() {}
 
 func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3388,7 +3521,7 @@ func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TaskServiceGetResponse) GetTask() *Task {
@@ -3418,7 +3551,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3430,7 +3563,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3443,7 +3576,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *KillRequest) GetIds() []string {
@@ -3476,7 +3609,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3488,7 +3621,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3501,7 +3634,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *KillResponse) GetTasks() []*Task {
@@ -3522,7 +3655,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3534,7 +3667,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3547,7 +3680,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ResizeRequest) GetTask() string {
@@ -3573,7 +3706,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3585,7 +3718,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3598,7 +3731,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ResizeResponse) GetTask() *Task {
@@ -3622,7 +3755,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +3767,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +3780,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *LogsRequest) GetTask() string {
@@ -3688,7 +3821,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3700,7 +3833,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3713,7 +3846,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -3743,7 +3876,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3755,7 +3888,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3768,7 +3901,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ExecRequest) GetStart() *ExecStart {
@@ -3810,7 +3943,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3822,7 +3955,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3835,7 +3968,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ExecStart) GetTask() string {
@@ -3869,7 +4002,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3881,7 +4014,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3894,7 +4027,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -3923,7 +4056,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3935,7 +4068,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3948,7 +4081,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ExecResponse) GetData() []byte {
@@ -3986,7 +4119,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3998,7 +4131,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4011,7 +4144,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *AttachRequest) GetStart() *AttachStart {
@@ -4055,7 +4188,7 @@ type AttachStart struct {
 
 func (x *AttachStart) Reset() {
 	*x = AttachStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4067,7 +4200,7 @@ func (x *AttachStart) String() string {
 func (*AttachStart) ProtoMessage() {}
 
 func (x *AttachStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4080,7 +4213,7 @@ func (x *AttachStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachStart.ProtoReflect.Descriptor instead.
 func (*AttachStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AttachStart) GetTask() string {
@@ -4116,7 +4249,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4128,7 +4261,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4141,7 +4274,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AttachResponse) GetData() []byte {
@@ -4179,7 +4312,7 @@ type LeaseServiceListRequest struct {
 
 func (x *LeaseServiceListRequest) Reset() {
 	*x = LeaseServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +4324,7 @@ func (x *LeaseServiceListRequest) String() string {
 func (*LeaseServiceListRequest) ProtoMessage() {}
 
 func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +4337,7 @@ func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListRequest.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *LeaseServiceListRequest) GetRole() string {
@@ -4253,7 +4386,7 @@ type LeaseServiceListResponse struct {
 
 func (x *LeaseServiceListResponse) Reset() {
 	*x = LeaseServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4265,7 +4398,7 @@ func (x *LeaseServiceListResponse) String() string {
 func (*LeaseServiceListResponse) ProtoMessage() {}
 
 func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4278,7 +4411,7 @@ func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListResponse.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *LeaseServiceListResponse) GetLeases() []*Lease {
@@ -4320,7 +4453,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4332,7 +4465,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4345,7 +4478,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Lease) GetTask() string {
@@ -4424,7 +4557,7 @@ type NoticeServiceListRequest struct {
 
 func (x *NoticeServiceListRequest) Reset() {
 	*x = NoticeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4436,7 +4569,7 @@ func (x *NoticeServiceListRequest) String() string {
 func (*NoticeServiceListRequest) ProtoMessage() {}
 
 func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4449,7 +4582,7 @@ func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *NoticeServiceListRequest) GetRole() string {
@@ -4491,7 +4624,7 @@ type NoticeServiceListResponse struct {
 
 func (x *NoticeServiceListResponse) Reset() {
 	*x = NoticeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4503,7 +4636,7 @@ func (x *NoticeServiceListResponse) String() string {
 func (*NoticeServiceListResponse) ProtoMessage() {}
 
 func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4516,7 +4649,7 @@ func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *NoticeServiceListResponse) GetNotices() []*Notice {
@@ -4550,7 +4683,7 @@ type NoticeServiceWatchRequest struct {
 
 func (x *NoticeServiceWatchRequest) Reset() {
 	*x = NoticeServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4562,7 +4695,7 @@ func (x *NoticeServiceWatchRequest) String() string {
 func (*NoticeServiceWatchRequest) ProtoMessage() {}
 
 func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4575,7 +4708,7 @@ func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *NoticeServiceWatchRequest) GetRole() string {
@@ -4602,7 +4735,7 @@ type NoticeServiceWatchResponse struct {
 
 func (x *NoticeServiceWatchResponse) Reset() {
 	*x = NoticeServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4614,7 +4747,7 @@ func (x *NoticeServiceWatchResponse) String() string {
 func (*NoticeServiceWatchResponse) ProtoMessage() {}
 
 func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4627,7 +4760,7 @@ func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *NoticeServiceWatchResponse) GetRevision() int64 {
@@ -4657,7 +4790,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4669,7 +4802,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4682,7 +4815,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AnswerRequest) GetTask() string {
@@ -4715,7 +4848,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4727,7 +4860,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4740,7 +4873,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AnswerResponse) GetNotice() *Notice {
@@ -4763,7 +4896,7 @@ type EventServiceListRequest struct {
 
 func (x *EventServiceListRequest) Reset() {
 	*x = EventServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4775,7 +4908,7 @@ func (x *EventServiceListRequest) String() string {
 func (*EventServiceListRequest) ProtoMessage() {}
 
 func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4788,7 +4921,7 @@ func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *EventServiceListRequest) GetRole() string {
@@ -4830,7 +4963,7 @@ type EventServiceListResponse struct {
 
 func (x *EventServiceListResponse) Reset() {
 	*x = EventServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4842,7 +4975,7 @@ func (x *EventServiceListResponse) String() string {
 func (*EventServiceListResponse) ProtoMessage() {}
 
 func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4855,7 +4988,7 @@ func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EventServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *EventServiceListResponse) GetEvents() []*Event {
@@ -4890,7 +5023,7 @@ type EventServiceWatchRequest struct {
 
 func (x *EventServiceWatchRequest) Reset() {
 	*x = EventServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4902,7 +5035,7 @@ func (x *EventServiceWatchRequest) String() string {
 func (*EventServiceWatchRequest) ProtoMessage() {}
 
 func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4915,7 +5048,7 @@ func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *EventServiceWatchRequest) GetRole() string {
@@ -4948,7 +5081,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4960,7 +5093,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4973,7 +5106,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -5033,7 +5166,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5045,7 +5178,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5058,7 +5191,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
 }
 
 type WhoAmIResponse struct {
@@ -5073,7 +5206,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5085,7 +5218,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5098,7 +5231,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *WhoAmIResponse) GetKind() string {
@@ -5139,7 +5272,7 @@ type CanIRequest struct {
 
 func (x *CanIRequest) Reset() {
 	*x = CanIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5151,7 +5284,7 @@ func (x *CanIRequest) String() string {
 func (*CanIRequest) ProtoMessage() {}
 
 func (x *CanIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5164,7 +5297,7 @@ func (x *CanIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIRequest.ProtoReflect.Descriptor instead.
 func (*CanIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *CanIRequest) GetVerb() string {
@@ -5191,7 +5324,7 @@ type CanIResponse struct {
 
 func (x *CanIResponse) Reset() {
 	*x = CanIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5203,7 +5336,7 @@ func (x *CanIResponse) String() string {
 func (*CanIResponse) ProtoMessage() {}
 
 func (x *CanIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5216,7 +5349,7 @@ func (x *CanIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIResponse.ProtoReflect.Descriptor instead.
 func (*CanIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CanIResponse) GetAllowed() bool {
@@ -5245,7 +5378,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5257,7 +5390,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5270,7 +5403,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *CreateTokenRequest) GetKind() string {
@@ -5304,7 +5437,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5316,7 +5449,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5329,7 +5462,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5360,7 +5493,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5372,7 +5505,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5385,7 +5518,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Token) GetId() string {
@@ -5438,7 +5571,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5450,7 +5583,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5463,7 +5596,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
 }
 
 type ListTokensResponse struct {
@@ -5475,7 +5608,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5487,7 +5620,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5500,7 +5633,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5519,7 +5652,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5531,7 +5664,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5544,7 +5677,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5562,7 +5695,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5574,7 +5707,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5587,7 +5720,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
 type Permission struct {
@@ -5602,7 +5735,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5614,7 +5747,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5627,7 +5760,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Permission) GetSubject() string {
@@ -5659,7 +5792,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5671,7 +5804,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5684,7 +5817,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
 }
 
 type GetPermissionsResponse struct {
@@ -5697,7 +5830,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5709,7 +5842,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5722,7 +5855,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -5749,7 +5882,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5761,7 +5894,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5774,7 +5907,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -5800,7 +5933,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5812,7 +5945,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5825,7 +5958,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -5848,7 +5981,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5860,7 +5993,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5873,7 +6006,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -5906,7 +6039,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5918,7 +6051,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5931,7 +6064,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -5959,7 +6092,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5971,7 +6104,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5984,7 +6117,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *EngineNode) GetName() string {
@@ -6040,7 +6173,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6052,7 +6185,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6065,7 +6198,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -6100,7 +6233,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6112,7 +6245,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6125,7 +6258,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -6154,7 +6287,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6166,7 +6299,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6179,7 +6312,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -6220,7 +6353,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6232,7 +6365,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6245,7 +6378,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -6285,7 +6418,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6297,7 +6430,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6310,7 +6443,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -6537,13 +6670,14 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eEarmarkedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
 	"\aAskSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\rR\x05count\x12\x12\n" +
 	"\x04gang\x18\x04 \x01(\bR\x04gang\x12'\n" +
-	"\x04task\x18\x05 \x01(\v2\x13.polder.v1.TaskSpecR\x04task\"y\n" +
+	"\x04task\x18\x05 \x01(\v2\x13.polder.v1.TaskSpecR\x04task\x12\x18\n" +
+	"\aearmark\x18\x06 \x01(\bR\aearmark\"y\n" +
 	"\rSubmitRequest\x12&\n" +
 	"\x04asks\x18\x01 \x03(\v2\x12.polder.v1.AskSpecR\x04asks\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12'\n" +
@@ -6552,7 +6686,7 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aresults\x18\x01 \x03(\v2\x17.polder.v1.SubmitResultR\aresults\"]\n" +
 	"\fSubmitResult\x12 \n" +
 	"\x03ask\x18\x01 \x01(\v2\x0e.polder.v1.AskR\x03ask\x12+\n" +
-	"\arefused\x18\x02 \x01(\v2\x11.polder.v1.ReasonR\arefused\"\xc5\x02\n" +
+	"\arefused\x18\x02 \x01(\v2\x11.polder.v1.ReasonR\arefused\"\xf0\x02\n" +
 	"\x03Ask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12&\n" +
 	"\x04spec\x18\x02 \x01(\v2\x12.polder.v1.AskSpecR\x04spec\x128\n" +
@@ -6564,7 +6698,12 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x06failed\x18\b \x01(\rR\x06failed\x12)\n" +
 	"\x06reason\x18\t \x01(\v2\x11.polder.v1.ReasonR\x06reason\x12\x14\n" +
 	"\x05state\x18\n" +
-	" \x01(\tR\x05state\"D\n" +
+	" \x01(\tR\x05state\x12)\n" +
+	"\x04kept\x18\v \x03(\v2\x15.polder.v1.KeptPlacesR\x04kept\"6\n" +
+	"\n" +
+	"KeptPlaces\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"D\n" +
 	"\rCancelRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\x12!\n" +
 	"\fkeep_running\x18\x02 \x01(\bR\vkeepRunning\"J\n" +
@@ -6595,11 +6734,15 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x0f.polder.v1.NodeR\x05nodes\x12\x18\n" +
 	"\aremoved\x18\x03 \x03(\tR\aremoved\x12+\n" +
-	"\x11snapshot_complete\x18\x04 \x01(\bR\x10snapshotComplete\"\x84\x01\n" +
+	"\x11snapshot_complete\x18\x04 \x01(\bR\x10snapshotComplete\"\xb0\x01\n" +
 	"\rCommitRequest\x12*\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x14.polder.v1.ClaimTaskR\x05tasks\x12$\n" +
 	"\x0eall_or_nothing\x18\x02 \x01(\bR\fallOrNothing\x12!\n" +
-	"\fleave_demand\x18\x03 \x01(\bR\vleaveDemand\"p\n" +
+	"\fleave_demand\x18\x03 \x01(\bR\vleaveDemand\x12*\n" +
+	"\agive_up\x18\x04 \x03(\v2\x11.polder.v1.GiveUpR\x06giveUp\".\n" +
+	"\x06GiveUp\x12\x10\n" +
+	"\x03ask\x18\x01 \x01(\tR\x03ask\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"p\n" +
 	"\tClaimTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -6918,7 +7061,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 127)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 129)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -6956,297 +7099,301 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*SubmitResponse)(nil),              // 33: polder.v1.SubmitResponse
 	(*SubmitResult)(nil),                // 34: polder.v1.SubmitResult
 	(*Ask)(nil),                         // 35: polder.v1.Ask
-	(*CancelRequest)(nil),               // 36: polder.v1.CancelRequest
-	(*CancelResponse)(nil),              // 37: polder.v1.CancelResponse
-	(*AskServiceListRequest)(nil),       // 38: polder.v1.AskServiceListRequest
-	(*AskServiceListResponse)(nil),      // 39: polder.v1.AskServiceListResponse
-	(*AskServiceGetRequest)(nil),        // 40: polder.v1.AskServiceGetRequest
-	(*ExplainRequest)(nil),              // 41: polder.v1.ExplainRequest
-	(*ExplainResponse)(nil),             // 42: polder.v1.ExplainResponse
-	(*ClaimServiceWatchRequest)(nil),    // 43: polder.v1.ClaimServiceWatchRequest
-	(*ClaimServiceWatchResponse)(nil),   // 44: polder.v1.ClaimServiceWatchResponse
-	(*CommitRequest)(nil),               // 45: polder.v1.CommitRequest
-	(*ClaimTask)(nil),                   // 46: polder.v1.ClaimTask
-	(*CommitResponse)(nil),              // 47: polder.v1.CommitResponse
-	(*CommitResult)(nil),                // 48: polder.v1.CommitResult
-	(*TaskServiceListRequest)(nil),      // 49: polder.v1.TaskServiceListRequest
-	(*TaskServiceListResponse)(nil),     // 50: polder.v1.TaskServiceListResponse
-	(*TaskServiceGetRequest)(nil),       // 51: polder.v1.TaskServiceGetRequest
-	(*TaskServiceGetResponse)(nil),      // 52: polder.v1.TaskServiceGetResponse
-	(*KillRequest)(nil),                 // 53: polder.v1.KillRequest
-	(*KillResponse)(nil),                // 54: polder.v1.KillResponse
-	(*ResizeRequest)(nil),               // 55: polder.v1.ResizeRequest
-	(*ResizeResponse)(nil),              // 56: polder.v1.ResizeResponse
-	(*LogsRequest)(nil),                 // 57: polder.v1.LogsRequest
-	(*LogsResponse)(nil),                // 58: polder.v1.LogsResponse
-	(*ExecRequest)(nil),                 // 59: polder.v1.ExecRequest
-	(*ExecStart)(nil),                   // 60: polder.v1.ExecStart
-	(*TerminalSize)(nil),                // 61: polder.v1.TerminalSize
-	(*ExecResponse)(nil),                // 62: polder.v1.ExecResponse
-	(*AttachRequest)(nil),               // 63: polder.v1.AttachRequest
-	(*AttachStart)(nil),                 // 64: polder.v1.AttachStart
-	(*AttachResponse)(nil),              // 65: polder.v1.AttachResponse
-	(*LeaseServiceListRequest)(nil),     // 66: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),    // 67: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                       // 68: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),    // 69: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),   // 70: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),   // 71: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil),  // 72: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),               // 73: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),              // 74: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),     // 75: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),    // 76: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),    // 77: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                       // 78: polder.v1.Event
-	(*WhoAmIRequest)(nil),               // 79: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),              // 80: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                 // 81: polder.v1.CanIRequest
-	(*CanIResponse)(nil),                // 82: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),          // 83: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 84: polder.v1.CreateTokenResponse
-	(*Token)(nil),                       // 85: polder.v1.Token
-	(*ListTokensRequest)(nil),           // 86: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 87: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),          // 88: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 89: polder.v1.RevokeTokenResponse
-	(*Permission)(nil),                  // 90: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 91: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 92: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 93: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 94: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 95: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 96: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 97: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 98: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 99: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 100: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 101: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 102: polder.v1.EngineServiceDialResponse
-	nil,                                 // 103: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 104: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 105: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 106: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 107: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 108: polder.v1.WasteRow.IdleEntry
-	nil,                                 // 109: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 110: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 111: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 112: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 113: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 114: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 115: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 116: polder.v1.Node.AttributesEntry
-	nil,                                 // 117: polder.v1.Node.CapacityEntry
-	nil,                                 // 118: polder.v1.Node.UsedEntry
-	nil,                                 // 119: polder.v1.Node.AvailableEntry
-	nil,                                 // 120: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 121: polder.v1.ResizeRequest.ResourcesEntry
-	nil,                                 // 122: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 123: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 124: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 125: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 126: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 127: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 128: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 129: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 130: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 131: polder.v1.Reason
-	(TaskState)(0),                      // 132: polder.v1.TaskState
-	(*Task)(nil),                        // 133: polder.v1.Task
-	(*Container)(nil),                   // 134: polder.v1.Container
+	(*KeptPlaces)(nil),                  // 36: polder.v1.KeptPlaces
+	(*CancelRequest)(nil),               // 37: polder.v1.CancelRequest
+	(*CancelResponse)(nil),              // 38: polder.v1.CancelResponse
+	(*AskServiceListRequest)(nil),       // 39: polder.v1.AskServiceListRequest
+	(*AskServiceListResponse)(nil),      // 40: polder.v1.AskServiceListResponse
+	(*AskServiceGetRequest)(nil),        // 41: polder.v1.AskServiceGetRequest
+	(*ExplainRequest)(nil),              // 42: polder.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 43: polder.v1.ExplainResponse
+	(*ClaimServiceWatchRequest)(nil),    // 44: polder.v1.ClaimServiceWatchRequest
+	(*ClaimServiceWatchResponse)(nil),   // 45: polder.v1.ClaimServiceWatchResponse
+	(*CommitRequest)(nil),               // 46: polder.v1.CommitRequest
+	(*GiveUp)(nil),                      // 47: polder.v1.GiveUp
+	(*ClaimTask)(nil),                   // 48: polder.v1.ClaimTask
+	(*CommitResponse)(nil),              // 49: polder.v1.CommitResponse
+	(*CommitResult)(nil),                // 50: polder.v1.CommitResult
+	(*TaskServiceListRequest)(nil),      // 51: polder.v1.TaskServiceListRequest
+	(*TaskServiceListResponse)(nil),     // 52: polder.v1.TaskServiceListResponse
+	(*TaskServiceGetRequest)(nil),       // 53: polder.v1.TaskServiceGetRequest
+	(*TaskServiceGetResponse)(nil),      // 54: polder.v1.TaskServiceGetResponse
+	(*KillRequest)(nil),                 // 55: polder.v1.KillRequest
+	(*KillResponse)(nil),                // 56: polder.v1.KillResponse
+	(*ResizeRequest)(nil),               // 57: polder.v1.ResizeRequest
+	(*ResizeResponse)(nil),              // 58: polder.v1.ResizeResponse
+	(*LogsRequest)(nil),                 // 59: polder.v1.LogsRequest
+	(*LogsResponse)(nil),                // 60: polder.v1.LogsResponse
+	(*ExecRequest)(nil),                 // 61: polder.v1.ExecRequest
+	(*ExecStart)(nil),                   // 62: polder.v1.ExecStart
+	(*TerminalSize)(nil),                // 63: polder.v1.TerminalSize
+	(*ExecResponse)(nil),                // 64: polder.v1.ExecResponse
+	(*AttachRequest)(nil),               // 65: polder.v1.AttachRequest
+	(*AttachStart)(nil),                 // 66: polder.v1.AttachStart
+	(*AttachResponse)(nil),              // 67: polder.v1.AttachResponse
+	(*LeaseServiceListRequest)(nil),     // 68: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 69: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 70: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 71: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 72: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 73: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 74: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 75: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 76: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 77: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 78: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 79: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 80: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 81: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 82: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 83: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 84: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 85: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 86: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 87: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 88: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 89: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 90: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 91: polder.v1.RevokeTokenResponse
+	(*Permission)(nil),                  // 92: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 93: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 94: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 95: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 96: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 97: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 98: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 99: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 100: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 101: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 102: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 103: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 104: polder.v1.EngineServiceDialResponse
+	nil,                                 // 105: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 106: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 107: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 108: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 109: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 110: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 111: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 112: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 113: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 114: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 115: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 116: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 117: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 118: polder.v1.Node.AttributesEntry
+	nil,                                 // 119: polder.v1.Node.CapacityEntry
+	nil,                                 // 120: polder.v1.Node.UsedEntry
+	nil,                                 // 121: polder.v1.Node.AvailableEntry
+	nil,                                 // 122: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 123: polder.v1.ResizeRequest.ResourcesEntry
+	nil,                                 // 124: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 125: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 126: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 127: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 128: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 129: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 130: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 131: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 132: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 133: polder.v1.Reason
+	(TaskState)(0),                      // 134: polder.v1.TaskState
+	(*Task)(nil),                        // 135: polder.v1.Task
+	(*Container)(nil),                   // 136: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	127, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	129, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
 	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	128, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	130, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	127, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	127, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	129, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	129, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	127, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	103, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	104, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	105, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	106, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	129, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	129, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	129, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	107, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	129, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	129, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	127, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	127, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	129, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	105, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	106, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	107, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	108, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	131, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	131, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	131, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	109, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	131, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	131, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	129, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	129, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
 	18,  // 25: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	108, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	110, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
 	22,  // 27: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
 	15,  // 28: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	109, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	110, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	111, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	112, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	113, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	114, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	115, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	111, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	112, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	113, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	114, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	115, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	116, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	117, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
 	30,  // 36: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	129, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	116, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	117, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	118, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	119, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	120, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	127, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	127, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	130, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	131, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	118, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	119, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	120, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	121, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	122, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	129, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	129, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	132, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
 	31,  // 46: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
 	34,  // 47: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
 	35,  // 48: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	131, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	133, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
 	31,  // 50: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	127, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	131, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
-	35,  // 53: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	131, // 54: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
-	30,  // 55: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
-	46,  // 56: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	130, // 57: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
-	48,  // 58: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	131, // 59: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	132, // 60: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	133, // 61: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	133, // 62: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	130, // 63: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	129, // 64: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	133, // 65: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	121, // 66: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	133, // 67: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
-	60,  // 68: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	61,  // 69: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	64,  // 70: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	61,  // 71: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	68,  // 72: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	122, // 73: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	129, // 74: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	129, // 75: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	127, // 76: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	127, // 77: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	128, // 78: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	128, // 79: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	123, // 80: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	128, // 81: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	78,  // 82: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	127, // 83: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	129, // 84: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	85,  // 85: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	127, // 86: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	127, // 87: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	85,  // 88: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	90,  // 89: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	90,  // 90: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	124, // 91: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	97,  // 92: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	125, // 93: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	126, // 94: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	134, // 95: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	101, // 96: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 97: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 98: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 99: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 100: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 101: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 102: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 103: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 104: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 105: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	23,  // 106: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	25,  // 107: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	26,  // 108: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	27,  // 109: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	28,  // 110: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	32,  // 111: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	36,  // 112: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	38,  // 113: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	40,  // 114: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	41,  // 115: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	43,  // 116: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	45,  // 117: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	49,  // 118: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	51,  // 119: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	53,  // 120: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	55,  // 121: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	57,  // 122: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	59,  // 123: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	63,  // 124: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	66,  // 125: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	69,  // 126: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	71,  // 127: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	73,  // 128: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	75,  // 129: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	77,  // 130: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	79,  // 131: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	81,  // 132: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	83,  // 133: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	86,  // 134: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	88,  // 135: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	91,  // 136: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	93,  // 137: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	95,  // 138: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	98,  // 139: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	100, // 140: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 141: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 142: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 143: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 144: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 145: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 146: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 147: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 148: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 149: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	24,  // 150: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	30,  // 151: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	30,  // 152: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	30,  // 153: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	29,  // 154: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	33,  // 155: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	37,  // 156: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	39,  // 157: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	35,  // 158: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	42,  // 159: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	44,  // 160: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	47,  // 161: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	50,  // 162: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	52,  // 163: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	54,  // 164: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	56,  // 165: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	58,  // 166: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	62,  // 167: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	65,  // 168: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	67,  // 169: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	70,  // 170: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	72,  // 171: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	74,  // 172: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	76,  // 173: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	78,  // 174: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	80,  // 175: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	82,  // 176: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	84,  // 177: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	87,  // 178: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	89,  // 179: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	92,  // 180: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	94,  // 181: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	96,  // 182: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	99,  // 183: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	102, // 184: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	141, // [141:185] is the sub-list for method output_type
-	97,  // [97:141] is the sub-list for method input_type
-	97,  // [97:97] is the sub-list for extension type_name
-	97,  // [97:97] is the sub-list for extension extendee
-	0,   // [0:97] is the sub-list for field type_name
+	129, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	133, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	36,  // 53: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
+	35,  // 54: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
+	133, // 55: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	30,  // 56: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
+	48,  // 57: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
+	47,  // 58: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
+	132, // 59: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	50,  // 60: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
+	133, // 61: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	134, // 62: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	135, // 63: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	135, // 64: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	132, // 65: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	131, // 66: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	135, // 67: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	123, // 68: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	135, // 69: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	62,  // 70: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	63,  // 71: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	66,  // 72: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	63,  // 73: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	70,  // 74: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	124, // 75: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	131, // 76: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	131, // 77: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	129, // 78: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	129, // 79: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	130, // 80: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	130, // 81: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	125, // 82: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	130, // 83: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	80,  // 84: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	129, // 85: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	131, // 86: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	87,  // 87: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	129, // 88: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	129, // 89: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	87,  // 90: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	92,  // 91: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	92,  // 92: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	126, // 93: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	99,  // 94: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	127, // 95: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	128, // 96: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	136, // 97: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	103, // 98: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 99: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 100: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 101: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 102: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 103: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 104: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 105: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 106: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 107: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	23,  // 108: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	25,  // 109: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	26,  // 110: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	27,  // 111: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	28,  // 112: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	32,  // 113: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	37,  // 114: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	39,  // 115: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	41,  // 116: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	42,  // 117: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	44,  // 118: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	46,  // 119: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	51,  // 120: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	53,  // 121: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	55,  // 122: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	57,  // 123: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	59,  // 124: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	61,  // 125: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	65,  // 126: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	68,  // 127: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	71,  // 128: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	73,  // 129: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	75,  // 130: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	77,  // 131: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	79,  // 132: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	81,  // 133: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	83,  // 134: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	85,  // 135: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	88,  // 136: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	90,  // 137: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	93,  // 138: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	95,  // 139: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	97,  // 140: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	100, // 141: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	102, // 142: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 143: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 144: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 145: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 146: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 147: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 148: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 149: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 150: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 151: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	24,  // 152: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	30,  // 153: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	30,  // 154: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	30,  // 155: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	29,  // 156: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	33,  // 157: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	38,  // 158: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	40,  // 159: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	35,  // 160: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	43,  // 161: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	45,  // 162: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	49,  // 163: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	52,  // 164: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	54,  // 165: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	56,  // 166: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	58,  // 167: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	60,  // 168: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	64,  // 169: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	67,  // 170: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	69,  // 171: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	72,  // 172: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	74,  // 173: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	76,  // 174: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	78,  // 175: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	80,  // 176: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	82,  // 177: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	84,  // 178: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	86,  // 179: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	89,  // 180: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	91,  // 181: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	94,  // 182: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	96,  // 183: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	98,  // 184: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	101, // 185: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	104, // 186: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	143, // [143:187] is the sub-list for method output_type
+	99,  // [99:143] is the sub-list for method input_type
+	99,  // [99:99] is the sub-list for extension type_name
+	99,  // [99:99] is the sub-list for extension extendee
+	0,   // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -7255,15 +7402,15 @@ func file_polder_v1_polder_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_init()
-	file_polder_v1_polder_proto_msgTypes[62].OneofWrappers = []any{}
-	file_polder_v1_polder_proto_msgTypes[65].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[64].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[67].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   127,
+			NumMessages:   129,
 			NumExtensions: 0,
 			NumServices:   11,
 		},
