@@ -41,6 +41,7 @@ func matrix() string {
 		table fields.Table
 	}{
 		{"Fields of `POST /containers/create`", fields.Create}, {"Fields of `POST /containers/{id}/exec`", fields.Exec},
+		{"Fields of `POST /containers/{id}/update`", fields.Update},
 		{"Fields of `POST /networks/create`", fields.Network}, {"Fields of `POST /volumes/create`", fields.Volume},
 	} {
 		fmt.Fprintf(&b, "\n### %s\n\n| field | | |\n|---|---|---|\n", t.title)

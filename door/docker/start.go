@@ -30,7 +30,7 @@ type inspected struct {
 		OOMKilled, Health any
 	}
 	Config     struct{ Labels map[string]string }
-	HostConfig struct{ Binds []string }
+	HostConfig thing
 }
 
 func (d *Door) inspected(ctx context.Context, p place) (c inspected, err error) {
@@ -110,6 +110,9 @@ func taskIn(labels map[string]string) (*polderv1.TaskSpec, error) {
 func (d *Door) startAt(ctx context.Context, p place, c inspected) error {
 	task, err := taskIn(c.Config.Labels)
 	if err != nil {
+		return err
+	}
+	if err := updated(task, c.HostConfig); err != nil {
 		return err
 	}
 	if err := d.settled(ctx, p); err != nil {

@@ -36,8 +36,3 @@ func (d *Door) stats(q *request) error {
 		}
 	}
 }
-
-// update changes what a container may use.
-func (d *Door) update(*request) error {
-	return fail(http.StatusNotImplemented, "a lease cannot be changed while it runs: make the container anew with what it needs")
-}

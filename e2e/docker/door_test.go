@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/e2e/stage"
 )
 
@@ -213,7 +217,7 @@ func TestDoor(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *client)
-	}{{"strangers", stranger}, {"tenants", tenants}, {"create holds nothing", moved}, {"reclaim", reclaimed}} {
+	}{{"strangers", stranger}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized}, {"reclaim", reclaimed}} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c.with(t)) })
 	}
 }
@@ -292,6 +296,42 @@ func moved(t *testing.T, c *client) {
 		t.Errorf("its id was %s and is %s", id, now)
 	}
 	c.says("rm", "-f", "late", "full")
+}
+
+// resized: docker update changes the lease and the limits together, or neither; the next start claims the new size.
+func resized(t *testing.T, c *client) {
+	lease := func() string {
+		res, err := c.pool.API.Tasks.List(t.Context(), connect.NewRequest(&polderv1.TaskServiceListRequest{Role: "default"}))
+		must(t, err)
+		if len(res.Msg.Tasks) != 1 {
+			t.Fatalf("%d tasks run", len(res.Msg.Tasks))
+		}
+		return res.Msg.Tasks[0].Resources["cpu"] + " " + res.Msg.Tasks[0].Resources["memory"]
+	}
+	limits := func() string {
+		return c.says("inspect", "sized", "--format", "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}")
+	}
+	c.says("run", "-d", "--name", "sized", "--memory", "64m", "--cpus", "0.2", "--stop-timeout", "1", image, "sleep", "600")
+	for _, step := range []struct{ change, code, want, lease, limits string }{
+		{"--cpus 0.5 --memory 96m --memory-swap 192m", "0", "", "0.5 96Mi", "500000000 100663296"},
+		{"--cpus 1.2", "1", "cannot become larger", "0.5 96Mi", "500000000 100663296"},
+		{"--memory 128m --memory-swap 100m", "1", "memoryswap", "0.5 96Mi", "500000000 100663296"},
+		{"--cpu-shares 5", "1", "CpuShares: who goes first", "0.5 96Mi", "500000000 100663296"},
+		{"--restart always", "1", "RestartPolicy.Name: it is what", "0.5 96Mi", "500000000 100663296"},
+		{"--cpus 0.1", "0", "", "0.1 96Mi", "100000000 100663296"},
+	} {
+		out, code := c.docker(append(append([]string{"update"}, strings.Fields(step.change)...), "sized")...)
+		if fmt.Sprint(code) != step.code || !strings.Contains(out, step.want) || lease() != step.lease || limits() != step.limits {
+			t.Errorf("docker update %s: exit code %d, lease %s, limits %s; want %+v\n%s", step.change, code, lease(), limits(), step, out)
+		}
+	}
+	c.says("stop", "sized")
+	c.says("update", "--cpus", "0.3", "sized")
+	c.says("start", "sized")
+	if lease() != "0.3 96Mi" || limits() != "300000000 100663296" {
+		t.Errorf("started again it leases %s within %s", lease(), limits())
+	}
+	c.says("rm", "-f", "sized")
 }
 
 // reclaimed: a borrower is told, leaves, and comes back when there is room again.

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,6 +162,9 @@ func (r *Runtime) run(ctx context.Context, spec runtime.Spec, c container.Inspec
 	if err := r.adopt(ctx, c); err != nil {
 		return runtime.Status{}, err
 	}
+	if err := r.fit(ctx, spec, c); err != nil {
+		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID, Cause: errors.Join(err, r.release(spec.TaskID))}
+	}
 	if _, err := r.api.ContainerStart(ctx, c.ID, client.ContainerStartOptions{}); err != nil {
 		if away(err) || ctx.Err() != nil {
 			return runtime.Status{}, r.fail("start", spec.TaskID, err)
@@ -173,6 +177,32 @@ func (r *Runtime) run(ctx context.Context, spec runtime.Spec, c container.Inspec
 		return runtime.Status{}, err
 	}
 	return r.statusOf(c), nil
+}
+
+// fit gives a container the limits it was described with, which is what its lease holds: an update may have changed them in its last
+// life.
+func (r *Runtime) fit(ctx context.Context, spec runtime.Spec, c container.InspectResponse) error {
+	var described struct {
+		HostConfig struct{ Memory, MemorySwap, NanoCpus, CpuPeriod, CpuQuota int64 }
+	}
+	if err := json.Unmarshal(spec.Container.Create, &described); err != nil {
+		return err
+	}
+	want, set, now := described.HostConfig, container.Resources{}, c.HostConfig.Resources
+	if want.Memory > 0 && want.Memory != now.Memory {
+		set.Memory, set.MemorySwap = want.Memory, cmp.Or(want.MemorySwap, 2*want.Memory)
+	}
+	if want.NanoCpus > 0 && want.NanoCpus != now.NanoCPUs {
+		set.NanoCPUs = want.NanoCpus
+	}
+	if want.CpuQuota > 0 && (want.CpuQuota != now.CPUQuota || want.CpuPeriod > 0 && want.CpuPeriod != now.CPUPeriod) {
+		set.CPUQuota, set.CPUPeriod = want.CpuQuota, want.CpuPeriod
+	}
+	if set.Memory == 0 && set.NanoCPUs == 0 && set.CPUQuota == 0 {
+		return nil
+	}
+	_, err := r.api.ContainerUpdate(ctx, c.ID, client.ContainerUpdateOptions{Resources: &set})
+	return err
 }
 
 func (r *Runtime) findOrCreate(ctx context.Context, spec runtime.Spec) (container.InspectResponse, error) {

@@ -1,12 +1,33 @@
 package fields
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Exec is the table of POST /containers/{id}/exec.
 var Exec = Table{
 	"AttachStdin": works, "AttachStdout": works, "AttachStderr": works, "DetachKeys": works, "Detach": works, "Tty": works,
 	"Env": free, "Cmd": free, "User": works, "WorkingDir": works, "ConsoleSize": free,
 	"Privileged": host("everything on the machine"),
+}
+
+// Update is the table of POST /containers/{id}/update: limits of the lease. Engines would ignore the rest.
+var Update = limits("Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "CpuPeriod", "CpuQuota", "PidsLimit")
+
+// limits are the rows of some resources under the names they have in Update; all others are refused.
+func limits(names ...string) Table {
+	const unchanged = "it is what the container was made with; make it anew"
+	out := Table{"RestartPolicy": inner, "RestartPolicy.Name": refused(unchanged), "RestartPolicy.MaximumRetryCount": refused(unchanged)}
+	for name, row := range resources {
+		name = strings.TrimPrefix(name, "HostConfig.")
+		if row.Treatment != Refused && !slices.Contains(names, name) {
+			row = refused(unchanged)
+		}
+		out[name] = row
+	}
+	out["CgroupParent"] = refused("cgroups mirror the role tree")
+	return out
 }
 
 // Network is the table of POST /networks/create.
