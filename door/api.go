@@ -18,6 +18,8 @@ type API struct {
 	Notices api.NoticeServiceClient
 	Events  api.EventServiceClient
 	Access  api.AccessServiceClient
+	Audits  api.AuditServiceClient
+	Doors   api.DoorServiceClient
 	Engines api.EngineServiceClient
 	// Agents is for nodes that exist only in this process.
 	Agents api.AgentServiceClient
@@ -34,6 +36,7 @@ func Open(server http.Handler, door string) *API {
 		Claims: api.NewClaimServiceClient(client, url), Tasks: api.NewTaskServiceClient(client, url),
 		Leases: api.NewLeaseServiceClient(client, url), Notices: api.NewNoticeServiceClient(client, url),
 		Events: api.NewEventServiceClient(client, url), Access: api.NewAccessServiceClient(client, url),
+		Audits: api.NewAuditServiceClient(client, url), Doors: api.NewDoorServiceClient(client, url),
 		Engines: api.NewEngineServiceClient(client, url),
 		Agents:  api.NewAgentServiceClient(client, url),
 	}

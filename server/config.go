@@ -8,6 +8,7 @@ import (
 
 	"polder.dev/polder/auth"
 	"polder.dev/polder/core/role"
+	"polder.dev/polder/server/traffic"
 	"polder.dev/polder/store"
 )
 
@@ -40,6 +41,9 @@ type Config struct {
 	// Front, if set, is put before the API on the listener: it is handed the API and returns what is served, such as the console
 	// with the API behind it. Package door's way into the server does not pass through it.
 	Front func(api http.Handler) (http.Handler, error)
+
+	// Doors are the doors of this process (default: none). They are put in before the server leads or later.
+	Doors *traffic.Book
 
 	// Heartbeat is how often agents report (default 5s). One that misses three is unreachable.
 	Heartbeat time.Duration
@@ -86,6 +90,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.FirstPlan == nil {
 		c.FirstPlan = &role.Plan{Roles: map[string]role.RoleSpec{"default": {}}}
+	}
+	if c.Doors == nil {
+		c.Doors = &traffic.Book{}
 	}
 	if c.denials == 0 {
 		c.denials = 10

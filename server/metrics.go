@@ -20,6 +20,7 @@ import (
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/waste"
 	"polder.dev/polder/metrics"
+	"polder.dev/polder/server/traffic"
 )
 
 // metricsPath is where figures are shown: the server's own, and below it those of each node's agent. These are the only paths beside
@@ -42,10 +43,11 @@ type meters struct {
 	ofBound  prometheus.Observer
 	notices  *prometheus.CounterVec
 	requests *prometheus.CounterVec
+	native   *traffic.Counter
 }
 
 func newMeters() *meters {
-	m := &meters{registry: prometheus.NewRegistry(), notices: metrics.Notices.Counter(), requests: metrics.Requests.Counter()}
+	m := &meters{registry: prometheus.NewRegistry(), native: traffic.New("native", "", nil), notices: metrics.Notices.Counter(), requests: metrics.Requests.Counter()}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.notices, m.requests)
 	for into, row := range map[*prometheus.Observer]*metrics.Metric{
 		&m.turns: metrics.Turns, &m.persist: metrics.Persist, &m.reclaim: metrics.Reclaim, &m.ofBound: metrics.ReclaimOfBound,
@@ -72,11 +74,16 @@ func (m *meters) served(e cluster.ClaimServed) {
 
 // answered counts a call of the API.
 func (m *meters) answered(procedure string, err error) {
-	code := "ok"
+	code, call := "ok", strings.TrimPrefix(procedure, "/")
 	if err != nil {
 		code = connect.CodeOf(err).String()
 	}
-	m.requests.WithLabelValues(strings.TrimPrefix(procedure, "/"), code).Inc()
+	m.requests.WithLabelValues(call, code).Inc()
+	if err == nil || connect.CodeOf(err) == connect.CodeCanceled { // a stream ends when its reader has enough
+		m.native.Answered()
+	} else {
+		m.native.Refused(call, code, err.Error())
+	}
 }
 
 // viewersOfAll lets only those through who may view the root, and bounds their time.

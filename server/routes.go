@@ -91,6 +91,11 @@ var routes = map[string]route{
 	api.AccessServiceGetPermissionsProcedure: {verb: auth.Admin},
 	api.AccessServiceSetPermissionsProcedure: {verb: auth.Admin, change: true, object: fixed("permissions")},
 
+	api.AuditServiceListProcedure: {verb: auth.Admin, roles: field((*polderv1.AuditServiceListRequest).GetRole)},
+
+	api.DoorServiceListProcedure:       {verb: auth.View},
+	api.DoorServiceFrameworksProcedure: {filtered: true},
+
 	api.EngineServiceListProcedure:   {door: true, filtered: true, shows: viewsAny},
 	api.EngineServiceCreateProcedure: {door: true, check: engineCreator, change: true, object: createObject},
 	api.EngineServiceDialProcedure:   {door: true, check: engineDialler, change: true, changes: dialChanges, object: dialObject},

@@ -23,6 +23,8 @@ type client struct {
 	notice polderv1connect.NoticeServiceClient
 	event  polderv1connect.EventServiceClient
 	access polderv1connect.AccessServiceClient
+	audits polderv1connect.AuditServiceClient
+	door   polderv1connect.DoorServiceClient
 }
 
 // dial prepares the clients; the first call connects.
@@ -43,6 +45,8 @@ func (a *app) dial() (*client, error) {
 		notice: polderv1connect.NewNoticeServiceClient(h, t.url, opt),
 		event:  polderv1connect.NewEventServiceClient(h, t.url, opt),
 		access: polderv1connect.NewAccessServiceClient(h, t.url, opt),
+		audits: polderv1connect.NewAuditServiceClient(h, t.url, opt),
+		door:   polderv1connect.NewDoorServiceClient(h, t.url, opt),
 	}, nil
 }
 

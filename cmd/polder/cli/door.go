@@ -20,7 +20,8 @@ Your token goes into a configuration of docker's own in --dir, which only you ca
 call. It is as good as the token itself: delete the directory to be rid of it, or revoke the token.`
 
 func (a *app) doorCmd() *cobra.Command {
-	return a.noun("door", "Use the pool through other systems' own programs", "  eval \"$(polder door env docker)\"\n  eval \"$(polder door env mesos)\"",
+	return a.noun("door", "Use the pool through other systems' own programs", "  polder door list\n  eval \"$(polder door env docker)\"\n  eval \"$(polder door env mesos)\"",
+		a.doorListCmd(), a.frameworksCmd(),
 		a.noun("env", "Print what clients of a door need, as shell exports", "  eval \"$(polder door env docker --role corp/search)\"",
 			a.doorDockerCmd(), a.doorMesosCmd()))
 }

@@ -65,6 +65,8 @@ func newFake(t *testing.T) *fake {
 	mux.Handle(polderv1connect.NewLeaseServiceHandler(fakeLease{fake: f}, opt))
 	mux.Handle(polderv1connect.NewNoticeServiceHandler(fakeNotice{fake: f}, opt))
 	mux.Handle(polderv1connect.NewEventServiceHandler(fakeEvent{fake: f}, opt))
+	mux.Handle(polderv1connect.NewAuditServiceHandler(fakeAudit{fake: f}, opt))
+	mux.Handle(polderv1connect.NewDoorServiceHandler(fakeDoor{fake: f}, opt))
 	mux.Handle(polderv1connect.NewAccessServiceHandler(fakeAccess{fake: f}, opt))
 	srv := httptest.NewUnstartedServer(mux)
 	srv.EnableHTTP2 = true
@@ -541,4 +543,43 @@ func (f fakeAccess) SetPermissions(_ context.Context, r *connect.Request[polderv
 		return nil, connect.NewError(connect.CodeAborted, errors.New("changed by somebody else"))
 	}
 	return connect.NewResponse(&polderv1.SetPermissionsResponse{Revision: f.revision + 1}), nil
+}
+
+type fakeAudit struct {
+	polderv1connect.UnimplementedAuditServiceHandler
+	*fake
+}
+
+func (f fakeAudit) List(_ context.Context, r *connect.Request[polderv1.AuditServiceListRequest]) (*connect.Response[polderv1.AuditServiceListResponse], error) {
+	var match []*polderv1.AuditEntry
+	for i, outcome := range []string{"allowed", "denied", "allowed", "failed"} {
+		if r.Msg.Outcome == "" || r.Msg.Outcome == outcome {
+			match = append(match, &polderv1.AuditEntry{Time: ago(time.Duration(i) * time.Minute), Who: "user:eve", Verb: "run", Object: fmt.Sprintf("task/web-%d", i),
+				Role: "corp/online", Outcome: outcome, Reason: "because\x1b[31m", Request: "r1", Remote: "10.0.0.1:1"})
+		}
+	}
+	items, next := cut(match, r.Msg.PageToken)
+	return connect.NewResponse(&polderv1.AuditServiceListResponse{Entries: items[:min(len(items), int(r.Msg.PageSize))], NextPageToken: next}), nil
+}
+
+type fakeDoor struct {
+	polderv1connect.UnimplementedDoorServiceHandler
+	*fake
+}
+
+func (f fakeDoor) List(context.Context, *connect.Request[polderv1.DoorServiceListRequest]) (*connect.Response[polderv1.DoorServiceListResponse], error) {
+	return connect.NewResponse(&polderv1.DoorServiceListResponse{Doors: []*polderv1.Door{
+		{Name: "native", Requests: 1234, Refused: 2, Rate: 3.25, Refusals: []*polderv1.RefusedCall{{Call: "polder.v1.NodeService/Get", Status: "not_found", Count: 2, Last: ago(time.Minute)}}},
+		{Name: "mesos", Address: "127.0.0.1:5050"},
+	}}), nil
+}
+
+func (f fakeDoor) Frameworks(context.Context, *connect.Request[polderv1.DoorServiceFrameworksRequest]) (*connect.Response[polderv1.DoorServiceFrameworksResponse], error) {
+	return connect.NewResponse(&polderv1.DoorServiceFrameworksResponse{Frameworks: []*polderv1.Framework{
+		{Id: "f-1", Name: "marathon", Door: "mesos", Principal: "eve", Connected: true, Tasks: 2, Roles: []*polderv1.FrameworkRole{
+			{Role: "corp/online", Held: map[string]string{"cpu": "2"}, Offered: map[string]string{"cpu": "1", "memory": "1Gi"}},
+			{Role: "play", Suppressed: true, RefusedNodes: 3, RefusedUntil: timestamppb.New(noon.Add(5 * time.Second))},
+		}},
+		{Id: "f-2", Name: "spark", Door: "mesos", AwaySince: ago(90 * time.Second), Roles: []*polderv1.FrameworkRole{{Role: "play"}}},
+	}}), nil
 }

@@ -35,6 +35,11 @@ func dockerFront(o cli.ServerOptions, g ground) []front {
 }
 
 func serveDocker(ctx context.Context, o cli.ServerOptions, g ground, h http.Handler) error {
+	address := filepath.Join(g.dir, dockerSocket)
+	if g.docker != nil {
+		address = g.docker.Addr().String()
+	}
+	h = g.counted("docker", address, h)
 	all, ctx := errgroup.WithContext(ctx)
 	if o.DockerSocket {
 		l, err := ownSocket(filepath.Join(g.dir, dockerSocket))

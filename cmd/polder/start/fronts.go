@@ -14,6 +14,7 @@ import (
 	"polder.dev/polder/auth"
 	"polder.dev/polder/cmd/polder/cli"
 	"polder.dev/polder/server"
+	"polder.dev/polder/server/traffic"
 )
 
 // front is a door: it serves its protocol from when the server leads until ctx ends. One that ends by itself ends the server.
@@ -30,6 +31,14 @@ type ground struct {
 	server http.Handler // the native API, for door.Open
 	log    *slog.Logger
 	docker net.Listener // nil: no Docker door on the network
+	doors  *traffic.Book
+}
+
+// counted puts a door into the book and counts what comes through it.
+func (g ground) counted(name, address string, h http.Handler) http.Handler {
+	c := traffic.New(name, address, nil)
+	g.doors.Add(c)
+	return c.Before(h)
 }
 
 // fronts are the doors that the options open. Each has a file of its own beside this one.

@@ -36,9 +36,11 @@ func serveMesos(ctx context.Context, o cli.ServerOptions, g ground) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	g.doors.Offers(d.Frameworks)
+	h := g.counted("mesos", addr, d.Handler())
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return d.Run(ctx) })
-	all.Go(func() error { return serveHTTP(ctx, l, d.Handler(), nil, certified(l, &g)) })
+	all.Go(func() error { return serveHTTP(ctx, l, h, nil, certified(l, &g)) })
 	return all.Wait()
 }
 

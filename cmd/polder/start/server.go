@@ -17,6 +17,7 @@ import (
 	"polder.dev/polder/cmd/polder/cli"
 	"polder.dev/polder/core/role"
 	"polder.dev/polder/server"
+	"polder.dev/polder/server/traffic"
 	"polder.dev/polder/store"
 	"polder.dev/polder/store/etcd"
 	"polder.dev/polder/web"
@@ -81,7 +82,9 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 	if err != nil {
 		return err
 	}
+	book := &traffic.Book{}
 	srv, err := server.New(server.Config{
+		Doors: book,
 		Front: func(api http.Handler) (http.Handler, error) { return web.New(web.Config{Server: api, Key: key}) },
 		Store: st, CA: ca, Audit: audit, Logger: log, Version: Version, FirstPlan: first,
 		Hosts:      hosts,
@@ -90,7 +93,7 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 	if err != nil {
 		return err
 	}
-	on := ground{dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log, docker: docker}
+	on := ground{doors: book, dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log, docker: docker}
 	doors := fronts(o, on)
 	for _, b := range beside {
 		doors = append(doors, b(on))

@@ -1,0 +1,57 @@
+package traffic
+
+import (
+	"slices"
+	"sync"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+)
+
+// Book is the doors of one server. The zero value is empty and ready.
+type Book struct {
+	mu     sync.Mutex // guards what follows
+	doors  []*Counter
+	takers []Frameworks
+}
+
+// Frameworks lists the frameworks of a door and what is on offer to them, of the roles that may says. It is called at any
+// time and must not wait for a request.
+type Frameworks func(may func(role string) bool) ([]*polderv1.Framework, []*polderv1.Offer)
+
+// Add puts a door into the book.
+func (b *Book) Add(c *Counter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.doors = append(b.doors, c)
+}
+
+// Offers puts a door that makes offers into the book.
+func (b *Book) Offers(f Frameworks) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.takers = append(b.takers, f)
+}
+
+// Doors reports every door, in the order they were added.
+func (b *Book) Doors() []*polderv1.Door {
+	b.mu.Lock()
+	doors := slices.Clone(b.doors)
+	b.mu.Unlock()
+	var out []*polderv1.Door
+	for _, d := range doors {
+		out = append(out, d.Report())
+	}
+	return out
+}
+
+// Frameworks reports the frameworks of every door and their offers.
+func (b *Book) Frameworks(may func(role string) bool) (frameworks []*polderv1.Framework, offers []*polderv1.Offer) {
+	b.mu.Lock()
+	takers := slices.Clone(b.takers)
+	b.mu.Unlock()
+	for _, list := range takers {
+		f, o := list(may)
+		frameworks, offers = append(frameworks, f...), append(offers, o...)
+	}
+	return frameworks, offers
+}
