@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,7 +78,12 @@ func TestBefore(t *testing.T) {
 			}
 		}
 	}))
-	s := httptest.NewServer(h)
+	var calls sync.WaitGroup // a connection that was taken over is not the server's to wait for
+	calls.Add(3)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer calls.Done()
+		h.ServeHTTP(w, r)
+	}))
 	defer s.Close()
 	for path, want := range map[string]string{"/yes": "fine", "/no": "not like this\n", "/taken": "hi"} {
 		res, err := s.Client().Get(s.URL + path)
@@ -90,7 +96,7 @@ func TestBefore(t *testing.T) {
 			t.Errorf("%s: %q", path, body)
 		}
 	}
-	s.Close() // handlers have ended
+	calls.Wait()
 	got := c.Report()
 	if got.Requests != 3 || got.Refused != 1 || got.Refusals[0].Call != "GET /no" || got.Refusals[0].Status != "418" || got.Refusals[0].Message != "not like this" {
 		t.Errorf("%v", got)
