@@ -71,12 +71,20 @@ func (a *Authenticator) byCertificate(leaf *x509.Certificate) (Identity, error) 
 	if err != nil || len(leaf.URIs) != 1 {
 		return Identity{}, fmt.Errorf("%w: %.80q; join this cluster first", ErrForeignCertificate, leaf.Subject.CommonName)
 	}
+	now := a.Book.now()
+	expired := now.Before(leaf.NotBefore) || now.After(leaf.NotAfter)
+	if leaf.URIs[0].Host == tokenHost {
+		if expired {
+			return Identity{}, fmt.Errorf("%w: certificate of %.80s ended at %s; get another one with \"polder door env docker\"",
+				ErrExpired, leaf.Subject.CommonName, leaf.NotAfter.Format("2006-01-02"))
+		}
+		return a.Book.byTokenOf(leaf.URIs[0])
+	}
 	id, err := parseURI(leaf.URIs[0])
 	if err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", ErrForeignCertificate, err)
 	}
-	now := a.Book.now()
-	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+	if expired {
 		return Identity{}, fmt.Errorf("%w: certificate of %s is good from %s to %s; if the clocks are right, join again",
 			ErrExpired, id, leaf.NotBefore.Format("2006-01-02"), leaf.NotAfter.Format("2006-01-02"))
 	}

@@ -129,10 +129,13 @@ func (ca *CA) issue(public any, id Identity, now time.Time) ([]byte, error) {
 	return append(encodeCertificate(der), ca.RootPEM()...), nil
 }
 
-// sign fills in the life, usage and serial number of a leaf and signs it. A leaf never outlives the root.
+// sign fills in the life, usage and serial number of a leaf and signs it. A leaf outlives neither the root nor what it says itself.
 func (ca *CA) sign(public any, now time.Time, leaf *x509.Certificate) ([]byte, error) {
 	leaf.SerialNumber = newSerial()
-	leaf.NotBefore, leaf.NotAfter = now.Add(-backdate), now.Add(memberLife)
+	leaf.NotBefore = now.Add(-backdate)
+	if most := now.Add(memberLife); leaf.NotAfter.IsZero() || leaf.NotAfter.After(most) {
+		leaf.NotAfter = most
+	}
 	if leaf.NotBefore.Before(ca.root.NotBefore) {
 		leaf.NotBefore = ca.root.NotBefore
 	}

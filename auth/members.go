@@ -115,18 +115,27 @@ func digest(der []byte) string {
 	return base32Lower.EncodeToString(sum[:])
 }
 
-// parseRequest decodes a signing request, checks that its sender holds the key, and returns whom it names.
-func parseRequest(csrPEM []byte) (*x509.CertificateRequest, Identity, error) {
+// decodeRequest decodes a signing request and checks that its sender holds the key.
+func decodeRequest(csrPEM []byte) (*x509.CertificateRequest, error) {
 	block, rest := pem.Decode(csrPEM)
 	if block == nil || block.Type != pemRequest || len(rest) > 0 {
-		return nil, Identity{}, fmt.Errorf("%w: signing request is not one PEM block of type %s", ErrInvalid, pemRequest)
+		return nil, fmt.Errorf("%w: signing request is not one PEM block of type %s", ErrInvalid, pemRequest)
 	}
 	csr, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		return nil, Identity{}, fmt.Errorf("%w: signing request: %w", ErrInvalid, err)
+	if err == nil {
+		err = csr.CheckSignature()
 	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, Identity{}, fmt.Errorf("%w: signing request: %w", ErrInvalid, err)
+	if err != nil {
+		return nil, fmt.Errorf("%w: signing request: %w", ErrInvalid, err)
+	}
+	return csr, nil
+}
+
+// parseRequest decodes a signing request and returns whom it names.
+func parseRequest(csrPEM []byte) (*x509.CertificateRequest, Identity, error) {
+	csr, err := decodeRequest(csrPEM)
+	if err != nil {
+		return nil, Identity{}, err
 	}
 	if len(csr.URIs) != 1 {
 		return nil, Identity{}, fmt.Errorf("%w: signing request names %d URIs, want one polder://agent/<node>", ErrInvalid, len(csr.URIs))

@@ -108,7 +108,12 @@ func (b *Book) VerifyToken(token Secret) (Identity, error) {
 	if err := r.value.usable(b.now()); err != nil {
 		return Identity{}, err
 	}
-	return Identity{Kind: User, Name: r.value.Name, Groups: slices.Clone(r.value.Groups)}, nil
+	return r.value.identity(), nil
+}
+
+// identity is whose token it is.
+func (t Token) identity() Identity {
+	return Identity{Kind: User, Name: t.Name, Groups: slices.Clone(t.Groups)}
 }
 
 // usable is nil, or says why the token no longer opens anything. It expires at Expires, not after it.

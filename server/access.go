@@ -94,6 +94,21 @@ func (s access) RevokeToken(ctx context.Context, req *connect.Request[polderv1.R
 	return connect.NewResponse(&polderv1.RevokeTokenResponse{}), err
 }
 
+// IssueCertificate signs for the token that the call came with. Who came with a certificate has no say in another one.
+func (s access) IssueCertificate(ctx context.Context, req *connect.Request[polderv1.IssueCertificateRequest]) (*connect.Response[polderv1.IssueCertificateResponse], error) {
+	if req.Msg.Role != "" {
+		if err := s.book.Policy().Check(callerOf(ctx).id, auth.Run, req.Msg.Role); err != nil {
+			return nil, err
+		}
+	}
+	token := auth.BearerOf(callerOf(ctx).http.Header.Get("Authorization"))
+	chain, expires, err := s.book.IssueClient(s.cfg.CA, token, req.Msg.Csr, req.Msg.Role)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&polderv1.IssueCertificateResponse{Certificate: chain, Expires: timeProto(expires)}), nil
+}
+
 func (s access) GetPermissions(context.Context, *connect.Request[polderv1.GetPermissionsRequest]) (*connect.Response[polderv1.GetPermissionsResponse], error) {
 	rules, revision := s.book.Rules()
 	out := &polderv1.GetPermissionsResponse{Revision: revision}

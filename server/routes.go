@@ -83,13 +83,14 @@ var routes = map[string]route{
 	api.EventServiceListProcedure:  {filtered: true},
 	api.EventServiceWatchProcedure: {filtered: true},
 
-	api.AccessServiceWhoAmIProcedure:         {filtered: true},
-	api.AccessServiceCanIProcedure:           {filtered: true},
-	api.AccessServiceCreateTokenProcedure:    {check: mayCreateToken, change: true, object: named("token/", (*polderv1.CreateTokenRequest).GetName)},
-	api.AccessServiceListTokensProcedure:     {verb: auth.TokenUse},
-	api.AccessServiceRevokeTokenProcedure:    {check: mayRevokeToken, change: true, object: named("token/", (*polderv1.RevokeTokenRequest).GetId)},
-	api.AccessServiceGetPermissionsProcedure: {verb: auth.Admin},
-	api.AccessServiceSetPermissionsProcedure: {verb: auth.Admin, change: true, object: fixed("permissions")},
+	api.AccessServiceWhoAmIProcedure:           {filtered: true},
+	api.AccessServiceCanIProcedure:             {filtered: true},
+	api.AccessServiceCreateTokenProcedure:      {check: mayCreateToken, change: true, object: named("token/", (*polderv1.CreateTokenRequest).GetName)},
+	api.AccessServiceListTokensProcedure:       {verb: auth.TokenUse},
+	api.AccessServiceRevokeTokenProcedure:      {check: mayRevokeToken, change: true, object: named("token/", (*polderv1.RevokeTokenRequest).GetId)},
+	api.AccessServiceIssueCertificateProcedure: {filtered: true, change: true, object: fixed("certificate")},
+	api.AccessServiceGetPermissionsProcedure:   {verb: auth.Admin},
+	api.AccessServiceSetPermissionsProcedure:   {verb: auth.Admin, change: true, object: fixed("permissions")},
 
 	api.AuditServiceListProcedure: {verb: auth.Admin, roles: field((*polderv1.AuditServiceListRequest).GetRole)},
 

@@ -5723,6 +5723,114 @@ func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
 	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
+type IssueCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Signing request, PEM; no name in it counts.
+	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	// Role that doors take for what names none; empty for none.
+	Role          string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueCertificateRequest) Reset() {
+	*x = IssueCertificateRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueCertificateRequest) ProtoMessage() {}
+
+func (x *IssueCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueCertificateRequest.ProtoReflect.Descriptor instead.
+func (*IssueCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *IssueCertificateRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+func (x *IssueCertificateRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+type IssueCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PEM: the certificate, then the root.
+	Certificate []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// When it ends by itself; revoking the token ends it at once.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueCertificateResponse) Reset() {
+	*x = IssueCertificateResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueCertificateResponse) ProtoMessage() {}
+
+func (x *IssueCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueCertificateResponse.ProtoReflect.Descriptor instead.
+func (*IssueCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *IssueCertificateResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *IssueCertificateResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
 type Permission struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
@@ -5735,7 +5843,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5747,7 +5855,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5760,7 +5868,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *Permission) GetSubject() string {
@@ -5792,7 +5900,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5804,7 +5912,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5817,7 +5925,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 type GetPermissionsResponse struct {
@@ -5830,7 +5938,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5842,7 +5950,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5855,7 +5963,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -5882,7 +5990,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5894,7 +6002,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5907,7 +6015,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -5933,7 +6041,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5945,7 +6053,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5958,7 +6066,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -5981,7 +6089,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5993,7 +6101,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6006,7 +6114,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -6039,7 +6147,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6051,7 +6159,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6064,7 +6172,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -6092,7 +6200,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6104,7 +6212,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6117,7 +6225,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *EngineNode) GetName() string {
@@ -6173,7 +6281,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6185,7 +6293,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6198,7 +6306,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -6233,7 +6341,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6245,7 +6353,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6258,7 +6366,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -6287,7 +6395,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6299,7 +6407,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6312,7 +6420,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -6353,7 +6461,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6365,7 +6473,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6378,7 +6486,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -6418,7 +6526,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6430,7 +6538,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6443,7 +6551,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -6931,7 +7039,13 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x10.polder.v1.TokenR\x06tokens\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x15\n" +
-	"\x13RevokeTokenResponse\"P\n" +
+	"\x13RevokeTokenResponse\"?\n" +
+	"\x17IssueCertificateRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\"r\n" +
+	"\x18IssueCertificateResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x124\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"P\n" +
 	"\n" +
 	"Permission\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x14\n" +
@@ -7034,14 +7148,15 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x06Answer\x12\x18.polder.v1.AnswerRequest\x1a\x19.polder.v1.AnswerResponse2\xa1\x01\n" +
 	"\fEventService\x12O\n" +
 	"\x04List\x12\".polder.v1.EventServiceListRequest\x1a#.polder.v1.EventServiceListResponse\x12@\n" +
-	"\x05Watch\x12#.polder.v1.EventServiceWatchRequest\x1a\x10.polder.v1.Event0\x012\x9c\x04\n" +
+	"\x05Watch\x12#.polder.v1.EventServiceWatchRequest\x1a\x10.polder.v1.Event0\x012\xf9\x04\n" +
 	"\rAccessService\x12=\n" +
 	"\x06WhoAmI\x12\x18.polder.v1.WhoAmIRequest\x1a\x19.polder.v1.WhoAmIResponse\x127\n" +
 	"\x04CanI\x12\x16.polder.v1.CanIRequest\x1a\x17.polder.v1.CanIResponse\x12L\n" +
 	"\vCreateToken\x12\x1d.polder.v1.CreateTokenRequest\x1a\x1e.polder.v1.CreateTokenResponse\x12I\n" +
 	"\n" +
 	"ListTokens\x12\x1c.polder.v1.ListTokensRequest\x1a\x1d.polder.v1.ListTokensResponse\x12L\n" +
-	"\vRevokeToken\x12\x1d.polder.v1.RevokeTokenRequest\x1a\x1e.polder.v1.RevokeTokenResponse\x12U\n" +
+	"\vRevokeToken\x12\x1d.polder.v1.RevokeTokenRequest\x1a\x1e.polder.v1.RevokeTokenResponse\x12[\n" +
+	"\x10IssueCertificate\x12\".polder.v1.IssueCertificateRequest\x1a#.polder.v1.IssueCertificateResponse\x12U\n" +
 	"\x0eGetPermissions\x12 .polder.v1.GetPermissionsRequest\x1a!.polder.v1.GetPermissionsResponse\x12U\n" +
 	"\x0eSetPermissions\x12 .polder.v1.SetPermissionsRequest\x1a!.polder.v1.SetPermissionsResponse2\x92\x02\n" +
 	"\rEngineService\x12Q\n" +
@@ -7061,7 +7176,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 129)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 131)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -7155,245 +7270,250 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*ListTokensResponse)(nil),          // 89: polder.v1.ListTokensResponse
 	(*RevokeTokenRequest)(nil),          // 90: polder.v1.RevokeTokenRequest
 	(*RevokeTokenResponse)(nil),         // 91: polder.v1.RevokeTokenResponse
-	(*Permission)(nil),                  // 92: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 93: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 94: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 95: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 96: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 97: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 98: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 99: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 100: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 101: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 102: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 103: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 104: polder.v1.EngineServiceDialResponse
-	nil,                                 // 105: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 106: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 107: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 108: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 109: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 110: polder.v1.WasteRow.IdleEntry
-	nil,                                 // 111: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 112: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 113: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 114: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 115: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 116: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 117: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 118: polder.v1.Node.AttributesEntry
-	nil,                                 // 119: polder.v1.Node.CapacityEntry
-	nil,                                 // 120: polder.v1.Node.UsedEntry
-	nil,                                 // 121: polder.v1.Node.AvailableEntry
-	nil,                                 // 122: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 123: polder.v1.ResizeRequest.ResourcesEntry
-	nil,                                 // 124: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 125: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 126: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 127: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 128: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 129: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 130: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 131: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 132: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 133: polder.v1.Reason
-	(TaskState)(0),                      // 134: polder.v1.TaskState
-	(*Task)(nil),                        // 135: polder.v1.Task
-	(*Container)(nil),                   // 136: polder.v1.Container
+	(*IssueCertificateRequest)(nil),     // 92: polder.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil),    // 93: polder.v1.IssueCertificateResponse
+	(*Permission)(nil),                  // 94: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 95: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 96: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 97: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 98: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 99: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 100: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 101: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 102: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 103: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 104: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 105: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 106: polder.v1.EngineServiceDialResponse
+	nil,                                 // 107: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 108: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 109: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 110: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 111: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 112: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 113: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 114: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 115: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 116: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 117: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 118: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 119: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 120: polder.v1.Node.AttributesEntry
+	nil,                                 // 121: polder.v1.Node.CapacityEntry
+	nil,                                 // 122: polder.v1.Node.UsedEntry
+	nil,                                 // 123: polder.v1.Node.AvailableEntry
+	nil,                                 // 124: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 125: polder.v1.ResizeRequest.ResourcesEntry
+	nil,                                 // 126: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 127: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 128: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 129: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 130: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 131: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 132: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 133: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 134: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 135: polder.v1.Reason
+	(TaskState)(0),                      // 136: polder.v1.TaskState
+	(*Task)(nil),                        // 137: polder.v1.Task
+	(*Container)(nil),                   // 138: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	129, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	131, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
 	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	130, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	132, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	129, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	129, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	131, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	131, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	129, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	105, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	106, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	107, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	108, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	131, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	131, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	131, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	109, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	131, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	131, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	129, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	129, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	131, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	107, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	108, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	109, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	110, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	133, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	133, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	133, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	111, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	133, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	133, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	131, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	131, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
 	18,  // 25: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	110, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	112, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
 	22,  // 27: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
 	15,  // 28: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	111, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	112, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	113, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	114, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	115, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	116, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	117, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	113, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	114, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	115, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	116, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	117, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	118, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	119, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
 	30,  // 36: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	131, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	118, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	119, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	120, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	121, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	122, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	129, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	129, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	132, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	133, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	120, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	121, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	122, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	123, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	124, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	131, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	131, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	134, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
 	31,  // 46: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
 	34,  // 47: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
 	35,  // 48: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	133, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	135, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
 	31,  // 50: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	129, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	133, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	131, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	135, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
 	36,  // 53: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
 	35,  // 54: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	133, // 55: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	135, // 55: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
 	30,  // 56: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
 	48,  // 57: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
 	47,  // 58: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
-	132, // 59: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	134, // 59: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
 	50,  // 60: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	133, // 61: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	134, // 62: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	135, // 63: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	135, // 64: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	132, // 65: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	131, // 66: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	135, // 67: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	123, // 68: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	135, // 69: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	135, // 61: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	136, // 62: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	137, // 63: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	137, // 64: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	134, // 65: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	133, // 66: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	137, // 67: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	125, // 68: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	137, // 69: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
 	62,  // 70: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
 	63,  // 71: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
 	66,  // 72: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
 	63,  // 73: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
 	70,  // 74: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	124, // 75: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	131, // 76: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	131, // 77: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	129, // 78: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	129, // 79: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	130, // 80: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	130, // 81: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	125, // 82: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	130, // 83: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	126, // 75: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	133, // 76: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	133, // 77: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	131, // 78: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	131, // 79: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	132, // 80: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	132, // 81: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	127, // 82: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	132, // 83: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
 	80,  // 84: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	129, // 85: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	131, // 86: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	131, // 85: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	133, // 86: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
 	87,  // 87: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	129, // 88: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	129, // 89: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	131, // 88: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	131, // 89: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
 	87,  // 90: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	92,  // 91: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	92,  // 92: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	126, // 93: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	99,  // 94: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	127, // 95: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	128, // 96: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	136, // 97: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	103, // 98: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 99: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 100: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 101: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 102: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 103: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 104: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 105: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 106: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 107: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	23,  // 108: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	25,  // 109: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	26,  // 110: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	27,  // 111: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	28,  // 112: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	32,  // 113: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	37,  // 114: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	39,  // 115: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	41,  // 116: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	42,  // 117: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	44,  // 118: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	46,  // 119: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	51,  // 120: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	53,  // 121: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	55,  // 122: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	57,  // 123: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	59,  // 124: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	61,  // 125: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	65,  // 126: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	68,  // 127: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	71,  // 128: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	73,  // 129: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	75,  // 130: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	77,  // 131: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	79,  // 132: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	81,  // 133: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	83,  // 134: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	85,  // 135: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	88,  // 136: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	90,  // 137: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	93,  // 138: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	95,  // 139: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	97,  // 140: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	100, // 141: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	102, // 142: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 143: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 144: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 145: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 146: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 147: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 148: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 149: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 150: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 151: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	24,  // 152: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	30,  // 153: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	30,  // 154: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	30,  // 155: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	29,  // 156: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	33,  // 157: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	38,  // 158: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	40,  // 159: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	35,  // 160: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	43,  // 161: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	45,  // 162: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	49,  // 163: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	52,  // 164: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	54,  // 165: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	56,  // 166: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	58,  // 167: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	60,  // 168: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	64,  // 169: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	67,  // 170: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	69,  // 171: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	72,  // 172: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	74,  // 173: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	76,  // 174: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	78,  // 175: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	80,  // 176: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	82,  // 177: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	84,  // 178: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	86,  // 179: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	89,  // 180: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	91,  // 181: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	94,  // 182: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	96,  // 183: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	98,  // 184: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	101, // 185: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	104, // 186: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	143, // [143:187] is the sub-list for method output_type
-	99,  // [99:143] is the sub-list for method input_type
-	99,  // [99:99] is the sub-list for extension type_name
-	99,  // [99:99] is the sub-list for extension extendee
-	0,   // [0:99] is the sub-list for field type_name
+	131, // 91: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
+	94,  // 92: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	94,  // 93: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	128, // 94: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	101, // 95: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	129, // 96: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	130, // 97: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	138, // 98: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	105, // 99: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 100: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 101: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 102: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 103: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 104: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 105: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 106: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 107: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 108: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	23,  // 109: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	25,  // 110: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	26,  // 111: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	27,  // 112: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	28,  // 113: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	32,  // 114: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	37,  // 115: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	39,  // 116: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	41,  // 117: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	42,  // 118: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	44,  // 119: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	46,  // 120: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	51,  // 121: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	53,  // 122: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	55,  // 123: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	57,  // 124: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	59,  // 125: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	61,  // 126: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	65,  // 127: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	68,  // 128: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	71,  // 129: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	73,  // 130: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	75,  // 131: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	77,  // 132: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	79,  // 133: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	81,  // 134: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	83,  // 135: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	85,  // 136: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	88,  // 137: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	90,  // 138: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	92,  // 139: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
+	95,  // 140: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	97,  // 141: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	99,  // 142: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	102, // 143: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	104, // 144: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 145: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 146: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 147: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 148: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 149: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 150: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 151: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 152: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 153: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	24,  // 154: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	30,  // 155: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	30,  // 156: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	30,  // 157: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	29,  // 158: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	33,  // 159: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	38,  // 160: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	40,  // 161: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	35,  // 162: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	43,  // 163: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	45,  // 164: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	49,  // 165: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	52,  // 166: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	54,  // 167: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	56,  // 168: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	58,  // 169: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	60,  // 170: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	64,  // 171: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	67,  // 172: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	69,  // 173: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	72,  // 174: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	74,  // 175: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	76,  // 176: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	78,  // 177: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	80,  // 178: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	82,  // 179: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	84,  // 180: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	86,  // 181: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	89,  // 182: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	91,  // 183: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	93,  // 184: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
+	96,  // 185: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	98,  // 186: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	100, // 187: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	103, // 188: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	106, // 189: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	145, // [145:190] is the sub-list for method output_type
+	100, // [100:145] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -7410,7 +7530,7 @@ func file_polder_v1_polder_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   129,
+			NumMessages:   131,
 			NumExtensions: 0,
 			NumServices:   11,
 		},

@@ -134,6 +134,9 @@ const (
 	// AccessServiceRevokeTokenProcedure is the fully-qualified name of the AccessService's RevokeToken
 	// RPC.
 	AccessServiceRevokeTokenProcedure = "/polder.v1.AccessService/RevokeToken"
+	// AccessServiceIssueCertificateProcedure is the fully-qualified name of the AccessService's
+	// IssueCertificate RPC.
+	AccessServiceIssueCertificateProcedure = "/polder.v1.AccessService/IssueCertificate"
 	// AccessServiceGetPermissionsProcedure is the fully-qualified name of the AccessService's
 	// GetPermissions RPC.
 	AccessServiceGetPermissionsProcedure = "/polder.v1.AccessService/GetPermissions"
@@ -1489,6 +1492,8 @@ type AccessServiceClient interface {
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// IssueCertificate signs a certificate that stands for the token it is called with, for programs that can show nothing else.
+	IssueCertificate(context.Context, *connect.Request[v1.IssueCertificateRequest]) (*connect.Response[v1.IssueCertificateResponse], error)
 	GetPermissions(context.Context, *connect.Request[v1.GetPermissionsRequest]) (*connect.Response[v1.GetPermissionsResponse], error)
 	// SetPermissions replaces the table; fails with ABORTED when base_revision is stale.
 	SetPermissions(context.Context, *connect.Request[v1.SetPermissionsRequest]) (*connect.Response[v1.SetPermissionsResponse], error)
@@ -1535,6 +1540,12 @@ func NewAccessServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(accessServiceMethods.ByName("RevokeToken")),
 			connect.WithClientOptions(opts...),
 		),
+		issueCertificate: connect.NewClient[v1.IssueCertificateRequest, v1.IssueCertificateResponse](
+			httpClient,
+			baseURL+AccessServiceIssueCertificateProcedure,
+			connect.WithSchema(accessServiceMethods.ByName("IssueCertificate")),
+			connect.WithClientOptions(opts...),
+		),
 		getPermissions: connect.NewClient[v1.GetPermissionsRequest, v1.GetPermissionsResponse](
 			httpClient,
 			baseURL+AccessServiceGetPermissionsProcedure,
@@ -1552,13 +1563,14 @@ func NewAccessServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 
 // accessServiceClient implements AccessServiceClient.
 type accessServiceClient struct {
-	whoAmI         *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
-	canI           *connect.Client[v1.CanIRequest, v1.CanIResponse]
-	createToken    *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
-	listTokens     *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
-	revokeToken    *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
-	getPermissions *connect.Client[v1.GetPermissionsRequest, v1.GetPermissionsResponse]
-	setPermissions *connect.Client[v1.SetPermissionsRequest, v1.SetPermissionsResponse]
+	whoAmI           *connect.Client[v1.WhoAmIRequest, v1.WhoAmIResponse]
+	canI             *connect.Client[v1.CanIRequest, v1.CanIResponse]
+	createToken      *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens       *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken      *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	issueCertificate *connect.Client[v1.IssueCertificateRequest, v1.IssueCertificateResponse]
+	getPermissions   *connect.Client[v1.GetPermissionsRequest, v1.GetPermissionsResponse]
+	setPermissions   *connect.Client[v1.SetPermissionsRequest, v1.SetPermissionsResponse]
 }
 
 // WhoAmI calls polder.v1.AccessService.WhoAmI.
@@ -1586,6 +1598,11 @@ func (c *accessServiceClient) RevokeToken(ctx context.Context, req *connect.Requ
 	return c.revokeToken.CallUnary(ctx, req)
 }
 
+// IssueCertificate calls polder.v1.AccessService.IssueCertificate.
+func (c *accessServiceClient) IssueCertificate(ctx context.Context, req *connect.Request[v1.IssueCertificateRequest]) (*connect.Response[v1.IssueCertificateResponse], error) {
+	return c.issueCertificate.CallUnary(ctx, req)
+}
+
 // GetPermissions calls polder.v1.AccessService.GetPermissions.
 func (c *accessServiceClient) GetPermissions(ctx context.Context, req *connect.Request[v1.GetPermissionsRequest]) (*connect.Response[v1.GetPermissionsResponse], error) {
 	return c.getPermissions.CallUnary(ctx, req)
@@ -1605,6 +1622,8 @@ type AccessServiceHandler interface {
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
+	// IssueCertificate signs a certificate that stands for the token it is called with, for programs that can show nothing else.
+	IssueCertificate(context.Context, *connect.Request[v1.IssueCertificateRequest]) (*connect.Response[v1.IssueCertificateResponse], error)
 	GetPermissions(context.Context, *connect.Request[v1.GetPermissionsRequest]) (*connect.Response[v1.GetPermissionsResponse], error)
 	// SetPermissions replaces the table; fails with ABORTED when base_revision is stale.
 	SetPermissions(context.Context, *connect.Request[v1.SetPermissionsRequest]) (*connect.Response[v1.SetPermissionsResponse], error)
@@ -1647,6 +1666,12 @@ func NewAccessServiceHandler(svc AccessServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(accessServiceMethods.ByName("RevokeToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	accessServiceIssueCertificateHandler := connect.NewUnaryHandler(
+		AccessServiceIssueCertificateProcedure,
+		svc.IssueCertificate,
+		connect.WithSchema(accessServiceMethods.ByName("IssueCertificate")),
+		connect.WithHandlerOptions(opts...),
+	)
 	accessServiceGetPermissionsHandler := connect.NewUnaryHandler(
 		AccessServiceGetPermissionsProcedure,
 		svc.GetPermissions,
@@ -1671,6 +1696,8 @@ func NewAccessServiceHandler(svc AccessServiceHandler, opts ...connect.HandlerOp
 			accessServiceListTokensHandler.ServeHTTP(w, r)
 		case AccessServiceRevokeTokenProcedure:
 			accessServiceRevokeTokenHandler.ServeHTTP(w, r)
+		case AccessServiceIssueCertificateProcedure:
+			accessServiceIssueCertificateHandler.ServeHTTP(w, r)
 		case AccessServiceGetPermissionsProcedure:
 			accessServiceGetPermissionsHandler.ServeHTTP(w, r)
 		case AccessServiceSetPermissionsProcedure:
@@ -1702,6 +1729,10 @@ func (UnimplementedAccessServiceHandler) ListTokens(context.Context, *connect.Re
 
 func (UnimplementedAccessServiceHandler) RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.AccessService.RevokeToken is not implemented"))
+}
+
+func (UnimplementedAccessServiceHandler) IssueCertificate(context.Context, *connect.Request[v1.IssueCertificateRequest]) (*connect.Response[v1.IssueCertificateResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.AccessService.IssueCertificate is not implemented"))
 }
 
 func (UnimplementedAccessServiceHandler) GetPermissions(context.Context, *connect.Request[v1.GetPermissionsRequest]) (*connect.Response[v1.GetPermissionsResponse], error) {
