@@ -225,9 +225,21 @@ func (d *Door) viewer(ctx context.Context) func(role string) bool {
 // roleHeader is how a client says for which role it works; "polder door env docker --role" writes it.
 const roleHeader = "Polder-Role"
 
-// roleFor finds the role of something new: the label's, the client's, or the only one the caller may run on.
+// certifiedRole is the role that a client's certificate was issued with: most programs that show one cannot send a header.
+func certifiedRole(r *http.Request) string {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || r.Header.Get("Authorization") != "" {
+		return ""
+	}
+	units := r.TLS.PeerCertificates[0].Subject.OrganizationalUnit
+	if len(units) != 1 {
+		return ""
+	}
+	return units[0]
+}
+
+// roleFor finds the role of something new: the label's, the client's, its certificate's, or the only one the caller may run on.
 func (d *Door) roleFor(q *request, label string) (string, error) {
-	for _, role := range []string{label, q.Header.Get(roleHeader)} {
+	for _, role := range []string{label, q.Header.Get(roleHeader), certifiedRole(q.Request)} {
 		if role == "" {
 			continue
 		}

@@ -3,6 +3,7 @@ package docker
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -93,6 +94,16 @@ func (c *client) run(stdin string, argv ...string) (string, int) {
 func (c *client) docker(args ...string) (string, int) {
 	c.t.Helper()
 	return c.run("", append([]string{"docker"}, args...)...)
+}
+
+// polder runs polder and returns its output; it must succeed.
+func (c *client) polder(stdin string, args ...string) string {
+	c.t.Helper()
+	out, code := c.run(stdin, append([]string{c.tool}, args...)...)
+	if code != 0 {
+		c.t.Fatalf("polder %s: %d %s", strings.Join(args, " "), code, out)
+	}
+	return strings.TrimSpace(out)
 }
 
 // says runs docker and returns its output; it must succeed.
@@ -217,30 +228,56 @@ func TestDoor(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *client)
-	}{{"strangers", stranger}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized}, {"reclaim", reclaimed}} {
+	}{{"strangers", stranger}, {"certificates", certified}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized}, {"reclaim", reclaimed}} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c.with(t)) })
 	}
 }
 
-// stranger: without a token nothing is told.
+// stranger: without a token or a certificate nothing is told.
 func stranger(t *testing.T, c *client) {
-	nobody := c.with(t, "DOCKER_CONFIG=/nonexistent")
+	ca, err := os.ReadFile(filepath.Join(c.dir, "admin", "ca.pem"))
+	must(t, err)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "ca.pem"), ca, 0o600))
+	nobody := c.with(t, "DOCKER_CONFIG="+dir, "DOCKER_CERT_PATH="+dir)
 	if out, code := nobody.docker("ps"); code == 0 || !strings.Contains(out, "not authenticated") {
 		t.Errorf("a stranger is told %d %s", code, out)
 	}
 }
 
+// certified: a client that sends no token is known by its certificate, until the token is revoked; so is the docker context.
+func certified(t *testing.T, c *client) {
+	var made struct {
+		Secret string
+		Token  struct{ ID string }
+	}
+	must(t, json.Unmarshal([]byte(c.polder("", "token", "create", "cert", "-o", "json")), &made))
+	c.polder(`permissions: [{subject: "user:cert", verbs: [view, run], role: online}]`, "access", "set", "-f", "-")
+	own := c.with(t, "POLDER_TOKEN="+made.Secret).configured("cert", "--role", "online")
+	bare := filepath.Join(c.dir, "bare")
+	must(t, os.MkdirAll(bare, 0o700))
+	headless := own.with(t, "DOCKER_CONFIG="+bare) // the certificate is found by DOCKER_CERT_PATH
+	if out := headless.says("run", "-d", "--name", "proved", "--memory", "32m", "--stop-timeout", "1", image, "sleep", "600"); len(out) != 64 {
+		t.Errorf("it says %q", out)
+	}
+	if role := headless.says("inspect", "proved", "--format", `{{index .Config.Labels "polder.role"}}`); role != "online" {
+		t.Errorf("its role is %q", role)
+	}
+	inContext := own.with(t, "DOCKER_HOST=", "DOCKER_CERT_PATH=", "DOCKER_TLS_VERIFY=")
+	if out := inContext.says("--context", "polder", "ps", "--format", "{{.Names}}"); out != "proved" {
+		t.Errorf("in the context polder there is %q", out)
+	}
+	headless.says("rm", "-f", "proved")
+	c.polder("", "token", "revoke", made.Token.ID)
+	if out, code := headless.docker("ps"); code == 0 || !strings.Contains(out, "revoked") {
+		t.Errorf("with a revoked token's certificate: %d %s", code, out)
+	}
+}
+
 // tenants: who has one role sees and touches only that role's containers, volumes and networks, and reaches no machine.
 func tenants(t *testing.T, c *client) {
-	polder := func(stdin string, args ...string) string {
-		out, code := c.run(stdin, append([]string{c.tool}, args...)...)
-		if code != 0 {
-			t.Fatalf("polder %s: %d %s", strings.Join(args, " "), code, out)
-		}
-		return strings.TrimSpace(out)
-	}
-	polder(`permissions: [{subject: "user:ann", verbs: [view, logs, run, exec], role: offline}]`, "access", "set", "-f", "-")
-	words := strings.Fields(polder("", "token", "create", "ann")) // the secret and, on the other output, what to do with it
+	c.polder(`permissions: [{subject: "user:ann", verbs: [view, logs, run, exec], role: offline}]`, "access", "set", "-f", "-")
+	words := strings.Fields(c.polder("", "token", "create", "ann")) // the secret and, on the other output, what to do with it
 	token := words[slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "polder-") })]
 	ann := c.with(t, "POLDER_TOKEN="+token).configured("ann", "--role", "offline")
 	c.says("run", "-d", "--name", "foreign", "--memory", "64m", "--stop-timeout", "1", "-v", "secret:/s", image, "sleep", "600")

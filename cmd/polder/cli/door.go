@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -16,8 +16,9 @@ const doorEnvLong = `Write what docker needs to reach the pool, and print the li
   eval "$(polder door env docker)"
   docker run -d --name web nginx
 
-Your token goes into a configuration of docker's own in --dir, which only you can read; docker sends it over TLS with every
-call. It is as good as the token itself: delete the directory to be rid of it, or revoke the token.`
+A configuration of docker's own in --dir, which only you can read, gets your token, which docker sends over TLS with every call, a
+client certificate, for programs that send no token, and a docker context named polder. Each is as good as the token itself:
+delete the directory to be rid of it, or revoke the token. The certificate is good for 90 days; the command gets a new one.`
 
 func (a *app) doorCmd() *cobra.Command {
 	return a.noun("door", "Use the pool through other systems' own programs", "  polder door list\n  eval \"$(polder door env docker)\"\n  eval \"$(polder door env mesos)\"",
@@ -32,9 +33,9 @@ func (a *app) doorDockerCmd() *cobra.Command {
 		Use: "docker", Short: "For docker, docker compose and what else reads docker's configuration", Long: doorEnvLong,
 		Example: "  eval \"$(polder door env docker)\"\n  eval \"$(polder door env docker --role corp/search)\"",
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return a.doorDocker(address, role, dir)
-		},
+		RunE: a.call(func(ctx context.Context, c *client, _ []string) error {
+			return a.doorDocker(ctx, c, address, role, dir)
+		}),
 	}
 	f := cmd.Flags()
 	f.StringVar(&address, "address", "", "`address` of the Docker door, host:port (default that of the context file)")
@@ -43,7 +44,7 @@ func (a *app) doorDockerCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) doorDocker(address, role, dir string) error {
+func (a *app) doorDocker(ctx context.Context, c *client, address, role, dir string) error {
 	file, err := a.findContext()
 	if err != nil {
 		return err
@@ -71,8 +72,13 @@ func (a *app) doorDocker(address, role, dir string) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	if err := a.writeDocker(dir, token, role, ca); err != nil {
+	cert, key, err := c.certificate(ctx, role)
+	if err != nil {
 		return err
+	}
+	d := dockerFiles{host: "tcp://" + address, token: token, role: role, ca: ca, cert: cert, key: key, home: a.Getenv("HOME")}
+	if err := d.write(dir); err != nil {
+		return fmt.Errorf("docker's configuration: %w", err)
 	}
 	fmt.Fprintf(a.Out, "export DOCKER_HOST=tcp://%s DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=%s DOCKER_CONFIG=%[2]s DOCKER_BUILDKIT=0\n", address, quote(dir))
 	return nil
@@ -95,31 +101,6 @@ func caText(ca string) (string, error) {
 		return "", fail(exitError, "Give the cluster's CA with --ca or POLDER_CA.", "CA file: %v", err)
 	}
 	return string(data), nil
-}
-
-// writeDocker writes a configuration of docker. Plug-ins, such as compose, are found where they were.
-func (a *app) writeDocker(dir, token, role, ca string) error {
-	headers := map[string]string{"Authorization": "Bearer " + token}
-	if role != "" {
-		headers["Polder-Role"] = role
-	}
-	config := map[string]any{"HttpHeaders": headers}
-	if home := a.Getenv("HOME"); home != "" {
-		config["cliPluginsExtraDirs"] = []string{filepath.Join(home, ".docker", "cli-plugins")}
-	}
-	data, err := json.MarshalIndent(config, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("docker's configuration: %w", err)
-	}
-	for name, text := range map[string]string{"config.json": string(data) + "\n", "ca.pem": ca} {
-		if err := replacePrivate(filepath.Join(dir, name), text); err != nil {
-			return fmt.Errorf("docker's configuration: %w", err)
-		}
-	}
-	return nil
 }
 
 // replacePrivate puts a file that only its owner can read in the place of another.
