@@ -18,6 +18,8 @@ import (
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/auth"
 	"polder.dev/polder/door"
+	"polder.dev/polder/door/docker/swarm"
+	"polder.dev/polder/store"
 )
 
 // oldest is the lowest version of the Engine API that clients may speak.
@@ -27,6 +29,9 @@ const oldest = "1.24"
 type Options struct {
 	Version string // of Polder, for docker version
 	Logger  *slog.Logger
+	// Store keeps what services want, and Key seals what is secret in it. Without a store there is no swarm mode.
+	Store store.Store
+	Key   [32]byte
 }
 
 // Door serves the Engine API for the whole pool. Make one with [New].
@@ -34,6 +39,8 @@ type Door struct {
 	api *door.API
 	opt Options
 	mux *http.ServeMux
+	// swarm is nil without a store.
+	swarm *swarm.Swarm
 
 	mu     sync.Mutex               // guards what follows
 	infos  map[string]engineInfo    // by node
@@ -52,6 +59,9 @@ func New(api *door.API, opt Options) *Door {
 	}
 	d := &Door{api: api, opt: opt, mux: http.NewServeMux(), infos: map[string]engineInfo{}, places: map[string]place{},
 		names: map[string]string{}, asks: map[string]string{}, starts: map[string]chan struct{}{}, moves: map[string]chan struct{}{}, execs: map[string]execAt{}}
+	if opt.Store != nil {
+		d.swarm = swarm.New(swarm.Options{API: api, Containers: containersOf{d}, Store: opt.Store, Key: opt.Key, Version: opt.Version, Logger: opt.Logger})
+	}
 	for _, e := range Endpoints {
 		d.mux.Handle(e.Method+" "+e.pattern(), d.endpoint(e))
 	}

@@ -83,20 +83,19 @@ var Endpoints = concat(
 	none("plugins would change the machines of the pool; its operators install them", "POST /plugins/pull", "POST /plugins/create",
 		"DELETE /plugins/{name}", "POST /plugins/{name}/enable", "POST /plugins/{name}/disable", "POST /plugins/{name}/upgrade",
 		"POST /plugins/{name}/push", "POST /plugins/{name}/set", "GET /plugins/privileges"),
-	none(noSwarm, "GET /swarm", "POST /swarm/init", "POST /swarm/join", "POST /swarm/leave",
-		"POST /swarm/update", "GET /swarm/unlockkey", "POST /swarm/unlock", "GET /nodes", "GET /nodes/{id}", "DELETE /nodes/{id}", "POST /nodes/{id}/update",
-		"GET /services", "POST /services/create", "GET /services/{id}", "DELETE /services/{id}", "POST /services/{id}/update", "GET /services/{id}/logs",
-		"GET /tasks", "GET /tasks/{id}", "GET /tasks/{id}/logs", "GET /secrets", "POST /secrets/create", "GET /secrets/{id}", "DELETE /secrets/{id}",
-		"POST /secrets/{id}/update", "GET /configs", "POST /configs/create", "GET /configs/{id}", "DELETE /configs/{id}", "POST /configs/{id}/update"),
+	swarmEndpoints(),
+	none(inSwarm, "POST /swarm/init", "POST /swarm/join"),
+	none("the pool is the swarm: its operators add nodes and settings with polder", "POST /swarm/leave", "POST /swarm/update", "GET /swarm/unlockkey",
+		"POST /swarm/unlock"),
 	[]Endpoint{works("GET", "/plugins", "door", noPlugins), works("GET", "/plugins/{name}/json", "door", noPlugin)},
 )
 
-// noSwarm begins as engines say it: clients that look a name up everywhere go on then.
-const noSwarm = "This node is not a swarm manager: swarm mode is not served; use docker run or docker compose"
+// inSwarm is what a manager answers to who wants to make it one.
+const inSwarm = "This node is already part of a swarm: it is the pool, and nodes join it with polder agent"
 
 // status is what a refused endpoint answers.
 func (e Endpoint) status() int {
-	if e.Refused == noSwarm {
+	if e.Refused == inSwarm {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusNotImplemented

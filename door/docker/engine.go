@@ -258,7 +258,8 @@ func (d *Door) group(ctx context.Context, nodes []*polderv1.EngineNode) ([]engin
 
 // engineInfo is what does not change about an engine while it runs.
 type engineInfo struct {
-	ID  string
+	ID, Architecture, ServerVersion string
+
 	api string
 	at  time.Time
 }

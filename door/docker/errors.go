@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"polder.dev/polder/door/docker/fields"
+	"polder.dev/polder/door/docker/swarm"
 )
 
 // failure is an answer other than success, in the Engine API's words.
@@ -49,9 +50,12 @@ func failureOf(err error) *failure {
 	var f *failure
 	var field *fields.Error
 	var call *connect.Error
+	var of *swarm.Error
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &of):
+		return &failure{of.Status, of.Message}
 	case errors.As(err, &field):
 		return fail(http.StatusBadRequest, "%s", field)
 	case errors.As(err, &call):

@@ -43,6 +43,8 @@ func matrix() string {
 		{"Fields of `POST /containers/create`", fields.Create}, {"Fields of `POST /containers/{id}/exec`", fields.Exec},
 		{"Fields of `POST /containers/{id}/update`", fields.Update},
 		{"Fields of `POST /networks/create`", fields.Network}, {"Fields of `POST /volumes/create`", fields.Volume},
+		{"Fields of `POST /services/create` and `/services/{id}/update`", fields.Service}, {"Fields of `POST /secrets/create`", fields.Secret},
+		{"Fields of `POST /configs/create`", fields.Config}, {"Fields of `POST /nodes/{id}/update`", fields.Node},
 	} {
 		fmt.Fprintf(&b, "\n### %s\n\n| field | | |\n|---|---|---|\n", t.title)
 		for _, name := range slices.Sorted(maps.Keys(t.table)) {

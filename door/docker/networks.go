@@ -140,6 +140,10 @@ func (d *Door) createNetwork(q *request) error {
 		return err
 	}
 	body["CheckDuplicate"] = true
+	if text(body, "Driver") == "overlay" { // what is attached to it is placed on its engine, so a bridge reaches all of it
+		body["Driver"] = "bridge"
+		delete(body, "Scope")
+	}
 	var made thing
 	if err := d.ask(ctx, at.node(), errand{role, "run", "create network " + name}, http.MethodPost, "/networks/create", nil, body, &made); err != nil {
 		return err
@@ -232,6 +236,11 @@ func (d *Door) removeNetwork(q *request) error {
 	name := text(n.thing, "Name")
 	if n.role() == "" {
 		return fail(http.StatusForbidden, "%s is a pre-defined network and cannot be removed", name)
+	}
+	if d.swarm != nil { // docker stack rm does not wait for the tasks of the services it removed
+		if err := d.swarm.AwaitLeft(q.Context(), name, text(n.thing, "Id")); err != nil {
+			return err
+		}
 	}
 	if err := d.ask(q.Context(), n.engine.node(), errand{n.role(), "run", "remove network " + name}, http.MethodDelete, "/networks/"+text(n.thing, "Id"), nil, nil, nil); err != nil {
 		return err

@@ -17,6 +17,9 @@ import (
 // ping says that the pool is there; the versions are in the head.
 func (d *Door) ping(q *request) error {
 	q.w.Header().Set("Builder-Version", "1")
+	if d.swarm != nil {
+		q.w.Header().Set("Swarm", "active/manager")
+	}
 	q.w.Header().Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	q.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if q.Method == http.MethodHead {
@@ -59,7 +62,7 @@ func (d *Door) poolInfo(q *request) error {
 	for _, key := range []string{"Swarm", "DockerRootDir", "HttpProxy", "HttpsProxy", "Labels", "ClusterStore", "ClusterAdvertise"} {
 		delete(out, key)
 	}
-	out["Swarm"] = thing{"LocalNodeState": "inactive", "NodeID": "", "NodeAddr": "", "ControlAvailable": false, "Error": "", "RemoteManagers": nil}
+	out["Swarm"] = d.swarmInfo()
 	for _, key := range []string{"NCPU", "MemTotal", "Images"} {
 		sum := int64(0)
 		for _, info := range infos {

@@ -136,6 +136,7 @@ type line struct {
 	code  int
 	want  string // part of the output
 	never string // not in the output
+	until bool   // it is repeated until it says that
 }
 
 const image = stage.Image
@@ -198,7 +199,7 @@ var transcript = []line{
 	{typed: "build -q -t polder/built -", stdin: "FROM polder/busybox\nRUN echo made > /made\n", want: "sha256"},
 	{typed: "run --rm polder/built cat /made", want: "made"},
 	{typed: "rmi -f polder/built", code: 1, want: "shared by all roles"},
-	{typed: "service ls", code: 1, want: "swarm mode is not served"},
+	{typed: "swarm init", code: 1, want: "already part of a swarm"},
 	{typed: "ps -aq", never: "x"},
 }
 
@@ -214,21 +215,39 @@ func (l line) words() (out []string) {
 	return out
 }
 
+// play types one line and compares what comes of it.
+func (c *client) play(l line) {
+	c.t.Helper()
+	once := func(context.Context) error {
+		out, code := c.run(l.stdin, append([]string{"docker"}, l.words()...)...)
+		if code != l.code || !strings.Contains(out, l.want) || l.never != "" && strings.Contains(out, l.never) {
+			return fmt.Errorf("docker %s: exit code %d, want %d and %q without %q\n%s", l.typed, code, l.code, l.want, l.never, out)
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	err := once(ctx)
+	if err != nil && l.until {
+		err = stage.Retry(ctx, once)
+	}
+	if err != nil {
+		c.t.Error(err)
+	}
+}
+
 // TestDoor replays a session of the docker program, then what only a pool can do.
 func TestDoor(t *testing.T) {
 	c := newClient(t)
 	t.Run("transcript", func(t *testing.T) {
 		for _, l := range transcript {
-			out, code := c.run(l.stdin, append([]string{"docker"}, l.words()...)...)
-			if code != l.code || !strings.Contains(out, l.want) || l.never != "" && strings.Contains(out, l.never) {
-				t.Errorf("docker %s: exit code %d, want %d and %q without %q\n%s", l.typed, code, l.code, l.want, l.never, out)
-			}
+			c.with(t).play(l)
 		}
 	})
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *client)
-	}{{"strangers", stranger}, {"certificates", certified}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized}, {"reclaim", reclaimed}} {
+	}{{"strangers", stranger}, {"certificates", certified}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized}, {"reclaim", reclaimed}, {"services", swarmMode}} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c.with(t)) })
 	}
 }

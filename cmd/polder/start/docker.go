@@ -30,17 +30,24 @@ func dockerFront(o cli.ServerOptions, g ground) []front {
 	if o.Docker == "" && !o.DockerSocket {
 		return nil
 	}
-	h := docker.New(door.Open(g.server, "docker"), docker.Options{Version: Version, Logger: g.log})
-	return []front{{"docker", func(ctx context.Context) error { return serveDocker(ctx, o, g, h) }}}
+	return []front{{"docker", func(ctx context.Context) error {
+		key, err := g.ca.Secret("docker secrets")
+		if err != nil {
+			return err
+		}
+		h := docker.New(door.Open(g.server, "docker"), docker.Options{Version: Version, Logger: g.log, Store: g.store, Key: [32]byte(key)})
+		return serveDocker(ctx, o, g, h)
+	}}}
 }
 
-func serveDocker(ctx context.Context, o cli.ServerOptions, g ground, h http.Handler) error {
+func serveDocker(ctx context.Context, o cli.ServerOptions, g ground, d *docker.Door) error {
 	address := filepath.Join(g.dir, dockerSocket)
 	if g.docker != nil {
 		address = g.docker.Addr().String()
 	}
-	h = g.counted("docker", address, h)
+	h := g.counted("docker", address, d)
 	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return d.Run(ctx) })
 	if o.DockerSocket {
 		l, err := ownSocket(filepath.Join(g.dir, dockerSocket))
 		if err != nil {

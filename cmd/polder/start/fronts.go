@@ -15,6 +15,7 @@ import (
 	"polder.dev/polder/cmd/polder/cli"
 	"polder.dev/polder/server"
 	"polder.dev/polder/server/traffic"
+	"polder.dev/polder/store"
 )
 
 // front is a door: it serves its protocol from when the server leads until ctx ends. One that ends by itself ends the server.
@@ -29,6 +30,7 @@ type ground struct {
 	ca     *auth.CA // signs the front's TLS certificate: ServerTLS with hosts
 	hosts  []string
 	server http.Handler // the native API, for door.Open
+	store  store.Store  // for what a front must remember; its writes are fenced by a leadership of its own
 	log    *slog.Logger
 	docker net.Listener // nil: no Docker door on the network
 	doors  *traffic.Book

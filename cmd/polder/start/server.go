@@ -93,7 +93,7 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 	if err != nil {
 		return err
 	}
-	on := ground{doors: book, dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), log: log, docker: docker}
+	on := ground{doors: book, dir: o.Dir, ca: ca, hosts: hosts, server: srv.Handler(), store: st, log: log, docker: docker}
 	doors := fronts(o, on)
 	for _, b := range beside {
 		doors = append(doors, b(on))

@@ -33,8 +33,8 @@ func limits(names ...string) Table {
 // Network is the table of POST /networks/create.
 var Network = Table{
 	"Name": works, "CheckDuplicate": works, "Labels": judged("as a container's", labels),
-	"Driver":     judged("bridge", oneOf("a network is one engine's; containers that use it are placed there", "bridge", "default")),
-	"Scope":      judged("local", oneOf("a network is one engine's", "local")),
+	"Driver":     judged("bridge; overlay is a bridge of one engine", oneOf("a network is one engine's; containers that use it are placed there", "bridge", "default", "overlay")),
+	"Scope":      judged("local", oneOf("a network is one engine's", "local", "swarm")),
 	"EnableIPv6": works, "EnableIPv4": works, "Internal": works, "Attachable": works,
 	"Ingress": refused("there is no routing mesh"), "ConfigOnly": refused("networks are made whole"), "ConfigFrom": refused("networks are made whole"),
 	"Options": judged("com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc", func(v any) (Treatment, string) {
