@@ -172,6 +172,7 @@ every top role on machines of its own, in proportion to what is guaranteed.`,
 type compared struct {
 	Lending sim.Lending      `json:"lending"`
 	Pool    []sim.PoolReport `json:"pool"`
+	Ledger  []sim.LedgerRow  `json:"ledger"` // of the machines as a whole
 	Root    sim.RoleReport   `json:"all"`
 	Refused int              `json:"refused"`
 	Waiting int              `json:"waiting"` // in the end
@@ -192,6 +193,9 @@ func (a *app) compare(ctx context.Context, s *sim.Scenario, o simOptions) error 
 			return err
 		}
 		c := compared{Lending: l, Pool: r.Whole(), Root: r.Roles[0], Refused: r.Refused}
+		for _, p := range c.Pool {
+			c.Ledger = append(c.Ledger, r.Ledger.Whole(p.Resource))
+		}
 		if n := len(r.Plot.Waiting); n > 0 {
 			c.Waiting = r.Plot.Waiting[n-1]
 		}
@@ -217,7 +221,16 @@ func (a *app) printCompared(all []compared) error {
 		}
 		rows = append(rows, append(row, strconv.Itoa(c.Root.Succeeded), seconds(c.Root.WaitP50), seconds(c.Root.WaitP99), strconv.Itoa(c.Waiting), strconv.Itoa(c.Refused)))
 	}
-	return table(a.Out, output{}, heads, rows, a.colour())
+	if err := table(a.Out, output{}, heads, rows, a.colour()); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.Out)
+	for _, c := range all {
+		for _, row := range c.Ledger {
+			fmt.Fprintf(a.Out, "%s: %s.\n", c.Lending, row.Why)
+		}
+	}
+	return nil
 }
 
 func seconds(s float64) string {
