@@ -265,8 +265,8 @@ func (p *pool) leavesInTime(cl *class) (first time.Time) {
 	due := p.claimDue(v)
 	for _, u := range p.leavers {
 		for _, t := range u.tasks {
-			if t.notice != nil && t.notice.Deadline.After(due) && (first.IsZero() || t.notice.Deadline.Before(first)) {
-				first = t.notice.Deadline
+			if t.notice != nil && t.notice.by.After(due) && (first.IsZero() || t.notice.by.Before(first)) {
+				first = t.notice.by
 			}
 		}
 	}

@@ -33,7 +33,7 @@ func (n *node) leftBy(at time.Time, but *claim) resource.Vector {
 
 // leavesBy reports whether a task is to have left by an instant.
 func (t *task) leavesBy(at time.Time) bool {
-	return t.unit.planned || t.unit.leaving && t.notice != nil && !t.notice.Deadline.After(at)
+	return t.unit.planned || t.unit.leaving && t.notice != nil && !t.notice.by.After(at)
 }
 
 // spareBy is what somebody who needs it by an instant can still count on: at no time from then on is there less beside what

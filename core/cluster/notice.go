@@ -138,7 +138,7 @@ func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline
 		ID: fmt.Sprintf("%s@%d.%d", t.id, c.now.UnixMilli(), c.seq), Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
 		Amount: t.need.Resources(c.kinds, t.unit.pool.name), Issued: c.now, Deadline: deadline, State: NoticeOpen,
 		Funding: c.fundingName(t.unit.charge.At),
-	}}
+	}, by: deadline}
 	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, deadline.Sub(c.now)})
 	t.node.refresh()
 	c.changed(ObjectTask, t.id)

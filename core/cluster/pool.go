@@ -191,7 +191,7 @@ func (p *pool) stay(u *unit) bool {
 
 // fitsAgain reports whether claimants have enough on the unit's nodes without what it holds.
 func (p *pool) fitsAgain(u *unit) bool {
-	return !slices.ContainsFunc(u.tasks, func(t *task) bool { return !t.node.fitsWithout(t, t.notice.Deadline) })
+	return !slices.ContainsFunc(u.tasks, func(t *task) bool { return !t.node.fitsWithout(t, t.notice.by) })
 }
 
 // announce tells agents and readers who pays for a unit now, if that is news.

@@ -99,6 +99,7 @@ func newActor(t *rapid.T, verdicts map[string]int) *actor {
 	}
 	a := &actor{world: newWorld(plan), t: t}
 	a.watched().verdicts = verdicts
+	a.transit = rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond}).Draw(t, "transit")
 	a.grace = rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Minute}).Draw(t, "stopGrace")
 	for _, r := range a.c.Tree().Roles[1:] {
 		if role.Display(r.Path) == r.Path {

@@ -151,7 +151,7 @@ func (c *Cluster) keepTheirs(t *task, theirs Notice) {
 	unheard := t.notice.Notice
 	unheard.State = NoticeWithdrawn
 	n := t.notice
-	n.ID, n.Issued, n.Deadline, n.State, n.accepted = theirs.ID, theirs.Issued, theirs.Deadline, theirs.State, true
+	n.ID, n.Issued, n.Deadline, n.by, n.State, n.accepted = theirs.ID, theirs.Issued, theirs.Deadline, theirs.Deadline, theirs.State, true
 	c.emit(NoticeClosed{unheard}, SaveTask{t.id})
 	c.changed(ObjectTask, t.id)
 }
@@ -161,7 +161,7 @@ func (c *Cluster) keepTheirs(t *task, theirs Notice) {
 func (c *Cluster) takeOver(t *task, theirs Notice) {
 	theirs.Task, theirs.Role, theirs.Node = t.id, t.role, t.node.Name
 	theirs.Amount, theirs.Funding = t.need.Resources(c.kinds, t.unit.pool.name), c.fundingName(t.unit.charge.At)
-	t.notice = &notice{Notice: theirs, accepted: true}
+	t.notice = &notice{Notice: theirs, accepted: true, by: theirs.Deadline}
 	if theirs.Kind == ForWindow && c.now.Before(theirs.Opens) {
 		return // its funding stays until the window opens
 	}

@@ -197,6 +197,8 @@ func (s *script) command(words []string) error {
 		return s.step(Submit{s.ask(name, o)})
 	case "commit":
 		return s.commit(name, o)
+	case "transit": // of notices, from now on
+		s.transit = must(time.ParseDuration(name))
 	case "run":
 		s.run(must(time.ParseDuration(name)))
 	case "kill":

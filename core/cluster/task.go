@@ -40,6 +40,9 @@ type task struct {
 type notice struct {
 	Notice
 	accepted bool // the agent has it on disk
+	// by is the deadline that those who wait for what it frees reckon with. The agent's own is a message's time later; nobody counts less on
+	// a task for that.
+	by time.Time
 }
 
 func taskID(ask string, index, attempt int) string {

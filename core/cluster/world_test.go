@@ -27,6 +27,7 @@ type world struct {
 	faults  []error
 	started map[string]int // launches that began to run, by instance and attempt
 	lag     time.Duration  // between a command and its report
+	transit time.Duration  // until a notice is on a machine's disk; its deadline is that much later
 	grace   time.Duration  // how long a process takes to stop when it is told to, at most
 	tape    []recorded     // every step of this leader, for I17
 	naive   integrator     // of this leader, against its waste book
@@ -247,7 +248,7 @@ func (w *world) receive(e SendNotice) {
 		}
 	}
 	w.with(e.Notice.Node, e.Notice.Task, func(p *process) {
-		deadline := later(w.now.Add(e.Grace), e.Notice.Deadline)
+		deadline := later(w.now.Add(w.transit+e.Grace), e.Notice.Deadline)
 		if old := p.report.Notice; old != nil && old.ID == e.Notice.ID {
 			deadline = later(deadline, old.Deadline)
 		} else if old != nil {
