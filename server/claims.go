@@ -82,7 +82,7 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 	who := callerOf(ctx).id.String()
 	event := cluster.Commit{AllOrNothing: req.Msg.AllOrNothing, LeaveDemand: req.Msg.LeaveDemand}
 	for _, g := range req.Msg.GiveUp {
-		event.GiveUp = append(event.GiveUp, cluster.Kept{Ask: g.GetAsk(), Node: g.GetNode()})
+		event.GiveUp = append(event.GiveUp, cluster.Kept{Ask: g.GetAsk(), Node: g.GetNode(), Count: int(min(g.GetCount(), maxAskCount))})
 	}
 	var drafts []draft
 	tree := s.board.look().tree

@@ -60,7 +60,10 @@ type Commit struct {
 }
 
 // Kept is what an ask that only earmarks has on a node.
-type Kept struct{ Ask, Node string }
+type Kept struct {
+	Ask, Node string
+	Count     int // 0 is all of it
+}
 
 // Claim is one task for one node. Its ask has count 1 and an ID of its own.
 type Claim struct {

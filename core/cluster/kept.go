@@ -64,17 +64,19 @@ func (p *pool) keptFor(a *ask) map[string]int {
 	return out
 }
 
-// giveUp frees what an ask has kept on a node. That much of it has been served.
+// giveUp frees what an ask has kept on a node, or some of it. That much of it has been served.
 func (c *Cluster) giveUp(e Kept) {
 	a, n := c.asks[e.Ask], c.nodes[e.Node]
 	if a == nil || n == nil || !a.Earmark {
 		return // it was lost, or withdrawn, meanwhile
 	}
 	p := a.class.pool
+	done := 0
 	for _, k := range p.claimsOf(a) {
-		if !k.kept || k.nodes[0] != n.id {
+		if !k.kept || k.nodes[0] != n.id || e.Count > 0 && done == e.Count {
 			continue
 		}
+		done++
 		k.kept = false
 		p.dissolve(k)
 		a.take(a.ready(c.now, 1)[0])

@@ -277,7 +277,7 @@ func (a *actor) commit() {
 	e := Commit{Tasks: cs, AllOrNothing: rapid.Bool().Draw(a.t, "all"), LeaveDemand: rapid.Bool().Draw(a.t, "leave")}
 	for _, x := range a.c.Asks() {
 		if x.Kept[n.Name] > 0 && rapid.Bool().Draw(a.t, "give up") {
-			e.GiveUp = append(e.GiveUp, Kept{x.ID, n.Name})
+			e.GiveUp = append(e.GiveUp, Kept{x.ID, n.Name, rapid.IntRange(0, 2).Draw(a.t, "places")})
 		}
 	}
 	a.step(e)

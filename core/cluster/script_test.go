@@ -280,7 +280,7 @@ func (s *script) ask(id string, o options) AskSpec {
 func (s *script) commit(id string, o options) error {
 	e := Commit{Tasks: []Claim{{s.ask(id, o), o["place"]}}, LeaveDemand: o["leave"] != ""}
 	if ask, ok := o["instead-of"]; ok {
-		e.GiveUp = []Kept{{ask, o["place"]}}
+		e.GiveUp = []Kept{{ask, o["place"], o.number("places", 0)}}
 	}
 	effects, err := s.c.Step(e, s.now)
 	for _, e := range effects {

@@ -24,6 +24,8 @@ type acceptance struct {
 	ports   resource.PortSet
 	filters *mesosv1.Filters
 	batches []*batch
+	places  []*polderv1.GiveUp // kept for the framework, and given up for what it launches
+	offers  []*offer
 	changed bool // something was launched: what is left is another offer than the one made
 }
 
@@ -52,24 +54,32 @@ func (d *Door) accept(f *framework, c *schedulerv1.Call) (int, error) {
 	})
 	ctx, cancel := contextFor(d, who)
 	defer cancel()
-	if a != nil {
-		for _, b := range a.batches {
-			results, revision, err := d.commit(ctx, a.node, b)
-			d.with(func() { d.settle(a, b, results, revision, err) })
-			d.lookAgain(ctx, b)
-		}
-		d.with(func() { d.leftovers(a) })
+	places := a.places
+	if len(places) > 0 && a.node != nil && len(a.batches) == 0 {
+		a.batches = append(a.batches, &batch{}) // what is kept goes back
+	}
+	for _, b := range a.batches {
+		results, revision, err := d.commit(ctx, a.node, b, places)
+		places = nil
+		d.with(func() { d.settle(a, b, results, revision, err) })
+		d.lookAgain(ctx, b)
+	}
+	if a.node != nil {
+		d.with(func() { d.leftovers(a, len(c.Accept.Operations) == 0) })
+	}
+	if len(a.places) > 0 {
+		d.settled(ctx, a.places)
 	}
 	d.nudge()
 	return http.StatusAccepted, nil
 }
 
-// begin takes the offers off the books and checks the operations. It returns nil when nothing is to be claimed, having said why.
+// begin takes the offers off the books and checks the operations. When they are invalid it says why, and there is nothing to claim.
 func (d *Door) begin(f *framework, m *schedulerv1.Call_Accept) *acceptance {
 	a, reason, err := d.takeOffers(f, m)
 	if err != nil {
 		d.refuseAll(f, m, reason, err)
-		return nil
+		return &acceptance{places: a.places} // they are looked at again
 	}
 	for _, op := range m.Operations {
 		switch op.GetType() {
@@ -110,6 +120,10 @@ func (d *Door) takeOffers(f *framework, m *schedulerv1.Call_Accept) (*acceptance
 			continue
 		}
 		d.forget(o)
+		a.offers = append(a.offers, o)
+		if o.demand != nil {
+			a.places = append(a.places, o.demand.take(o))
+		}
 		a.sub, a.node = o.to, o.node
 		a.regular, a.revoc = plus(a.regular, o.regular), plus(a.revoc, o.revocable)
 		for _, r := range o.ports.Ranges() {
@@ -117,7 +131,7 @@ func (d *Door) takeOffers(f *framework, m *schedulerv1.Call_Accept) (*acceptance
 		}
 	}
 	if err == nil && !a.node.offerable() {
-		return nil, mesosv1.TaskStatus_REASON_AGENT_REMOVED, refusal("Agent %s is %s", a.node.name, a.node.state)
+		return a, mesosv1.TaskStatus_REASON_AGENT_REMOVED, refusal("Agent %s is %s", a.node.name, a.node.state)
 	}
 	return a, invalid, err
 }
@@ -235,13 +249,13 @@ func (a *acceptance) prepare(d *Door, info *mesosv1.TaskInfo, op *mesosv1.Offer_
 	return append(out, &launch{task: t, spec: spec, need: need}), nil
 }
 
-// commit claims a batch. The mutex is not held.
-func (d *Door) commit(ctx context.Context, n *node, b *batch) ([]*polderv1.CommitResult, int64, error) {
-	req := &polderv1.CommitRequest{AllOrNothing: b.group}
+// commit claims a batch, in place of what is kept there. The mutex is not held.
+func (d *Door) commit(ctx context.Context, n *node, b *batch, places []*polderv1.GiveUp) ([]*polderv1.CommitResult, int64, error) {
+	req := &polderv1.CommitRequest{AllOrNothing: b.group, GiveUp: places}
 	for _, l := range b.items {
 		req.Tasks = append(req.Tasks, &polderv1.ClaimTask{Name: l.name(), Role: l.path(), Node: n.name, Task: l.spec})
 	}
-	if len(req.Tasks) == 0 {
+	if len(req.Tasks) == 0 && len(places) == 0 {
 		return nil, 0, nil
 	}
 	res, err := d.c.API.Claims.Commit(ctx, connect.NewRequest(req))
@@ -295,6 +309,7 @@ func (d *Door) settleTask(a *acceptance, l *launch, results []*polderv1.CommitRe
 	if why == "" {
 		d.natives[t.native] = t
 		d.counters.launched++
+		a.sub.launched(l.need.regular)
 		d.tellTask(t, taskAdded(d.taskProto(t)))
 		if t.executor != nil {
 			t.executor.launch(t)
@@ -339,8 +354,13 @@ func (d *Door) lookAgain(ctx context.Context, b *batch) {
 }
 
 // leftovers treats what an ACCEPT did not use as declined.
-func (d *Door) leftovers(a *acceptance) {
+func (d *Door) leftovers(a *acceptance, declined bool) {
 	a.sub.refuse(a.node, plus(a.regular, a.revoc), a.filters, d.c.Now())
+	for _, o := range a.offers {
+		if declined {
+			d.unwanted(o, filterFor(a.filters))
+		}
+	}
 }
 
 // name is what a claim is called in the pool.

@@ -45,13 +45,48 @@ func (d *Door) adopt(ctx context.Context) error {
 	for id := range d.natives {
 		ids = append(ids, id)
 	}
+	var demands []string
+	for id := range d.demands {
+		demands = append(demands, id)
+	}
 	d.ready = true
 	d.mu.Unlock()
+	if err := d.dropDemands(ctx); err != nil {
+		return err
+	}
+	for _, id := range demands {
+		d.lookAfter(ctx, id)
+	}
 	for _, id := range ids { // what happened before the watch began
 		d.refresh(ctx, id)
 	}
 	d.nudge()
 	return nil
+}
+
+// dropDemands withdraws what an earlier life of the door asked for: frameworks that come back are looked at anew.
+func (d *Door) dropDemands(ctx context.Context) error {
+	req := &polderv1.AskServiceListRequest{State: "open", PageSize: 1000}
+	for {
+		res, err := d.c.API.Asks.List(ctx, connect.NewRequest(req))
+		if err != nil {
+			return err
+		}
+		for _, a := range res.Msg.Asks {
+			labels := a.GetSpec().GetTask().GetLabels()
+			d.mu.Lock()
+			if f := d.frameworks[labels[labelFramework]]; labels[labelKind] == labelDemand && d.demands[a.Id] == nil {
+				if f == nil {
+					f = &framework{caller: door.Caller{Identity: auth.Identity{Kind: auth.User, Name: labels[labelPrincipal]}}}
+				}
+				d.cancelAsks(f, []string{a.Id})
+			}
+			d.mu.Unlock()
+		}
+		if req.PageToken = res.Msg.NextPageToken; req.PageToken == "" {
+			return nil
+		}
+	}
 }
 
 // readTokens finds the tokens that executors of an earlier life were started with, by task of the pool.

@@ -95,7 +95,9 @@ func (n *node) unoffered(optimistic bool) (amounts, resource.PortSet) {
 		return free, ports
 	}
 	for _, o := range n.offers {
-		free = minus(free, plus(o.regular, o.revocable))
+		if o.demand == nil {
+			free = minus(free, plus(o.regular, o.revocable))
+		}
 		if o.ports.Len() > 0 {
 			ports = resource.PortSet{} // an offer has all of them
 		}
@@ -137,7 +139,7 @@ func (c *contender) share(n *node, free amounts, ports resource.PortSet, now tim
 // optimisticallyHas reports whether the subscription has an offer of the node already.
 func optimisticallyHas(s *subscription, n *node) bool {
 	for _, o := range n.offers {
-		if o.to == s {
+		if o.to == s && o.demand == nil {
 			return true
 		}
 	}

@@ -44,6 +44,7 @@ func (d *Door) cycle(ctx context.Context) error {
 		d.expire(now)
 		d.resend(now)
 		d.makeOffers(now)
+		d.demandOf(now)
 		next := d.nextDue(now)
 		d.mu.Unlock()
 		timer.Reset(next)
@@ -123,8 +124,11 @@ func (d *Door) makeOffers(now time.Time) {
 	})
 	made := map[*framework][]*offer{}
 	var order []*framework
+	list := d.offerPlaces(now)
 	for _, g := range allocate(nodes, contenders, d.c.Optimistic, &d.turns, now) {
-		o := d.newOffer(g, now)
+		list = append(list, d.newOffer(g, now))
+	}
+	for _, o := range list {
 		if made[o.to.fw] == nil {
 			order = append(order, o.to.fw)
 		}
@@ -140,7 +144,12 @@ func (d *Door) contenders() []*contender {
 	var out []*contender
 	offered, quotas := map[string]amounts{}, map[string]*quota{}
 	for _, o := range d.offers {
-		offered[o.to.path] = plus(offered[o.to.path], plus(o.regular, o.revocable))
+		if o.demand == nil {
+			offered[o.to.path] = plus(offered[o.to.path], plus(o.regular, o.revocable))
+		}
+	}
+	for _, x := range d.demands {
+		offered[x.sub.path] = plus(offered[x.sub.path], times(x.unit, x.left))
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.frameworks)) {
 		f := d.frameworks[id]
@@ -192,6 +201,12 @@ func (d *Door) nextDue(now time.Time) time.Duration {
 			for _, x := range s.filters {
 				sooner(x.until)
 			}
+			if f.stream != nil && now.Before(s.wish.until) {
+				sooner(s.wish.until)
+			}
+			if !s.wish.short.IsZero() {
+				sooner(s.wish.short.Add(shortEnough))
+			}
 		}
 		for _, t := range f.tasks {
 			if len(t.updates) > 0 && f.stream != nil {
@@ -210,6 +225,7 @@ func (d *Door) expire(now time.Time) {
 	for _, o := range d.offers {
 		if !now.Before(o.until) {
 			d.rescind(o, "not answered in time")
+			d.unwanted(o, quietLeast)
 		}
 	}
 	for _, x := range d.inverse {

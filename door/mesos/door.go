@@ -95,6 +95,7 @@ type Door struct {
 	nodes      map[string]*node
 	offers     map[string]*offer
 	inverse    map[string]*inverseOffer
+	demands    map[string]*demand // by the pool's id of an ask
 	natives    map[string]native // by the pool's id of a task
 	quotas     map[string]quota
 	watchers   map[*stream]viewer // of the operator's event stream
@@ -121,7 +122,7 @@ func New(c Config) (*Door, error) {
 	return &Door{
 		c: c, log: c.Logger, uuid: newUUID(), started: c.Now(), who: newIdentities(c.API, c.Now),
 		frameworks: map[string]*framework{}, nodes: map[string]*node{}, offers: map[string]*offer{},
-		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, quotas: map[string]quota{},
+		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{},
 		watchers: map[*stream]viewer{}, wake: make(chan struct{}, 1),
 	}, nil
 }

@@ -38,9 +38,8 @@ type subscription struct {
 	suppressed bool
 	filters    map[string]filter // by node
 	constraint constraint
-	asked      amounts // of REQUEST; nil when it asked for nothing in particular
-	turn       uint64  // when it was last offered something, as a count
-	held       amounts // by its tasks and offers
+	turn       uint64 // when it was last offered something, as a count
+	wish       wish
 }
 
 // filter hides offers within what was refused.
@@ -170,10 +169,15 @@ func (d *Door) subscribe(f *framework, suppressed []string, constraints *schedul
 		}
 		s := f.subs[r]
 		if s == nil {
-			s = &subscription{fw: f, role: r, path: d.pathOf(r), filters: map[string]filter{}}
+			s = &subscription{fw: f, role: r, path: d.pathOf(r), filters: map[string]filter{}, wish: wish{demands: map[string]*demand{}}}
 		}
 		s.suppressed, s.constraint = slices.Contains(suppressed, r), c
 		subs[r] = s
+	}
+	for r, s := range f.subs {
+		if subs[r] == nil || s.suppressed {
+			d.withdraw(s)
+		}
 	}
 	f.subs = subs
 	return nil

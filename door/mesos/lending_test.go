@@ -124,3 +124,89 @@ func TestOptimisticOffers(t *testing.T) {
 		t.Errorf("rescinded is %v", e)
 	}
 }
+
+// TestDemand: a framework that waits for offers has demand for what its role's guarantee has left. Whoever borrowed it is asked back, has
+// its whole notice, and what comes free is offered and kept until it is answered.
+func TestDemand(t *testing.T) {
+	w := newWorld(t, lendingPlan, 1, nil)
+	guest := w.subscribe(w.admin, info("guest", []string{"guest"}, mesosv1.FrameworkInfo_Capability_REVOCABLE_RESOURCES, mesosv1.FrameworkInfo_Capability_PARTITION_AWARE))
+	o := guest.offer()
+	guest.must(http.StatusAccepted, launchCall(o,
+		command(o, "lent", "forever", revocable(scalar("cpus", 3)), revocable(scalar("mem", 64))), command(o, "own", "forever", scalar("cpus", 1), scalar("mem", 64))))
+	guest.state("lent", mesosv1.TaskState_TASK_RUNNING)
+	guest.must(http.StatusAccepted, &schedulerv1.Call{Type: schedulerv1.Call_SUPPRESS.Enum()})
+
+	owner := w.subscribe(w.admin, info("owner", []string{"owner"}, mesosv1.FrameworkInfo_Capability_REVOCABLE_RESOURCES))
+	x := guest.next(schedulerv1.Event_INVERSE_OFFERS).InverseOffers.InverseOffers[0]
+	deadline := time.Unix(0, x.Unavailability.Start.GetNanoseconds())
+	s := guest.state("lent", mesosv1.TaskState_TASK_GONE)
+	if early := time.Until(deadline); early > time.Second+100*time.Millisecond || s.GetReason() != mesosv1.TaskStatus_REASON_CONTAINER_PREEMPTED {
+		t.Errorf("%v before its deadline the task is %v", early, s)
+	}
+	var all []*mesosv1.OfferID // places come free one after the other
+	var one *mesosv1.Offer
+	for cpus := 0.0; cpus < 3; {
+		o := owner.offer()
+		if regular, _ := split(o); regular > 0 { // idle memory alone is offered too
+			one, cpus, all = o, cpus+regular, append(all, o.Id)
+		}
+	}
+	call := launchCall(one, command(one, "own", "forever", scalar("cpus", 3), scalar("mem", 1024)))
+	call.Accept.OfferIds = all
+	owner.must(http.StatusAccepted, call)
+	owner.state("own", mesosv1.TaskState_TASK_RUNNING)
+	w.until("nothing is kept any more", func() bool { return w.openAsks() == 0 })
+}
+
+// TestUselessDemand: who declines what it was made room for needs nothing: its places go back, and it asks again only after a while.
+func TestUselessDemand(t *testing.T) {
+	w := newWorld(t, lendingPlan, 1, nil)
+	guest := w.subscribe(w.admin, info("guest", []string{"guest"}))
+	o := guest.offer()
+	guest.must(http.StatusAccepted, launchCall(o, command(o, "lent", "forever", scalar("cpus", 4), scalar("mem", 64))))
+	guest.state("lent", mesosv1.TaskState_TASK_RUNNING)
+	guest.must(http.StatusAccepted, &schedulerv1.Call{Type: schedulerv1.Call_SUPPRESS.Enum()})
+	owner := w.subscribe(w.admin, info("owner", []string{"owner"}))
+	guest.state("lent", mesosv1.TaskState_TASK_LOST)
+	owner.must(http.StatusAccepted, decline(owner.place(3), 0))
+	w.until("the places are given back", func() bool { return w.openAsks() == 0 })
+	w.door.mu.Lock()
+	wish := w.door.frameworks[owner.id].subs["owner"].wish
+	w.door.mu.Unlock()
+	if wish.quiet != quietLeast || wish.asking {
+		t.Errorf("after a useless place its wish is %+v", wish)
+	}
+	owner.must(http.StatusAccepted, &schedulerv1.Call{Type: schedulerv1.Call_REQUEST.Enum(), Request: &schedulerv1.Call_Request{
+		Requests: []*mesosv1.Request{{Resources: []*mesosv1.Resource{scalar("cpus", 2), scalar("mem", 64)}}},
+	}})
+	if regular, _ := split(owner.offer()); regular < 2 {
+		t.Errorf("after a request it is offered %v cpus", regular)
+	}
+}
+
+// place waits for an offer of so many ordinary cpus.
+func (c *client) place(cpus float64) *mesosv1.Offer {
+	c.w.t.Helper()
+	for {
+		for _, o := range c.next(schedulerv1.Event_OFFERS).Offers.Offers {
+			if regular, _ := split(o); regular == cpus {
+				return o
+			}
+		}
+	}
+}
+
+// openAsks counts the asks that wait or run.
+func (w *world) openAsks() int {
+	n := 0
+	res, err := w.api.Asks.List(w.as(w.admin), connect.NewRequest(&polderv1.AskServiceListRequest{State: "open"}))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, a := range res.Msg.Asks {
+		if a.Spec.Earmark {
+			n++
+		}
+	}
+	return n
+}

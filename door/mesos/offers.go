@@ -19,6 +19,8 @@ type offer struct {
 	regular, revocable amounts
 	ports              resource.PortSet
 	until              time.Time
+	demand             *demand // it is of places kept for this; nil for what is idle
+	kept               int     // how many
 }
 
 // newOffer puts an offer on the books. The mutex is held.
@@ -58,6 +60,10 @@ func (d *Door) trim(n *node) {
 		switch {
 		case !n.offerable():
 			d.rescind(o, "the node is "+n.state)
+		case o.demand != nil: // not of what is free
+			if !within(o.ports, n.freePorts) {
+				d.rescind(o, "ports were taken by somebody else")
+			}
 		case !fits(all, left) || !within(o.ports, n.freePorts):
 			d.rescind(o, "taken by somebody else")
 		case !d.c.Optimistic:

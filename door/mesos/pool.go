@@ -149,6 +149,8 @@ func (d *Door) followTasks(ctx context.Context) error {
 	}
 	for stream.Receive() {
 		switch e := stream.Msg(); e.Kind {
+		case "PlaceKept", "PlaceLost":
+			d.lookAfter(ctx, e.Subject)
 		case "AskSubmitted", "AskCancelled", "TaskStarting", "PlanApplied":
 			d.nudge() // entitlements may have changed
 		default:

@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,6 +153,7 @@ func (d *Door) decline(f *framework, c *schedulerv1.Call) {
 		d.forget(o)
 		d.counters.declined++
 		o.to.refuse(o.node, plus(o.regular, o.revocable), c.Decline.Filters, now)
+		d.unwanted(o, filterFor(c.Decline.Filters))
 	}
 }
 
@@ -174,6 +176,8 @@ func (f *framework) chosen(roles []string) []*subscription {
 func (d *Door) revive(f *framework, c *schedulerv1.Call) {
 	for _, s := range f.chosen(c.GetRevive().GetRoles()) {
 		s.suppressed = false
+		s.wish.believe()
+		s.wish.exactly, s.wish.asked = false, nil
 		clear(s.filters)
 	}
 }
@@ -181,19 +185,23 @@ func (d *Door) revive(f *framework, c *schedulerv1.Call) {
 func (d *Door) suppress(f *framework, c *schedulerv1.Call) {
 	for _, s := range f.chosen(c.GetSuppress().GetRoles()) {
 		s.suppressed = true
+		d.withdraw(s)
 	}
 }
 
-// request takes a framework's word for what it needs: filters that would hide it are dropped.
+// request takes a framework's word for what it needs, in place of what its roles' guarantees have left: each request is one place.
+// Filters that would hide it are dropped.
 func (d *Door) request(f *framework, c *schedulerv1.Call) {
-	need := amounts{}
+	var need []amounts
 	for _, r := range c.Request.Requests {
-		if w, err := wantedOf(r.Resources); err == nil {
-			need = plus(need, w.amounts)
+		if w, err := wantedOf(r.Resources); err == nil && worthwhile(w.amounts) {
+			need = append(need, w.amounts)
 		}
 	}
 	for _, s := range f.subs {
-		s.asked = need
+		d.withdraw(s)
+		s.wish.believe()
+		s.wish.exactly, s.wish.asked = true, slices.Clone(need)
 		clear(s.filters)
 	}
 }

@@ -168,6 +168,9 @@ func (d *Door) hungUp(f *framework, s *stream, why error) {
 	}
 	f.stream, f.awaySince = nil, d.c.Now()
 	d.dropOffers(f)
+	for _, s := range f.subs {
+		d.withdraw(s)
+	}
 	d.log.Info("framework disconnected", "framework", f.id, "reason", why, "failover_timeout", f.failover())
 	d.nudge()
 }
@@ -188,6 +191,9 @@ func (d *Door) dropOffers(f *framework) {
 // remove ends a framework: its executors, its tasks, its stream. The mutex is held.
 func (d *Door) remove(f *framework) {
 	d.dropOffers(f)
+	for _, s := range f.subs {
+		d.withdraw(s)
+	}
 	for _, e := range f.executors {
 		e.shutdown(d)
 	}

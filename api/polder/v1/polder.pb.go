@@ -3056,8 +3056,9 @@ func (x *CommitRequest) GetGiveUp() []*GiveUp {
 type GiveUp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ask   string                 `protobuf:"bytes,1,opt,name=ask,proto3" json:"ask,omitempty"`
-	// All that the ask has on this node.
-	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Node  string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// How many; zero is all that the ask has on this node.
+	Count         uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3104,6 +3105,13 @@ func (x *GiveUp) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *GiveUp) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
 }
 
 type ClaimTask struct {
@@ -6847,10 +6855,11 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x05tasks\x18\x01 \x03(\v2\x14.polder.v1.ClaimTaskR\x05tasks\x12$\n" +
 	"\x0eall_or_nothing\x18\x02 \x01(\bR\fallOrNothing\x12!\n" +
 	"\fleave_demand\x18\x03 \x01(\bR\vleaveDemand\x12*\n" +
-	"\agive_up\x18\x04 \x03(\v2\x11.polder.v1.GiveUpR\x06giveUp\".\n" +
+	"\agive_up\x18\x04 \x03(\v2\x11.polder.v1.GiveUpR\x06giveUp\"D\n" +
 	"\x06GiveUp\x12\x10\n" +
 	"\x03ask\x18\x01 \x01(\tR\x03ask\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"p\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\"p\n" +
 	"\tClaimTask\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
