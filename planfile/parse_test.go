@@ -137,7 +137,7 @@ func TestParseRefuses(t *testing.T) {
 		"not text":      {"roles: \xff", "invalid leading UTF-8 octet"},
 		"two documents": {"roles: {}\n---\nroles: {}\n", "line 2: a second document starts; a plan is one document"},
 		"not a mapping": {"roles: [a]", `line 1: roles: want a mapping such as {name: value}, not a list`},
-		"unknown field": {"roles:\n  a:\n    guarante: {cpu: 1}\n", `line 3: roles.a.guarante: unknown field "guarante"; known here: guarantee, limit, weight, priority, lend, borrow, reclaimGrace, lendGrace, minRuntime`},
+		"unknown field": {"roles:\n  a:\n    guarante: {cpu: 1}\n", `line 3: roles.a.guarante: unknown field "guarante"; known here: guarantee, unit, limit, weight, priority, lend, borrow, reclaimGrace, lendGrace, minRuntime`},
 		"case matters":  {"Roles: {}", `line 1: Roles: unknown field "Roles"; known here: roles, windows, pools, cluster`},
 		"duplicate key": {"roles:\n  a: {}\n  b: {}\n  a: {}\n", `line 4: roles.a: given twice, first in line 2`},
 		"merge key":     {"roles:\n  a: &a {weight: 2}\n  b: {<<: *a}\n", `line 3: roles.b: a key is one word; "<<" is not`},

@@ -153,6 +153,7 @@ func (o outline) specs(p *Plan, open []bool) []RoleSpec {
 func (s RoleSpec) over(below RoleSpec) RoleSpec {
 	return RoleSpec{
 		Guarantee:    mergeResources(below.Guarantee, s.Guarantee),
+		Unit:         mergeResources(below.Unit, s.Unit),
 		Limit:        mergeResources(below.Limit, s.Limit),
 		Weight:       firstSet(s.Weight, below.Weight),
 		Priority:     firstSet(s.Priority, below.Priority),
@@ -260,6 +261,7 @@ func quotas(at place, spec RoleSpec, guarantee, cold resource.Resources, pools [
 			}
 			q.Warm[k] = max(0, g.Sub(cold[name]))
 		}
+		q.Unit, q.Packages = packages(spec.Unit, q.Guarantee, pool, kinds)
 		out[pool] = q
 	}
 	return out

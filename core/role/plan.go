@@ -26,6 +26,7 @@ type Plan struct {
 // merged resource by resource, so a window that sets guarantee.cpu leaves guarantee.memory alone.
 type RoleSpec struct {
 	Guarantee    resource.Resources `json:"guarantee,omitempty"`    // missing kind: 0
+	Unit         resource.Resources `json:"unit,omitempty"`         // of one package of the guarantee; missing: no packages
 	Limit        resource.Resources `json:"limit,omitempty"`        // missing kind: unlimited
 	Weight       *Weight            `json:"weight,omitempty"`       // 1
 	Priority     *int               `json:"priority,omitempty"`     // 0
@@ -163,7 +164,7 @@ func (p *Plan) eachResource(f func(field, name string)) {
 			for _, v := range []struct {
 				field string
 				r     resource.Resources
-			}{{"guarantee", s.Guarantee}, {"limit", s.Limit}, {"lend", s.Lend.amounts()}, {"borrow", s.Borrow.amounts()}} {
+			}{{"guarantee", s.Guarantee}, {"unit", s.Unit}, {"limit", s.Limit}, {"lend", s.Lend.amounts()}, {"borrow", s.Borrow.amounts()}} {
 				for _, name := range v.r.Names() {
 					f(JoinKey(at, v.field), name)
 				}

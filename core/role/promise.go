@@ -52,6 +52,7 @@ func (b balance) broken() []breach {
 	for i := 1; i < len(b.outline); i++ {
 		out = append(out, b.overLimit(ID(i))...)
 		out = append(out, b.overParent(ID(i))...)
+		out = append(out, b.unpacked(ID(i))...)
 	}
 	return out
 }
@@ -146,6 +147,7 @@ func (b balance) writer(id ID, name string) (origin int, path string) {
 }
 
 func guaranteeOf(s RoleSpec) resource.Resources { return s.Guarantee }
+func unitOf(s RoleSpec) resource.Resources      { return s.Unit }
 func limitOf(s RoleSpec) resource.Resources     { return s.Limit }
 
 // origin returns the last open window that writes a role's amount of a resource, -1 when none does.

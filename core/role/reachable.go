@@ -57,7 +57,7 @@ func compareSets(a, b windowSet) int {
 }
 
 // reachable returns the sets of windows that are open together at some instant, the empty one included, small ones first.
-// Windows that set neither guarantee nor limit are left out of all sets.
+// Windows that set neither guarantee, unit nor limit are left out of all sets.
 func reachable(c calendar) []windowSet {
 	w := watch{calendar: c, seen: map[windowSet]bool{{}: true}}
 	var dates []time.Time
@@ -84,10 +84,10 @@ func reachable(c calendar) []windowSet {
 	return out
 }
 
-// setsAmounts reports whether a window sets any guarantee or limit.
+// setsAmounts reports whether a window sets any guarantee, unit or limit.
 func setsAmounts(w Window) bool {
 	for _, s := range w.Set {
-		if len(s.Guarantee) > 0 || len(s.Limit) > 0 {
+		if len(s.Guarantee) > 0 || len(s.Unit) > 0 || len(s.Limit) > 0 {
 			return true
 		}
 	}

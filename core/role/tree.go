@@ -51,6 +51,8 @@ type Quota struct {
 	Lend      resource.Vector // most of the unused guarantee that may be outside at once
 	Borrow    resource.Vector // most the subtree may hold above its guarantee
 	Warm      resource.Vector // part of the guarantee kept idle and unlent while a window warms it
+	Unit      resource.Vector // of one package of the guarantee; nil when it is promised as a quantity only
+	Packages  int             // how many units the guarantee is, each promised on one node
 }
 
 // Quota returns what role id has in a pool, with vectors of length k: zero guarantee and no limit where the plan is

@@ -88,6 +88,7 @@ func (v *validation) spec(at string, s RoleSpec) {
 			v.add(JoinKey(JoinKey(at, "guarantee"), name), "a guarantee cannot be unlimited; write an amount")
 		}
 	}
+	v.unit(JoinKey(at, "unit"), s.Unit)
 	v.resources(JoinKey(at, "limit"), s.Limit)
 	v.share(JoinKey(at, "lend"), s.Lend)
 	if s.Lend != nil && orElse(s.Lend.Percent, 0) > Whole {

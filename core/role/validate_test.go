@@ -40,6 +40,15 @@ func TestValidate(t *testing.T) {
 		"pools":             {`{"pools": [{"name": "X", "selector": {"A": "b"}}, {"name": "y"}, {"name": "y", "selector": {"a": "b"}}]}`, []string{"pools[0].name: use lower-case", "pools[0].selector.A: attribute name", "pools[1].selector: selects every node", "pools[2].name: has the name of pools[1]"}},
 		"kind name":         {`{"roles": {"a": {"limit": {"cpu": 1}}}, "windows": []}`, nil},
 		"window over limit": {`{"roles": {"a": {"guarantee": {"cpu": 2}}}, "windows": [{"name": "w", "when": {"daily": "01:00-02:00"}, "set": {"a": {"limit": {"cpu": 1}}}}]}`, []string{"windows[0].set.a.limit.cpu: more than its limit of cpu=1: raise the limit or lower the guarantee (while window w is open)"}},
+		"packages":          {`{"roles": {"a": {"guarantee": {"cpu": 8, "memory": "4Gi", "x/gpu": 4}, "unit": {"cpu": 4, "memory": "2Gi", "x/gpu": 1}}}, "pools": [{"name": "x", "selector": {"x": "y"}}]}`, nil},
+		"one pool in units": {`{"roles": {"a": {"guarantee": {"cpu": 7, "x/gpu": 4}, "unit": {"x/gpu": 2}}}, "pools": [{"name": "x", "selector": {"x": "y"}}]}`, nil},
+		"no whole package":  {`{"roles": {"a": {"guarantee": {"cpu": 9}, "unit": {"cpu": 4}}}}`, []string{"roles.a.guarantee.cpu: a is guaranteed cpu=9 in packages of cpu=4: make each kind the unit so many times"}},
+		"uneven packages":   {`{"roles": {"a": {"guarantee": {"cpu": 8, "memory": "3Gi"}, "unit": {"cpu": 4, "memory": "1Gi"}}}}`, []string{"roles.a.guarantee.memory: memory=3Gi in packages of cpu=4,memory=1Gi"}},
+		"half a package":    {`{"roles": {"a": {"guarantee": {"cpu": 8, "memory": "3Gi"}, "unit": {"cpu": 4}}}}`, []string{"roles.a.guarantee.memory: memory=3Gi in packages of cpu=4"}},
+		"no guarantee":      {`{"roles": {"a": {"guarantee": {"cpu": 8}, "unit": {"cpu": 4, "memory": "1Gi"}}}}`, []string{"roles.a.guarantee.memory: in packages of"}},
+		"unit of a parent":  {`{"roles": {"a": {"guarantee": {"cpu": 8}, "unit": {"cpu": 4}}, "a/b": {"guarantee": {"cpu": 4}}}}`, []string{"roles.a.unit.cpu: a has roles below it, and packages are promised to a role without any"}},
+		"unit of nothing":   {`{"roles": {"a": {"unit": {"cpu": 0}}}}`, []string{"roles.a.unit.cpu: a package of cpu=0 is none"}},
+		"unit in a window":  {`{"roles": {"a": {"guarantee": {"cpu": 8}, "unit": {"cpu": 4}}}, "windows": [{"name": "w", "when": {"daily": "01:00-02:00"}, "set": {"a": {"guarantee": {"cpu": 10}}}}, {"name": "v", "when": {"daily": "03:00-04:00"}, "set": {"a": {"unit": {"cpu": 5}}}}]}`, []string{"windows[0].set.a.guarantee.cpu: cpu=10 in packages of cpu=4: make each kind the unit so many times, every kind as often (while window w is open)", "windows[1].set.a.unit.cpu: cpu=8 in packages of cpu=5"}},
 		"base counts too":   {`{"roles": {"a": {"guarantee": {"cpu": 2}, "limit": {"cpu": 1}}}, "windows": [{"name": "w", "when": {"daily": "01:00-02:00"}, "set": {"a": {"limit": {"cpu": 1}}}}]}`, []string{"roles.a.guarantee.cpu: lower the guarantee"}},
 	} {
 		t.Run(name, func(t *testing.T) {

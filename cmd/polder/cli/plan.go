@@ -24,7 +24,7 @@ func (a *app) planCmd() *cobra.Command {
 
 const planLong = `Read and change the plan: the role tree and its calendar. A plan is one YAML document:
 
-  roles     path: guarantee, limit, weight, priority, lend, borrow, reclaimGrace, lendGrace, minRuntime
+  roles     path: guarantee, unit, limit, weight, priority, lend, borrow, reclaimGrace, lendGrace, minRuntime
   windows   name, when (from and to, daily, weekly or monthly; tz), lead, warm, rebalance, set: path: the fields of a role
   pools     name, selector: attribute: value
   cluster   reclaimDelay, rebalance, tolerance
