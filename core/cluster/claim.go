@@ -71,7 +71,7 @@ func (p *pool) serve(cl *claim) {
 		return
 	}
 	p.give(cl.class, cl.places) // it is not in its own way elsewhere
-	if other, ok := p.find(cl.class); ok {
+	if other, ok := p.find(cl.class, cl.charge, cl); ok {
 		p.unreserve(cl)
 		p.touched = true // its victims may not be needed any more
 		p.served(cl)
@@ -303,6 +303,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 		}
 	}
 	p.reserve(k)
+	p.packages.unbook(len(plans))
 	return outcome
 }
 
@@ -378,6 +379,7 @@ func (p *pool) planMembersAt(round *reclaim.Round, want reclaim.Claim, v role.ID
 
 // planMember plans one member and books its place, so that the next one does not count on it.
 func (p *pool) planMember(round *reclaim.Round, want reclaim.Claim, v role.ID) (member, reclaim.Outcome) {
+	want.Whole = wholeIn(p.c.tree, p.name, want.Charge, v)
 	plan, o := round.Plan(want, v)
 	if o != reclaim.Planned {
 		return member{}, o
@@ -387,6 +389,7 @@ func (p *pool) planMember(round *reclaim.Round, want reclaim.Claim, v role.ID) (
 		round.Undo(plan)
 		return member{}, reclaim.NoNode
 	}
+	p.packages.book(plan.Charge, want.Charge.Amount, plan.Node, nil) // Feasible has shown that it may
 	for _, v := range plan.Victims {
 		v.Unit.Owner.(*unit).plan(true)
 	}
@@ -397,6 +400,7 @@ func (p *pool) planMember(round *reclaim.Round, want reclaim.Claim, v role.ID) (
 func (p *pool) unplan(round *reclaim.Round, cl *class, m member) {
 	p.give(cl, places{[]placement.NodeID{m.Node}, []map[string]uint16{m.ports}})
 	p.unmark(m.Node, nil)
+	p.packages.unbook(1)
 	for _, v := range m.Victims {
 		v.Unit.Owner.(*unit).plan(false)
 	}

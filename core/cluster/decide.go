@@ -39,6 +39,7 @@ func (p *pool) decide() {
 		p.strained = false
 		p.repair("the guarantees of other roles")
 	}
+	p.packages.settle()
 	for range passes {
 		before := p.epoch
 		p.startPinned()
@@ -114,7 +115,9 @@ func (p *pool) deepenTo(v role.ID) {
 		if !u.charge.Amount.Fits(idle) {
 			continue
 		}
-		if moved, ok := p.ledger.TryRefund(u.charge, v); ok {
+		if moved, ok := p.ledger.TryRefund(u.charge, v); ok && !p.mayRefund(u, moved) {
+			p.ledger.Refund(moved, u.charge.At)
+		} else if ok {
 			p.refund(u, moved)
 			idle = p.ledger.Idle(v)
 		}
@@ -281,16 +284,46 @@ func (p *pool) fit(cl *class) (lending.Charge, places, *verdict) {
 	if r != nil {
 		return charge, places{}, p.c.refused(p, cl, r)
 	}
-	found, ok := p.find(cl)
-	if !ok {
+	for {
+		if found, ok := p.find(cl, charge, nil); ok {
+			return charge, found, nil
+		}
 		p.ledger.Remove(charge)
-		return charge, places{}, p.noPlace(cl)
+		if p.packages == nil || cl.shape.Pinned || !p.payHigher(&charge) {
+			return charge, places{}, p.noPlace(cl)
+		}
 	}
-	return charge, found, nil
 }
 
-// find chooses the nodes for one start of a class and takes the places there.
-func (p *pool) find(cl *class) (out places, ok bool) {
+// payHigher charges what has no place beside packages at the next role up that may pay for it: what borrows gives way to them.
+func (p *pool) payHigher(c *lending.Charge) bool {
+	for c.At != role.Root {
+		c.At = p.c.tree.Roles[c.At].Parent
+		if p.ledger.Try(*c) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// find chooses the nodes for one start of a class that is charged so and takes the places there. The start may be that of a claim, whose
+// own place does not count.
+func (p *pool) find(cl *class, c lending.Charge, but *claim) (places, bool) {
+	if p.packages == nil {
+		return p.findAnywhere(cl)
+	}
+	if p.packages.owner(c) == nil {
+		out, ok := p.findAnywhere(cl)
+		if !ok || p.packages.admit(cl, c, out, but) {
+			return out, ok
+		}
+		p.give(cl, out)
+	}
+	return p.findBeside(cl, c, but)
+}
+
+// findAnywhere is find where no packages are.
+func (p *pool) findAnywhere(cl *class) (out places, ok bool) {
 	nodes := make([]placement.NodeID, 1)
 	if cl.count > 1 {
 		nodes, ok = p.index.PlaceGang(slices.Repeat([]*placement.Compiled{cl.compiled}, cl.count))

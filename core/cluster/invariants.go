@@ -18,6 +18,7 @@ func (c *Cluster) Invariants() []error {
 		p.checkNodes(bad)
 		p.checkLedger(bad)
 		p.checkRules(bad)
+		p.checkPackages(bad)
 	}
 	c.checkAsks(bad)
 	return out
@@ -178,6 +179,25 @@ func (c *Cluster) checkAsks(bad complain) {
 		}
 		if done := a.Succeeded + a.Failed + a.Killed; done+len(a.Returned)+len(a.live)+a.Count-a.Next != a.Count {
 			bad("I18: %s: %d ended, %d live, %d returned, %d fresh do not add up to %d", a.ID, done, len(a.live), len(a.Returned), a.Count-a.Next, a.Count)
+		}
+	}
+}
+
+// checkPackages is that what is promised in packages can be had on the nodes that keep room for them, all at once.
+func (p *pool) checkPackages(bad complain) {
+	if p.packages == nil || p.c.recovering {
+		return
+	}
+	for _, b := range p.packages.roles {
+		for _, id := range b.nodes() {
+			l := p.packages.look(id, nil)
+			idle := b.begun(l.own(b)) < b.homes[id]
+			if idle && b.housed() > b.count {
+				bad("I3: %s has homes for %d packages of %d, and one on %s is idle", b.path, b.housed(), b.count, p.nodes[id].Name)
+			}
+			if idle && p.nodes[id].schedulable() && !l.sound() {
+				bad("I3: node %s is home to %d packages of %s, and something in their way does not leave in time", p.nodes[id].Name, b.homes[id], b.path)
+			}
 		}
 	}
 }

@@ -16,7 +16,7 @@ func (p *pool) keep(k *claim) {
 		return
 	}
 	p.give(k.class, k.places)
-	other, ok := p.find(k.class)
+	other, ok := p.find(k.class, k.charge, k)
 	if !ok {
 		p.reseat(k)
 		return

@@ -191,6 +191,7 @@ func (s *scene) planOne(round *reclaim.Round, cl *class) (reclaim.Plan, bool) {
 	leaf := leafIn(s.tree, cl.path)
 	c := reclaim.Claim{Task: cl, Charge: lending.Charge{Leaf: leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}}
 	for v := leaf; v > role.Root; v = s.tree.Roles[v].Parent {
+		c.Whole = wholeIn(s.tree, s.name, c.Charge, v)
 		if p, o := round.Plan(c, v); o == reclaim.Planned {
 			return p, true
 		}

@@ -46,15 +46,17 @@ func (b book) Spare(n placement.NodeID, within time.Duration) resource.Vector {
 	return b.nodes[n].spareBy(b.c.now.Add(within), nil)
 }
 
-// Steady implements [reclaim.Steady]: neither ports nor other tasks of its group can close a node to the claim.
+// Steady implements [reclaim.Steady]: neither ports, packages nor other tasks of its group can close a node to the claim.
 func (b book) Steady(c reclaim.Claim) bool {
 	s := c.Task.(*class).shape
-	return len(s.Ports) == 0 && len(s.Spread) == 0 && !s.Exclusive
+	return len(s.Ports) == 0 && len(s.Spread) == 0 && !s.Exclusive && b.packages == nil
 }
 
 // Feasible implements [reclaim.Book].
 func (b book) Feasible(c reclaim.Claim, visit func(placement.NodeID) bool) {
-	b.index.EachFeasible(c.Task.(*class).compiled, visit)
+	b.index.EachFeasible(c.Task.(*class).compiled, func(n placement.NodeID) bool {
+		return !b.packages.mayBook(c.Charge, c.Charge.Amount, n, nil) || visit(n)
+	})
 }
 
 // reclaimable reports whether a unit may be asked back at all. One that was told to leave when a window opens still may, with

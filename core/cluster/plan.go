@@ -135,6 +135,7 @@ func (p *pool) rebook() {
 	for _, u := range demoted {
 		p.rebookUnit(u, 0)
 	}
+	p.packages.settle()
 	p.entitled = nil // ids may have changed
 	p.repair("plan revision " + strconv.FormatInt(p.c.revision, 10))
 	clear(p.paid)
@@ -185,6 +186,7 @@ func (p *pool) rebookUnit(u *unit, depth int) bool {
 	if u.leaving {
 		return true
 	}
+	p.keepPayer(u)
 	p.list(u)
 	p.announce(u)
 	if u.leadIsOver(c.now) {

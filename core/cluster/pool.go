@@ -26,6 +26,8 @@ type pool struct {
 	queue   []*class          // the same, in order of arrival
 	claims  []*claim          // reservations waiting for their victims, in order
 
+	packages *packages // guarantees in whole packages; nil when there are none
+
 	entitled []resource.Vector    // by role, as of the last decision
 	demand   []resource.Vector    // by role, as of the last decision
 	paid     map[role.ID]struct{} // roles whose funding fell since units were last deepened
@@ -48,6 +50,7 @@ func (p *pool) reledger() {
 	p.measure()
 	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.total)
 	p.funded = payroll{}
+	p.repackage()
 	if p.offers != nil {
 		p.offers.rebase()
 	}
@@ -173,7 +176,7 @@ func (p *pool) stay(u *unit) bool {
 	if p.fitsAgain(u) {
 		p.ledger.Gone(u.charge)
 		charge, why := p.ledger.Fund(u.charge, u.pinned)
-		if why == nil && p.c.tree.Roles[charge.At].Depth >= p.c.tree.Roles[u.charge.At].Depth {
+		if why == nil && p.c.tree.Roles[charge.At].Depth >= p.c.tree.Roles[u.charge.At].Depth && p.mayRefund(u, charge) {
 			u.charge = charge
 			p.list(u)
 			p.announce(u)

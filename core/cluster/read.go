@@ -160,6 +160,9 @@ func (c *Cluster) roleView(id role.ID, sums []sums) RoleView {
 			show(&v.Entitlement, p.entitled[id])
 			show(&v.Demand, p.demand[id])
 		}
+		if b := p.packages.of(id); b != nil {
+			v.Packages = append(v.Packages, p.packagesView(b))
+		}
 	}
 	return v
 }

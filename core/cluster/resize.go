@@ -89,6 +89,13 @@ func (c *Cluster) grow(t *task, more resource.Vector) error {
 		p.ledger.Add(u.charge)
 		return c.tooLarge(t, r)
 	}
+	if !p.packages.book(larger, t.need.Plus(more), t.node.id, u) {
+		p.ledger.Remove(larger)
+		p.ledger.Add(u.charge)
+		v := p.inTheWay(larger.Leaf)
+		return refuse(v.code, v.next, "task %s cannot become larger: %s", t.id, v.message)
+	}
+	p.packages.unbook(1)
 	u.charge = larger
 	t.need = t.need.Plus(more)
 	p.noteUnit(u)

@@ -384,6 +384,16 @@ func (s *script) show(what, name string) error {
 		for _, n := range s.c.Nodes() {
 			fmt.Fprintf(w, "%s\t%s\tused %s\tfree %s\tkept %s\n", n.Name, n.State, n.Used, n.Available, n.Earmarked)
 		}
+	case "packages":
+		for _, r := range s.c.Roles() {
+			for _, x := range r.Packages {
+				fmt.Fprintf(w, "%s\t%d × %s\ton %s", r.Path, x.Count, x.Unit, strings.Join(x.Nodes, " "))
+				if x.Homeless > 0 {
+					fmt.Fprintf(w, "\t%d without a node", x.Homeless)
+				}
+				fmt.Fprintln(w)
+			}
+		}
 	case "waste":
 		for _, r := range s.c.Waste(time.Time{}, s.now).Rows {
 			fmt.Fprintf(w, "%s\t%s s\tguarantee %s\tborrowed %s\tused %s\tlent %s%s\n", orAll(r.Role), r.Resource,

@@ -133,6 +133,9 @@ func (c *Cluster) commit(e Commit) {
 	for _, h := range held {
 		out.Results[h.slot].Task = h.launch()
 	}
+	for _, p := range c.pools {
+		p.packages.unbookAll()
+	}
 	for i := range out.Results {
 		if e.LeaveDemand && out.Results[i].Conflict != nil && c.submit(e.Tasks[i].Ask) == nil {
 			out.Results[i].Ask = e.Tasks[i].Ask.ID
@@ -189,6 +192,12 @@ func (h *hold) book() *verdict {
 	charge, r := p.ledger.Fund(lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}, cl.shape.Pinned)
 	if r != nil {
 		return p.c.refused(p, cl, r)
+	}
+	for !p.packages.book(charge, cl.need, h.node.id, nil) { // until the commit is over
+		p.ledger.Remove(charge)
+		if cl.shape.Pinned || !p.payHigher(&charge) {
+			return p.inTheWay(cl.leaf)
+		}
 	}
 	ports, ok := p.take(cl, h.node.id)
 	if !ok {
@@ -271,6 +280,9 @@ func limitText(c *Cluster, p *pool, r *lending.Refusal) string {
 func (p *pool) noPlace(cl *class) *verdict {
 	e := p.index.Explain(cl.compiled)
 	v := &verdict{code: string(e.Reason), message: e.String(), next: "a task ends or a node that fits joins"}
+	if e.Fit >= cl.count && p.packages != nil {
+		return p.inTheWay(cl.leaf)
+	}
 	if e.Fit > 0 {
 		v.code, v.message = "Gang", fmt.Sprintf("only part of the gang of %d fits now: %s", cl.count, e.String())
 	}

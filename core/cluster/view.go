@@ -106,4 +106,13 @@ type RoleView struct {
 	Leaving     resource.Resources
 	Running     int
 	Pending     int
+	Packages    []PackagesView // one for a pool in which its guarantee is in packages
+}
+
+// PackagesView is a guarantee in whole packages, and where they are kept.
+type PackagesView struct {
+	Unit     resource.Resources
+	Count    int
+	Nodes    []string // that keep room for a package, by name; one that keeps several is there as often
+	Homeless int      // packages for which no node has room beside what does not give way in time
 }

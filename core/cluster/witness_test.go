@@ -159,7 +159,7 @@ func (x *witness) waiting(o *oracle, cl *class, a *ask) {
 
 // reasons is the closed list of why something may wait.
 var reasons = []string{"Backoff", "Reclaiming", "Kept", "OutsideGuarantee", "ReclaimDelay", "OverLimit", "OverBorrow", "OverGuarantee", "NothingToBorrow",
-	"Gang", "Fragmented", "NoVictim", "NoNodes", "Cordoned", "Constraint", "Ports", "Spread", "AntiAffinity", "Resources"}
+	"Gang", "Packages", "Fragmented", "NoVictim", "NoNodes", "Cordoned", "Constraint", "Ports", "Spread", "AntiAffinity", "Resources"}
 
 // conserving is I13: what fits what is idle, and every rule, does not wait.
 func (x *witness) conserving(o *oracle, cl *class, a *ask) {

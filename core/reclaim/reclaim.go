@@ -77,6 +77,7 @@ type Book interface {
 type Claim struct {
 	Charge lending.Charge // Leaf, Amount, Hold and Count; At is for the round to find
 	Task   any            // the caller's, for Book.Feasible
+	Whole  bool           // it is promised on one node: as many may leave there as it takes
 }
 
 // Victim is a unit to ask back and the level of the tree whose rule asks for it.

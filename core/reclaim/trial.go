@@ -30,7 +30,7 @@ func (t *trial) run() (bool, Outcome) {
 		return false, Fragmented
 	}
 	t.prune()
-	if !t.withinBreach() {
+	if !t.claim.Whole && !t.withinBreach() {
 		return false, Fragmented
 	}
 	return true, Planned
