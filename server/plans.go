@@ -66,7 +66,7 @@ func readPlan(text string) (*role.Plan, []*polderv1.PlanProblem, error) {
 }
 
 // warnings are what keeps a plan from being kept at present although it is valid: top roles are guaranteed more than the
-// nodes have.
+// nodes have, or packages fit on none.
 func (s plans) warnings(plan *role.Plan) []*polderv1.PlanProblem {
 	have := resource.Resources{}
 	p := s.board.look()
@@ -85,7 +85,7 @@ func (s plans) warnings(plan *role.Plan) []*polderv1.PlanProblem {
 			}
 		}
 	}
-	var out []*polderv1.PlanProblem
+	out := s.unpackable(plan)
 	for _, name := range promised.Names() {
 		if promised[name] > have[name] {
 			out = append(out, &polderv1.PlanProblem{Path: "roles", Message: "guarantees add up to " + name + "=" +
@@ -223,8 +223,8 @@ func (s plans) Show(ctx context.Context, req *connect.Request[polderv1.ShowReque
 // effectiveRole is a role at an instant with its amounts by name.
 type effectiveRole struct {
 	role.Role
-	guarantee, limit, lend, borrow, warm resource.Resources
-	bound                                time.Duration
+	guarantee, unit, limit, lend, borrow, warm resource.Resources
+	bound                                      time.Duration
 }
 
 // effectiveRoles lists the roles of a plan at an instant, parents first, without the root and the leaves for work on inner
@@ -242,7 +242,7 @@ func effectiveRoles(plan *role.Plan, at time.Time) []effectiveRole {
 			continue
 		}
 		e := effectiveRole{Role: r, bound: tree.ReclaimBound(role.ID(id), delay),
-			guarantee: resource.Resources{}, limit: resource.Resources{}, lend: resource.Resources{}, borrow: resource.Resources{}, warm: resource.Resources{}}
+			guarantee: resource.Resources{}, unit: resource.Resources{}, limit: resource.Resources{}, lend: resource.Resources{}, borrow: resource.Resources{}, warm: resource.Resources{}}
 		for pool, q := range r.Quotas {
 			e.add(kinds, pool, q)
 		}
@@ -267,6 +267,9 @@ func (e *effectiveRole) add(kinds *resource.Kinds, pool string, q role.Quota) {
 		if q.Warm[k] > 0 {
 			e.warm[name] = q.Warm[k]
 		}
+		if q.Unit.At(k) > 0 {
+			e.unit[name] = q.Unit[k]
+		}
 	}
 }
 
@@ -275,7 +278,7 @@ func (e effectiveRole) proto() *polderv1.EffectiveRole {
 		Path: e.Path, Guarantee: amountsProto(e.guarantee), Limit: amountsProto(e.limit), Lend: amountsProto(e.lend),
 		Borrow: amountsProto(e.borrow), Weight: float64(e.Weight) / 1000, Priority: int32(e.Priority),
 		ReclaimGrace: durationpb.New(e.ReclaimGrace), LendGrace: durationpb.New(e.LendGrace),
-		MinRuntime: durationpb.New(e.MinRuntime), Warm: amountsProto(e.warm), ReclaimBound: durationpb.New(e.bound),
+		MinRuntime: durationpb.New(e.MinRuntime), Warm: amountsProto(e.warm), ReclaimBound: durationpb.New(e.bound), Unit: amountsProto(e.unit),
 	}
 }
 

@@ -46,6 +46,6 @@ func roleStatus(p *picture, r effectiveRole) *polderv1.RoleStatus {
 	return &polderv1.RoleStatus{
 		Effective: r.proto(), Usage: amountsProto(v.Usage), Funded: amountsProto(v.Funded), Borrowed: amountsProto(v.Borrowed),
 		Lent: amountsProto(v.Lent), Entitlement: amountsProto(v.Entitlement), Demand: amountsProto(v.Demand),
-		Leaving: amountsProto(v.Leaving), Running: int32(v.Running), Pending: int32(v.Pending),
+		Leaving: amountsProto(v.Leaving), Running: int32(v.Running), Pending: int32(v.Pending), Packages: packagesProto(v.Packages),
 	}
 }

@@ -876,7 +876,9 @@ type EffectiveRole struct {
 	MinRuntime   *durationpb.Duration   `protobuf:"bytes,10,opt,name=min_runtime,json=minRuntime,proto3" json:"min_runtime,omitempty"`
 	Warm         map[string]string      `protobuf:"bytes,11,rep,name=warm,proto3" json:"warm,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// T: the longest a claim inside the guarantee waits for borrowed capacity to come back.
-	ReclaimBound  *durationpb.Duration `protobuf:"bytes,12,opt,name=reclaim_bound,json=reclaimBound,proto3" json:"reclaim_bound,omitempty"`
+	ReclaimBound *durationpb.Duration `protobuf:"bytes,12,opt,name=reclaim_bound,json=reclaimBound,proto3" json:"reclaim_bound,omitempty"`
+	// One package of the guarantee, which is so many of them; empty when it is promised as a quantity only.
+	Unit          map[string]string `protobuf:"bytes,13,rep,name=unit,proto3" json:"unit,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -991,6 +993,13 @@ func (x *EffectiveRole) GetWarm() map[string]string {
 func (x *EffectiveRole) GetReclaimBound() *durationpb.Duration {
 	if x != nil {
 		return x.ReclaimBound
+	}
+	return nil
+}
+
+func (x *EffectiveRole) GetUnit() map[string]string {
+	if x != nil {
+		return x.Unit
 	}
 	return nil
 }
@@ -1404,9 +1413,11 @@ type RoleStatus struct {
 	// Running plus waiting, within limits.
 	Demand map[string]string `protobuf:"bytes,7,rep,name=demand,proto3" json:"demand,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Held by tasks under notice.
-	Leaving       map[string]string `protobuf:"bytes,8,rep,name=leaving,proto3" json:"leaving,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Running       int32             `protobuf:"varint,9,opt,name=running,proto3" json:"running,omitempty"`
-	Pending       int32             `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	Leaving map[string]string `protobuf:"bytes,8,rep,name=leaving,proto3" json:"leaving,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Running int32             `protobuf:"varint,9,opt,name=running,proto3" json:"running,omitempty"`
+	Pending int32             `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Its guarantee in whole packages, one for each pool in which it is.
+	Packages      []*Packages `protobuf:"bytes,11,rep,name=packages,proto3" json:"packages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1511,6 +1522,84 @@ func (x *RoleStatus) GetPending() int32 {
 	return 0
 }
 
+func (x *RoleStatus) GetPackages() []*Packages {
+	if x != nil {
+		return x.Packages
+	}
+	return nil
+}
+
+// Packages are a guarantee that is promised on single nodes.
+type Packages struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Unit  map[string]string      `protobuf:"bytes,1,rep,name=unit,proto3" json:"unit,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Count int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Nodes that keep room for a package; one that keeps several is there as often.
+	Nodes []string `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Packages that no node has room for, beside what does not give way in time. They are not promised at present.
+	Homeless      int32 `protobuf:"varint,4,opt,name=homeless,proto3" json:"homeless,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Packages) Reset() {
+	*x = Packages{}
+	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Packages) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Packages) ProtoMessage() {}
+
+func (x *Packages) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Packages.ProtoReflect.Descriptor instead.
+func (*Packages) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Packages) GetUnit() map[string]string {
+	if x != nil {
+		return x.Unit
+	}
+	return nil
+}
+
+func (x *Packages) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Packages) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Packages) GetHomeless() int32 {
+	if x != nil {
+		return x.Homeless
+	}
+	return 0
+}
+
 type NodeServiceListRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	PageSize  int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -1526,7 +1615,7 @@ type NodeServiceListRequest struct {
 
 func (x *NodeServiceListRequest) Reset() {
 	*x = NodeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	mi := &file_polder_v1_polder_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1627,7 @@ func (x *NodeServiceListRequest) String() string {
 func (*NodeServiceListRequest) ProtoMessage() {}
 
 func (x *NodeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	mi := &file_polder_v1_polder_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1640,7 @@ func (x *NodeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{23}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NodeServiceListRequest) GetPageSize() int32 {
@@ -1600,7 +1689,7 @@ type NodeServiceListResponse struct {
 
 func (x *NodeServiceListResponse) Reset() {
 	*x = NodeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[24]
+	mi := &file_polder_v1_polder_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1701,7 @@ func (x *NodeServiceListResponse) String() string {
 func (*NodeServiceListResponse) ProtoMessage() {}
 
 func (x *NodeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[24]
+	mi := &file_polder_v1_polder_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1714,7 @@ func (x *NodeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NodeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{24}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NodeServiceListResponse) GetNodes() []*Node {
@@ -1658,7 +1747,7 @@ type NodeServiceGetRequest struct {
 
 func (x *NodeServiceGetRequest) Reset() {
 	*x = NodeServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[25]
+	mi := &file_polder_v1_polder_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1759,7 @@ func (x *NodeServiceGetRequest) String() string {
 func (*NodeServiceGetRequest) ProtoMessage() {}
 
 func (x *NodeServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[25]
+	mi := &file_polder_v1_polder_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1772,7 @@ func (x *NodeServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{25}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NodeServiceGetRequest) GetName() string {
@@ -1704,7 +1793,7 @@ type CordonRequest struct {
 
 func (x *CordonRequest) Reset() {
 	*x = CordonRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[26]
+	mi := &file_polder_v1_polder_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1805,7 @@ func (x *CordonRequest) String() string {
 func (*CordonRequest) ProtoMessage() {}
 
 func (x *CordonRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[26]
+	mi := &file_polder_v1_polder_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1818,7 @@ func (x *CordonRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CordonRequest.ProtoReflect.Descriptor instead.
 func (*CordonRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{26}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CordonRequest) GetName() string {
@@ -1758,7 +1847,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[27]
+	mi := &file_polder_v1_polder_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1859,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[27]
+	mi := &file_polder_v1_polder_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1872,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{27}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DrainRequest) GetName() string {
@@ -1816,7 +1905,7 @@ type NodeServiceRemoveRequest struct {
 
 func (x *NodeServiceRemoveRequest) Reset() {
 	*x = NodeServiceRemoveRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[28]
+	mi := &file_polder_v1_polder_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1917,7 @@ func (x *NodeServiceRemoveRequest) String() string {
 func (*NodeServiceRemoveRequest) ProtoMessage() {}
 
 func (x *NodeServiceRemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[28]
+	mi := &file_polder_v1_polder_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1930,7 @@ func (x *NodeServiceRemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceRemoveRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceRemoveRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{28}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NodeServiceRemoveRequest) GetName() string {
@@ -1859,7 +1948,7 @@ type NodeServiceRemoveResponse struct {
 
 func (x *NodeServiceRemoveResponse) Reset() {
 	*x = NodeServiceRemoveResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[29]
+	mi := &file_polder_v1_polder_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1960,7 @@ func (x *NodeServiceRemoveResponse) String() string {
 func (*NodeServiceRemoveResponse) ProtoMessage() {}
 
 func (x *NodeServiceRemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[29]
+	mi := &file_polder_v1_polder_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1973,7 @@ func (x *NodeServiceRemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceRemoveResponse.ProtoReflect.Descriptor instead.
 func (*NodeServiceRemoveResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{29}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{30}
 }
 
 type Node struct {
@@ -1917,7 +2006,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_polder_v1_polder_proto_msgTypes[30]
+	mi := &file_polder_v1_polder_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2018,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[30]
+	mi := &file_polder_v1_polder_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2031,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{30}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Node) GetName() string {
@@ -2076,7 +2165,7 @@ type AskSpec struct {
 
 func (x *AskSpec) Reset() {
 	*x = AskSpec{}
-	mi := &file_polder_v1_polder_proto_msgTypes[31]
+	mi := &file_polder_v1_polder_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2177,7 @@ func (x *AskSpec) String() string {
 func (*AskSpec) ProtoMessage() {}
 
 func (x *AskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[31]
+	mi := &file_polder_v1_polder_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2190,7 @@ func (x *AskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskSpec.ProtoReflect.Descriptor instead.
 func (*AskSpec) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{31}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AskSpec) GetName() string {
@@ -2159,7 +2248,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[32]
+	mi := &file_polder_v1_polder_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2260,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[32]
+	mi := &file_polder_v1_polder_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2273,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{32}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SubmitRequest) GetAsks() []*AskSpec {
@@ -2217,7 +2306,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[33]
+	mi := &file_polder_v1_polder_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2318,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[33]
+	mi := &file_polder_v1_polder_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2331,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{33}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SubmitResponse) GetResults() []*SubmitResult {
@@ -2263,7 +2352,7 @@ type SubmitResult struct {
 
 func (x *SubmitResult) Reset() {
 	*x = SubmitResult{}
-	mi := &file_polder_v1_polder_proto_msgTypes[34]
+	mi := &file_polder_v1_polder_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2364,7 @@ func (x *SubmitResult) String() string {
 func (*SubmitResult) ProtoMessage() {}
 
 func (x *SubmitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[34]
+	mi := &file_polder_v1_polder_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2377,7 @@ func (x *SubmitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResult.ProtoReflect.Descriptor instead.
 func (*SubmitResult) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{34}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SubmitResult) GetAsk() *Ask {
@@ -2327,7 +2416,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_polder_v1_polder_proto_msgTypes[35]
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2428,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[35]
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2441,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{35}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Ask) GetId() string {
@@ -2442,7 +2531,7 @@ type KeptPlaces struct {
 
 func (x *KeptPlaces) Reset() {
 	*x = KeptPlaces{}
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2543,7 @@ func (x *KeptPlaces) String() string {
 func (*KeptPlaces) ProtoMessage() {}
 
 func (x *KeptPlaces) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2556,7 @@ func (x *KeptPlaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptPlaces.ProtoReflect.Descriptor instead.
 func (*KeptPlaces) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *KeptPlaces) GetNode() string {
@@ -2494,7 +2583,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2595,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2608,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CancelRequest) GetIds() []string {
@@ -2546,7 +2635,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2558,7 +2647,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2571,7 +2660,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CancelResponse) GetWithdrawn() uint32 {
@@ -2602,7 +2691,7 @@ type AskServiceListRequest struct {
 
 func (x *AskServiceListRequest) Reset() {
 	*x = AskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2703,7 @@ func (x *AskServiceListRequest) String() string {
 func (*AskServiceListRequest) ProtoMessage() {}
 
 func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2716,7 @@ func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AskServiceListRequest) GetRole() string {
@@ -2669,7 +2758,7 @@ type AskServiceListResponse struct {
 
 func (x *AskServiceListResponse) Reset() {
 	*x = AskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2681,7 +2770,7 @@ func (x *AskServiceListResponse) String() string {
 func (*AskServiceListResponse) ProtoMessage() {}
 
 func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2694,7 +2783,7 @@ func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*AskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AskServiceListResponse) GetAsks() []*Ask {
@@ -2727,7 +2816,7 @@ type AskServiceGetRequest struct {
 
 func (x *AskServiceGetRequest) Reset() {
 	*x = AskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2828,7 @@ func (x *AskServiceGetRequest) String() string {
 func (*AskServiceGetRequest) ProtoMessage() {}
 
 func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2841,7 @@ func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AskServiceGetRequest) GetId() string {
@@ -2772,7 +2861,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +2873,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +2886,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExplainRequest) GetId() string {
@@ -2818,7 +2907,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +2919,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +2932,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExplainResponse) GetReason() *Reason {
@@ -2871,7 +2960,7 @@ type ClaimServiceWatchRequest struct {
 
 func (x *ClaimServiceWatchRequest) Reset() {
 	*x = ClaimServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +2972,7 @@ func (x *ClaimServiceWatchRequest) String() string {
 func (*ClaimServiceWatchRequest) ProtoMessage() {}
 
 func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +2985,7 @@ func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ClaimServiceWatchRequest) GetFromRevision() int64 {
@@ -2927,7 +3016,7 @@ type ClaimServiceWatchResponse struct {
 
 func (x *ClaimServiceWatchResponse) Reset() {
 	*x = ClaimServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3028,7 @@ func (x *ClaimServiceWatchResponse) String() string {
 func (*ClaimServiceWatchResponse) ProtoMessage() {}
 
 func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3041,7 @@ func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ClaimServiceWatchResponse) GetRevision() int64 {
@@ -2997,7 +3086,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3098,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3111,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CommitRequest) GetTasks() []*ClaimTask {
@@ -3065,7 +3154,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3166,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3179,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GiveUp) GetAsk() string {
@@ -3126,7 +3215,7 @@ type ClaimTask struct {
 
 func (x *ClaimTask) Reset() {
 	*x = ClaimTask{}
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3227,7 @@ func (x *ClaimTask) String() string {
 func (*ClaimTask) ProtoMessage() {}
 
 func (x *ClaimTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3240,7 @@ func (x *ClaimTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimTask.ProtoReflect.Descriptor instead.
 func (*ClaimTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ClaimTask) GetName() string {
@@ -3192,7 +3281,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3293,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3306,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CommitResponse) GetResults() []*CommitResult {
@@ -3248,7 +3337,7 @@ type CommitResult struct {
 
 func (x *CommitResult) Reset() {
 	*x = CommitResult{}
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3349,7 @@ func (x *CommitResult) String() string {
 func (*CommitResult) ProtoMessage() {}
 
 func (x *CommitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3362,7 @@ func (x *CommitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResult.ProtoReflect.Descriptor instead.
 func (*CommitResult) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CommitResult) GetTask() string {
@@ -3313,7 +3402,7 @@ type TaskServiceListRequest struct {
 
 func (x *TaskServiceListRequest) Reset() {
 	*x = TaskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3414,7 @@ func (x *TaskServiceListRequest) String() string {
 func (*TaskServiceListRequest) ProtoMessage() {}
 
 func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3427,7 @@ func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TaskServiceListRequest) GetRole() string {
@@ -3401,7 +3490,7 @@ type TaskServiceListResponse struct {
 
 func (x *TaskServiceListResponse) Reset() {
 	*x = TaskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3502,7 @@ func (x *TaskServiceListResponse) String() string {
 func (*TaskServiceListResponse) ProtoMessage() {}
 
 func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3515,7 @@ func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TaskServiceListResponse) GetTasks() []*Task {
@@ -3459,7 +3548,7 @@ type TaskServiceGetRequest struct {
 
 func (x *TaskServiceGetRequest) Reset() {
 	*x = TaskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3471,7 +3560,7 @@ func (x *TaskServiceGetRequest) String() string {
 func (*TaskServiceGetRequest) ProtoMessage() {}
 
 func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3484,7 +3573,7 @@ func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TaskServiceGetRequest) GetId() string {
@@ -3504,7 +3593,7 @@ type TaskServiceGetResponse struct {
 
 func (x *TaskServiceGetResponse) Reset() {
 	*x = TaskServiceGetResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3605,7 @@ func (x *TaskServiceGetResponse) String() string {
 func (*TaskServiceGetResponse) ProtoMessage() {}
 
 func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3618,7 @@ func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TaskServiceGetResponse) GetTask() *Task {
@@ -3559,7 +3648,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3660,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3673,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *KillRequest) GetIds() []string {
@@ -3617,7 +3706,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3629,7 +3718,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3642,7 +3731,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *KillResponse) GetTasks() []*Task {
@@ -3663,7 +3752,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3675,7 +3764,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3688,7 +3777,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ResizeRequest) GetTask() string {
@@ -3714,7 +3803,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +3815,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +3828,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ResizeResponse) GetTask() *Task {
@@ -3763,7 +3852,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3775,7 +3864,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3788,7 +3877,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *LogsRequest) GetTask() string {
@@ -3829,7 +3918,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3841,7 +3930,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3854,7 +3943,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -3884,7 +3973,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +3985,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +3998,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ExecRequest) GetStart() *ExecStart {
@@ -3951,7 +4040,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3963,7 +4052,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3976,7 +4065,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ExecStart) GetTask() string {
@@ -4010,7 +4099,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4022,7 +4111,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4035,7 +4124,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -4064,7 +4153,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4076,7 +4165,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4089,7 +4178,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ExecResponse) GetData() []byte {
@@ -4127,7 +4216,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4139,7 +4228,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4152,7 +4241,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AttachRequest) GetStart() *AttachStart {
@@ -4196,7 +4285,7 @@ type AttachStart struct {
 
 func (x *AttachStart) Reset() {
 	*x = AttachStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4208,7 +4297,7 @@ func (x *AttachStart) String() string {
 func (*AttachStart) ProtoMessage() {}
 
 func (x *AttachStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4221,7 +4310,7 @@ func (x *AttachStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachStart.ProtoReflect.Descriptor instead.
 func (*AttachStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AttachStart) GetTask() string {
@@ -4257,7 +4346,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4269,7 +4358,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4282,7 +4371,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AttachResponse) GetData() []byte {
@@ -4320,7 +4409,7 @@ type LeaseServiceListRequest struct {
 
 func (x *LeaseServiceListRequest) Reset() {
 	*x = LeaseServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4332,7 +4421,7 @@ func (x *LeaseServiceListRequest) String() string {
 func (*LeaseServiceListRequest) ProtoMessage() {}
 
 func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4345,7 +4434,7 @@ func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListRequest.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *LeaseServiceListRequest) GetRole() string {
@@ -4394,7 +4483,7 @@ type LeaseServiceListResponse struct {
 
 func (x *LeaseServiceListResponse) Reset() {
 	*x = LeaseServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4406,7 +4495,7 @@ func (x *LeaseServiceListResponse) String() string {
 func (*LeaseServiceListResponse) ProtoMessage() {}
 
 func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4419,7 +4508,7 @@ func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListResponse.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *LeaseServiceListResponse) GetLeases() []*Lease {
@@ -4461,7 +4550,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4473,7 +4562,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4486,7 +4575,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Lease) GetTask() string {
@@ -4565,7 +4654,7 @@ type NoticeServiceListRequest struct {
 
 func (x *NoticeServiceListRequest) Reset() {
 	*x = NoticeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4577,7 +4666,7 @@ func (x *NoticeServiceListRequest) String() string {
 func (*NoticeServiceListRequest) ProtoMessage() {}
 
 func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4590,7 +4679,7 @@ func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *NoticeServiceListRequest) GetRole() string {
@@ -4632,7 +4721,7 @@ type NoticeServiceListResponse struct {
 
 func (x *NoticeServiceListResponse) Reset() {
 	*x = NoticeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4644,7 +4733,7 @@ func (x *NoticeServiceListResponse) String() string {
 func (*NoticeServiceListResponse) ProtoMessage() {}
 
 func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4657,7 +4746,7 @@ func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *NoticeServiceListResponse) GetNotices() []*Notice {
@@ -4691,7 +4780,7 @@ type NoticeServiceWatchRequest struct {
 
 func (x *NoticeServiceWatchRequest) Reset() {
 	*x = NoticeServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4703,7 +4792,7 @@ func (x *NoticeServiceWatchRequest) String() string {
 func (*NoticeServiceWatchRequest) ProtoMessage() {}
 
 func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4716,7 +4805,7 @@ func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *NoticeServiceWatchRequest) GetRole() string {
@@ -4743,7 +4832,7 @@ type NoticeServiceWatchResponse struct {
 
 func (x *NoticeServiceWatchResponse) Reset() {
 	*x = NoticeServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4755,7 +4844,7 @@ func (x *NoticeServiceWatchResponse) String() string {
 func (*NoticeServiceWatchResponse) ProtoMessage() {}
 
 func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4768,7 +4857,7 @@ func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *NoticeServiceWatchResponse) GetRevision() int64 {
@@ -4798,7 +4887,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4810,7 +4899,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4823,7 +4912,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AnswerRequest) GetTask() string {
@@ -4856,7 +4945,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4868,7 +4957,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4881,7 +4970,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AnswerResponse) GetNotice() *Notice {
@@ -4904,7 +4993,7 @@ type EventServiceListRequest struct {
 
 func (x *EventServiceListRequest) Reset() {
 	*x = EventServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4916,7 +5005,7 @@ func (x *EventServiceListRequest) String() string {
 func (*EventServiceListRequest) ProtoMessage() {}
 
 func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4929,7 +5018,7 @@ func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *EventServiceListRequest) GetRole() string {
@@ -4971,7 +5060,7 @@ type EventServiceListResponse struct {
 
 func (x *EventServiceListResponse) Reset() {
 	*x = EventServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4983,7 +5072,7 @@ func (x *EventServiceListResponse) String() string {
 func (*EventServiceListResponse) ProtoMessage() {}
 
 func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4996,7 +5085,7 @@ func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EventServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *EventServiceListResponse) GetEvents() []*Event {
@@ -5031,7 +5120,7 @@ type EventServiceWatchRequest struct {
 
 func (x *EventServiceWatchRequest) Reset() {
 	*x = EventServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5043,7 +5132,7 @@ func (x *EventServiceWatchRequest) String() string {
 func (*EventServiceWatchRequest) ProtoMessage() {}
 
 func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5056,7 +5145,7 @@ func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *EventServiceWatchRequest) GetRole() string {
@@ -5089,7 +5178,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5101,7 +5190,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5114,7 +5203,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -5174,7 +5263,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5186,7 +5275,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5199,7 +5288,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
 }
 
 type WhoAmIResponse struct {
@@ -5214,7 +5303,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5226,7 +5315,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5239,7 +5328,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *WhoAmIResponse) GetKind() string {
@@ -5280,7 +5369,7 @@ type CanIRequest struct {
 
 func (x *CanIRequest) Reset() {
 	*x = CanIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5292,7 +5381,7 @@ func (x *CanIRequest) String() string {
 func (*CanIRequest) ProtoMessage() {}
 
 func (x *CanIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5305,7 +5394,7 @@ func (x *CanIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIRequest.ProtoReflect.Descriptor instead.
 func (*CanIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CanIRequest) GetVerb() string {
@@ -5332,7 +5421,7 @@ type CanIResponse struct {
 
 func (x *CanIResponse) Reset() {
 	*x = CanIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5344,7 +5433,7 @@ func (x *CanIResponse) String() string {
 func (*CanIResponse) ProtoMessage() {}
 
 func (x *CanIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5357,7 +5446,7 @@ func (x *CanIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIResponse.ProtoReflect.Descriptor instead.
 func (*CanIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *CanIResponse) GetAllowed() bool {
@@ -5386,7 +5475,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5398,7 +5487,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5411,7 +5500,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CreateTokenRequest) GetKind() string {
@@ -5445,7 +5534,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5457,7 +5546,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5470,7 +5559,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5501,7 +5590,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5513,7 +5602,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5526,7 +5615,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Token) GetId() string {
@@ -5579,7 +5668,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5591,7 +5680,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5604,7 +5693,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
 }
 
 type ListTokensResponse struct {
@@ -5616,7 +5705,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5628,7 +5717,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5641,7 +5730,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5660,7 +5749,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5672,7 +5761,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5685,7 +5774,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5703,7 +5792,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5715,7 +5804,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5728,7 +5817,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
 }
 
 type IssueCertificateRequest struct {
@@ -5743,7 +5832,7 @@ type IssueCertificateRequest struct {
 
 func (x *IssueCertificateRequest) Reset() {
 	*x = IssueCertificateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5755,7 +5844,7 @@ func (x *IssueCertificateRequest) String() string {
 func (*IssueCertificateRequest) ProtoMessage() {}
 
 func (x *IssueCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5768,7 +5857,7 @@ func (x *IssueCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueCertificateRequest.ProtoReflect.Descriptor instead.
 func (*IssueCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *IssueCertificateRequest) GetCsr() []byte {
@@ -5797,7 +5886,7 @@ type IssueCertificateResponse struct {
 
 func (x *IssueCertificateResponse) Reset() {
 	*x = IssueCertificateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5809,7 +5898,7 @@ func (x *IssueCertificateResponse) String() string {
 func (*IssueCertificateResponse) ProtoMessage() {}
 
 func (x *IssueCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5822,7 +5911,7 @@ func (x *IssueCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueCertificateResponse.ProtoReflect.Descriptor instead.
 func (*IssueCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *IssueCertificateResponse) GetCertificate() []byte {
@@ -5851,7 +5940,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5863,7 +5952,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5876,7 +5965,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *Permission) GetSubject() string {
@@ -5908,7 +5997,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5920,7 +6009,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5933,7 +6022,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 type GetPermissionsResponse struct {
@@ -5946,7 +6035,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5958,7 +6047,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5971,7 +6060,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -5998,7 +6087,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6010,7 +6099,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6023,7 +6112,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -6049,7 +6138,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6061,7 +6150,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6074,7 +6163,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -6097,7 +6186,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6109,7 +6198,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6122,7 +6211,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -6155,7 +6244,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6167,7 +6256,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6180,7 +6269,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -6208,7 +6297,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6220,7 +6309,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6233,7 +6322,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *EngineNode) GetName() string {
@@ -6289,7 +6378,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6301,7 +6390,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6314,7 +6403,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -6349,7 +6438,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6361,7 +6450,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6374,7 +6463,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -6403,7 +6492,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6415,7 +6504,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6428,7 +6517,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -6469,7 +6558,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[105]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6481,7 +6570,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[105]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6494,7 +6583,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{105}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -6534,7 +6623,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[106]
+	mi := &file_polder_v1_polder_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6546,7 +6635,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[106]
+	mi := &file_polder_v1_polder_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6559,7 +6648,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{106}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -6628,7 +6717,7 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x05roles\x18\x02 \x03(\v2\x18.polder.v1.EffectiveRoleR\x05roles\x12\x18\n" +
 	"\awindows\x18\x03 \x03(\tR\awindows\x12;\n" +
 	"\vnext_change\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"nextChange\"\xa2\a\n" +
+	"nextChange\"\x93\b\n" +
 	"\rEffectiveRole\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12E\n" +
 	"\tguarantee\x18\x02 \x03(\v2'.polder.v1.EffectiveRole.GuaranteeEntryR\tguarantee\x129\n" +
@@ -6644,7 +6733,8 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	" \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"minRuntime\x126\n" +
 	"\x04warm\x18\v \x03(\v2\".polder.v1.EffectiveRole.WarmEntryR\x04warm\x12>\n" +
-	"\rreclaim_bound\x18\f \x01(\v2\x19.google.protobuf.DurationR\freclaimBound\x1a<\n" +
+	"\rreclaim_bound\x18\f \x01(\v2\x19.google.protobuf.DurationR\freclaimBound\x126\n" +
+	"\x04unit\x18\r \x03(\v2\".polder.v1.EffectiveRole.UnitEntryR\x04unit\x1a<\n" +
 	"\x0eGuaranteeEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -6659,6 +6749,9 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tWarmEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
+	"\tUnitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
 	"\fWasteRequest\x12\x12\n" +
@@ -6690,7 +6783,7 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\"+\n" +
 	"\x15RoleServiceGetRequest\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\"\xc6\a\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"\xf7\a\n" +
 	"\n" +
 	"RoleStatus\x126\n" +
 	"\teffective\x18\x01 \x01(\v2\x18.polder.v1.EffectiveRoleR\teffective\x126\n" +
@@ -6703,7 +6796,8 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aleaving\x18\b \x03(\v2\".polder.v1.RoleStatus.LeavingEntryR\aleaving\x12\x18\n" +
 	"\arunning\x18\t \x01(\x05R\arunning\x12\x18\n" +
 	"\apending\x18\n" +
-	" \x01(\x05R\apending\x1a8\n" +
+	" \x01(\x05R\apending\x12/\n" +
+	"\bpackages\x18\v \x03(\v2\x13.polder.v1.PackagesR\bpackages\x1a8\n" +
 	"\n" +
 	"UsageEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -6724,6 +6818,14 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fLeavingEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbe\x01\n" +
+	"\bPackages\x121\n" +
+	"\x04unit\x18\x01 \x03(\v2\x1d.polder.v1.Packages.UnitEntryR\x04unit\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x14\n" +
+	"\x05nodes\x18\x03 \x03(\tR\x05nodes\x12\x1a\n" +
+	"\bhomeless\x18\x04 \x01(\x05R\bhomeless\x1a7\n" +
+	"\tUnitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x01\n" +
 	"\x16NodeServiceListRequest\x12\x1b\n" +
@@ -7185,7 +7287,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 131)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 134)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -7210,319 +7312,325 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*RoleServiceListResponse)(nil),     // 20: polder.v1.RoleServiceListResponse
 	(*RoleServiceGetRequest)(nil),       // 21: polder.v1.RoleServiceGetRequest
 	(*RoleStatus)(nil),                  // 22: polder.v1.RoleStatus
-	(*NodeServiceListRequest)(nil),      // 23: polder.v1.NodeServiceListRequest
-	(*NodeServiceListResponse)(nil),     // 24: polder.v1.NodeServiceListResponse
-	(*NodeServiceGetRequest)(nil),       // 25: polder.v1.NodeServiceGetRequest
-	(*CordonRequest)(nil),               // 26: polder.v1.CordonRequest
-	(*DrainRequest)(nil),                // 27: polder.v1.DrainRequest
-	(*NodeServiceRemoveRequest)(nil),    // 28: polder.v1.NodeServiceRemoveRequest
-	(*NodeServiceRemoveResponse)(nil),   // 29: polder.v1.NodeServiceRemoveResponse
-	(*Node)(nil),                        // 30: polder.v1.Node
-	(*AskSpec)(nil),                     // 31: polder.v1.AskSpec
-	(*SubmitRequest)(nil),               // 32: polder.v1.SubmitRequest
-	(*SubmitResponse)(nil),              // 33: polder.v1.SubmitResponse
-	(*SubmitResult)(nil),                // 34: polder.v1.SubmitResult
-	(*Ask)(nil),                         // 35: polder.v1.Ask
-	(*KeptPlaces)(nil),                  // 36: polder.v1.KeptPlaces
-	(*CancelRequest)(nil),               // 37: polder.v1.CancelRequest
-	(*CancelResponse)(nil),              // 38: polder.v1.CancelResponse
-	(*AskServiceListRequest)(nil),       // 39: polder.v1.AskServiceListRequest
-	(*AskServiceListResponse)(nil),      // 40: polder.v1.AskServiceListResponse
-	(*AskServiceGetRequest)(nil),        // 41: polder.v1.AskServiceGetRequest
-	(*ExplainRequest)(nil),              // 42: polder.v1.ExplainRequest
-	(*ExplainResponse)(nil),             // 43: polder.v1.ExplainResponse
-	(*ClaimServiceWatchRequest)(nil),    // 44: polder.v1.ClaimServiceWatchRequest
-	(*ClaimServiceWatchResponse)(nil),   // 45: polder.v1.ClaimServiceWatchResponse
-	(*CommitRequest)(nil),               // 46: polder.v1.CommitRequest
-	(*GiveUp)(nil),                      // 47: polder.v1.GiveUp
-	(*ClaimTask)(nil),                   // 48: polder.v1.ClaimTask
-	(*CommitResponse)(nil),              // 49: polder.v1.CommitResponse
-	(*CommitResult)(nil),                // 50: polder.v1.CommitResult
-	(*TaskServiceListRequest)(nil),      // 51: polder.v1.TaskServiceListRequest
-	(*TaskServiceListResponse)(nil),     // 52: polder.v1.TaskServiceListResponse
-	(*TaskServiceGetRequest)(nil),       // 53: polder.v1.TaskServiceGetRequest
-	(*TaskServiceGetResponse)(nil),      // 54: polder.v1.TaskServiceGetResponse
-	(*KillRequest)(nil),                 // 55: polder.v1.KillRequest
-	(*KillResponse)(nil),                // 56: polder.v1.KillResponse
-	(*ResizeRequest)(nil),               // 57: polder.v1.ResizeRequest
-	(*ResizeResponse)(nil),              // 58: polder.v1.ResizeResponse
-	(*LogsRequest)(nil),                 // 59: polder.v1.LogsRequest
-	(*LogsResponse)(nil),                // 60: polder.v1.LogsResponse
-	(*ExecRequest)(nil),                 // 61: polder.v1.ExecRequest
-	(*ExecStart)(nil),                   // 62: polder.v1.ExecStart
-	(*TerminalSize)(nil),                // 63: polder.v1.TerminalSize
-	(*ExecResponse)(nil),                // 64: polder.v1.ExecResponse
-	(*AttachRequest)(nil),               // 65: polder.v1.AttachRequest
-	(*AttachStart)(nil),                 // 66: polder.v1.AttachStart
-	(*AttachResponse)(nil),              // 67: polder.v1.AttachResponse
-	(*LeaseServiceListRequest)(nil),     // 68: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),    // 69: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                       // 70: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),    // 71: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),   // 72: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),   // 73: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil),  // 74: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),               // 75: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),              // 76: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),     // 77: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),    // 78: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),    // 79: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                       // 80: polder.v1.Event
-	(*WhoAmIRequest)(nil),               // 81: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),              // 82: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                 // 83: polder.v1.CanIRequest
-	(*CanIResponse)(nil),                // 84: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),          // 85: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 86: polder.v1.CreateTokenResponse
-	(*Token)(nil),                       // 87: polder.v1.Token
-	(*ListTokensRequest)(nil),           // 88: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 89: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),          // 90: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 91: polder.v1.RevokeTokenResponse
-	(*IssueCertificateRequest)(nil),     // 92: polder.v1.IssueCertificateRequest
-	(*IssueCertificateResponse)(nil),    // 93: polder.v1.IssueCertificateResponse
-	(*Permission)(nil),                  // 94: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 95: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 96: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 97: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 98: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 99: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 100: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 101: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 102: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 103: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 104: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 105: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 106: polder.v1.EngineServiceDialResponse
-	nil,                                 // 107: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 108: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 109: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 110: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 111: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 112: polder.v1.WasteRow.IdleEntry
-	nil,                                 // 113: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 114: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 115: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 116: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 117: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 118: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 119: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 120: polder.v1.Node.AttributesEntry
-	nil,                                 // 121: polder.v1.Node.CapacityEntry
-	nil,                                 // 122: polder.v1.Node.UsedEntry
-	nil,                                 // 123: polder.v1.Node.AvailableEntry
-	nil,                                 // 124: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 125: polder.v1.ResizeRequest.ResourcesEntry
-	nil,                                 // 126: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 127: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 128: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 129: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 130: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 131: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 132: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 133: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 134: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 135: polder.v1.Reason
-	(TaskState)(0),                      // 136: polder.v1.TaskState
-	(*Task)(nil),                        // 137: polder.v1.Task
-	(*Container)(nil),                   // 138: polder.v1.Container
+	(*Packages)(nil),                    // 23: polder.v1.Packages
+	(*NodeServiceListRequest)(nil),      // 24: polder.v1.NodeServiceListRequest
+	(*NodeServiceListResponse)(nil),     // 25: polder.v1.NodeServiceListResponse
+	(*NodeServiceGetRequest)(nil),       // 26: polder.v1.NodeServiceGetRequest
+	(*CordonRequest)(nil),               // 27: polder.v1.CordonRequest
+	(*DrainRequest)(nil),                // 28: polder.v1.DrainRequest
+	(*NodeServiceRemoveRequest)(nil),    // 29: polder.v1.NodeServiceRemoveRequest
+	(*NodeServiceRemoveResponse)(nil),   // 30: polder.v1.NodeServiceRemoveResponse
+	(*Node)(nil),                        // 31: polder.v1.Node
+	(*AskSpec)(nil),                     // 32: polder.v1.AskSpec
+	(*SubmitRequest)(nil),               // 33: polder.v1.SubmitRequest
+	(*SubmitResponse)(nil),              // 34: polder.v1.SubmitResponse
+	(*SubmitResult)(nil),                // 35: polder.v1.SubmitResult
+	(*Ask)(nil),                         // 36: polder.v1.Ask
+	(*KeptPlaces)(nil),                  // 37: polder.v1.KeptPlaces
+	(*CancelRequest)(nil),               // 38: polder.v1.CancelRequest
+	(*CancelResponse)(nil),              // 39: polder.v1.CancelResponse
+	(*AskServiceListRequest)(nil),       // 40: polder.v1.AskServiceListRequest
+	(*AskServiceListResponse)(nil),      // 41: polder.v1.AskServiceListResponse
+	(*AskServiceGetRequest)(nil),        // 42: polder.v1.AskServiceGetRequest
+	(*ExplainRequest)(nil),              // 43: polder.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 44: polder.v1.ExplainResponse
+	(*ClaimServiceWatchRequest)(nil),    // 45: polder.v1.ClaimServiceWatchRequest
+	(*ClaimServiceWatchResponse)(nil),   // 46: polder.v1.ClaimServiceWatchResponse
+	(*CommitRequest)(nil),               // 47: polder.v1.CommitRequest
+	(*GiveUp)(nil),                      // 48: polder.v1.GiveUp
+	(*ClaimTask)(nil),                   // 49: polder.v1.ClaimTask
+	(*CommitResponse)(nil),              // 50: polder.v1.CommitResponse
+	(*CommitResult)(nil),                // 51: polder.v1.CommitResult
+	(*TaskServiceListRequest)(nil),      // 52: polder.v1.TaskServiceListRequest
+	(*TaskServiceListResponse)(nil),     // 53: polder.v1.TaskServiceListResponse
+	(*TaskServiceGetRequest)(nil),       // 54: polder.v1.TaskServiceGetRequest
+	(*TaskServiceGetResponse)(nil),      // 55: polder.v1.TaskServiceGetResponse
+	(*KillRequest)(nil),                 // 56: polder.v1.KillRequest
+	(*KillResponse)(nil),                // 57: polder.v1.KillResponse
+	(*ResizeRequest)(nil),               // 58: polder.v1.ResizeRequest
+	(*ResizeResponse)(nil),              // 59: polder.v1.ResizeResponse
+	(*LogsRequest)(nil),                 // 60: polder.v1.LogsRequest
+	(*LogsResponse)(nil),                // 61: polder.v1.LogsResponse
+	(*ExecRequest)(nil),                 // 62: polder.v1.ExecRequest
+	(*ExecStart)(nil),                   // 63: polder.v1.ExecStart
+	(*TerminalSize)(nil),                // 64: polder.v1.TerminalSize
+	(*ExecResponse)(nil),                // 65: polder.v1.ExecResponse
+	(*AttachRequest)(nil),               // 66: polder.v1.AttachRequest
+	(*AttachStart)(nil),                 // 67: polder.v1.AttachStart
+	(*AttachResponse)(nil),              // 68: polder.v1.AttachResponse
+	(*LeaseServiceListRequest)(nil),     // 69: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 70: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 71: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 72: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 73: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 74: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 75: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 76: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 77: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 78: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 79: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 80: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 81: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 82: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 83: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 84: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 85: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 86: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 87: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 88: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 89: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 90: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 91: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 92: polder.v1.RevokeTokenResponse
+	(*IssueCertificateRequest)(nil),     // 93: polder.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil),    // 94: polder.v1.IssueCertificateResponse
+	(*Permission)(nil),                  // 95: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 96: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 97: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 98: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 99: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 100: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 101: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 102: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 103: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 104: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 105: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 106: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 107: polder.v1.EngineServiceDialResponse
+	nil,                                 // 108: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 109: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 110: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 111: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 112: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 113: polder.v1.EffectiveRole.UnitEntry
+	nil,                                 // 114: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 115: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 116: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 117: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 118: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 119: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 120: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 121: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 122: polder.v1.Packages.UnitEntry
+	nil,                                 // 123: polder.v1.Node.AttributesEntry
+	nil,                                 // 124: polder.v1.Node.CapacityEntry
+	nil,                                 // 125: polder.v1.Node.UsedEntry
+	nil,                                 // 126: polder.v1.Node.AvailableEntry
+	nil,                                 // 127: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 128: polder.v1.ResizeRequest.ResourcesEntry
+	nil,                                 // 129: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 130: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 131: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 132: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 133: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 134: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 135: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 136: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 137: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 138: polder.v1.Reason
+	(TaskState)(0),                      // 139: polder.v1.TaskState
+	(*Task)(nil),                        // 140: polder.v1.Task
+	(*Container)(nil),                   // 141: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	131, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	134, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
 	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	132, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	135, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	131, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	131, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	134, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	134, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	131, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	107, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	108, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	109, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	110, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	133, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	133, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	133, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	111, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	133, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	133, // 22: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	131, // 23: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	131, // 24: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
-	18,  // 25: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	112, // 26: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
-	22,  // 27: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
-	15,  // 28: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	113, // 29: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	114, // 30: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	115, // 31: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	116, // 32: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	117, // 33: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	118, // 34: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	119, // 35: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
-	30,  // 36: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	133, // 37: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	120, // 38: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	121, // 39: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	122, // 40: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	123, // 41: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	124, // 42: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	131, // 43: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	131, // 44: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	134, // 45: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
-	31,  // 46: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
-	34,  // 47: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
-	35,  // 48: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	135, // 49: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
-	31,  // 50: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	131, // 51: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	135, // 52: polder.v1.Ask.reason:type_name -> polder.v1.Reason
-	36,  // 53: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
-	35,  // 54: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	135, // 55: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
-	30,  // 56: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
-	48,  // 57: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	47,  // 58: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
-	134, // 59: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
-	50,  // 60: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	135, // 61: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	136, // 62: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	137, // 63: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	137, // 64: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	134, // 65: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	133, // 66: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	137, // 67: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	125, // 68: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	137, // 69: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
-	62,  // 70: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	63,  // 71: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	66,  // 72: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	63,  // 73: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	70,  // 74: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	126, // 75: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	133, // 76: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	133, // 77: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	131, // 78: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	131, // 79: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	132, // 80: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	132, // 81: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	127, // 82: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	132, // 83: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	80,  // 84: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	131, // 85: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	133, // 86: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	87,  // 87: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	131, // 88: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	131, // 89: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	87,  // 90: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	131, // 91: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
-	94,  // 92: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	94,  // 93: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	128, // 94: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	101, // 95: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	129, // 96: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	130, // 97: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	138, // 98: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	105, // 99: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 100: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 101: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 102: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 103: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 104: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 105: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 106: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 107: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 108: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	23,  // 109: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	25,  // 110: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	26,  // 111: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	27,  // 112: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	28,  // 113: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	32,  // 114: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	37,  // 115: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	39,  // 116: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	41,  // 117: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	42,  // 118: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	44,  // 119: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	46,  // 120: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	51,  // 121: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	53,  // 122: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	55,  // 123: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	57,  // 124: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	59,  // 125: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	61,  // 126: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	65,  // 127: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	68,  // 128: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	71,  // 129: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	73,  // 130: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	75,  // 131: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	77,  // 132: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	79,  // 133: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	81,  // 134: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	83,  // 135: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	85,  // 136: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	88,  // 137: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	90,  // 138: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	92,  // 139: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
-	95,  // 140: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	97,  // 141: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	99,  // 142: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	102, // 143: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	104, // 144: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 145: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 146: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 147: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 148: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 149: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 150: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 151: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 152: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 153: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	24,  // 154: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	30,  // 155: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	30,  // 156: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	30,  // 157: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	29,  // 158: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	33,  // 159: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	38,  // 160: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	40,  // 161: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	35,  // 162: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	43,  // 163: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	45,  // 164: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	49,  // 165: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	52,  // 166: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	54,  // 167: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	56,  // 168: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	58,  // 169: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	60,  // 170: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	64,  // 171: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	67,  // 172: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	69,  // 173: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	72,  // 174: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	74,  // 175: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	76,  // 176: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	78,  // 177: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	80,  // 178: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	82,  // 179: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	84,  // 180: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	86,  // 181: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	89,  // 182: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	91,  // 183: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	93,  // 184: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
-	96,  // 185: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	98,  // 186: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	100, // 187: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	103, // 188: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	106, // 189: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	145, // [145:190] is the sub-list for method output_type
-	100, // [100:145] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	134, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	108, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	109, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	110, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	111, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	136, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	136, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	136, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	112, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	136, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	113, // 22: polder.v1.EffectiveRole.unit:type_name -> polder.v1.EffectiveRole.UnitEntry
+	136, // 23: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	134, // 24: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	134, // 25: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	18,  // 26: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
+	114, // 27: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	22,  // 28: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
+	15,  // 29: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
+	115, // 30: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	116, // 31: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	117, // 32: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	118, // 33: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	119, // 34: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	120, // 35: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	121, // 36: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	23,  // 37: polder.v1.RoleStatus.packages:type_name -> polder.v1.Packages
+	122, // 38: polder.v1.Packages.unit:type_name -> polder.v1.Packages.UnitEntry
+	31,  // 39: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
+	136, // 40: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	123, // 41: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	124, // 42: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	125, // 43: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	126, // 44: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	127, // 45: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	134, // 46: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	134, // 47: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	137, // 48: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	32,  // 49: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
+	35,  // 50: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
+	36,  // 51: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
+	138, // 52: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	32,  // 53: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
+	134, // 54: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	138, // 55: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	37,  // 56: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
+	36,  // 57: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
+	138, // 58: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	31,  // 59: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
+	49,  // 60: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
+	48,  // 61: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
+	137, // 62: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	51,  // 63: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
+	138, // 64: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	139, // 65: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	140, // 66: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	140, // 67: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	137, // 68: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	136, // 69: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	140, // 70: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	128, // 71: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	140, // 72: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	63,  // 73: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	64,  // 74: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	67,  // 75: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	64,  // 76: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	71,  // 77: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	129, // 78: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	136, // 79: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	136, // 80: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	134, // 81: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	134, // 82: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	135, // 83: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	135, // 84: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	130, // 85: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	135, // 86: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	81,  // 87: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	134, // 88: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	136, // 89: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	88,  // 90: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	134, // 91: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	134, // 92: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	88,  // 93: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	134, // 94: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
+	95,  // 95: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	95,  // 96: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	131, // 97: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	102, // 98: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	132, // 99: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	133, // 100: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	141, // 101: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	106, // 102: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 103: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 104: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 105: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 106: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 107: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 108: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 109: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 110: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 111: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	24,  // 112: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	26,  // 113: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	27,  // 114: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	28,  // 115: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	29,  // 116: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	33,  // 117: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	38,  // 118: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	40,  // 119: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	42,  // 120: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	43,  // 121: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	45,  // 122: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	47,  // 123: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	52,  // 124: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	54,  // 125: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	56,  // 126: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	58,  // 127: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	60,  // 128: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	62,  // 129: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	66,  // 130: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	69,  // 131: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	72,  // 132: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	74,  // 133: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	76,  // 134: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	78,  // 135: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	80,  // 136: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	82,  // 137: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	84,  // 138: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	86,  // 139: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	89,  // 140: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	91,  // 141: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	93,  // 142: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
+	96,  // 143: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	98,  // 144: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	100, // 145: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	103, // 146: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	105, // 147: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 148: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 149: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 150: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 151: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 152: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 153: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 154: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 155: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 156: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	25,  // 157: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	31,  // 158: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	31,  // 159: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	31,  // 160: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	30,  // 161: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	34,  // 162: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	39,  // 163: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	41,  // 164: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	36,  // 165: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	44,  // 166: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	46,  // 167: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	50,  // 168: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	53,  // 169: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	55,  // 170: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	57,  // 171: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	59,  // 172: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	61,  // 173: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	65,  // 174: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	68,  // 175: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	70,  // 176: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	73,  // 177: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	75,  // 178: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	77,  // 179: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	79,  // 180: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	81,  // 181: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	83,  // 182: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	85,  // 183: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	87,  // 184: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	90,  // 185: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	92,  // 186: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	94,  // 187: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
+	97,  // 188: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	99,  // 189: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	101, // 190: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	104, // 191: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	107, // 192: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	148, // [148:193] is the sub-list for method output_type
+	103, // [103:148] is the sub-list for method input_type
+	103, // [103:103] is the sub-list for extension type_name
+	103, // [103:103] is the sub-list for extension extendee
+	0,   // [0:103] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -7531,15 +7639,15 @@ func file_polder_v1_polder_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_init()
-	file_polder_v1_polder_proto_msgTypes[64].OneofWrappers = []any{}
-	file_polder_v1_polder_proto_msgTypes[67].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[65].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[68].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   131,
+			NumMessages:   134,
 			NumExtensions: 0,
 			NumServices:   11,
 		},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,6 +97,7 @@ func roleFields(r *polderv1.RoleStatus) []field {
 	return []field{
 		{"Role", rootName(e.GetPath())},
 		{"Guarantee", amounts(e.GetGuarantee())},
+		{"In packages", packages(r.GetPackages())},
 		{"Limit", amounts(e.GetLimit())},
 		{"Lend", amounts(e.GetLend())},
 		{"Borrow", amounts(e.GetBorrow())},
@@ -115,6 +117,22 @@ func roleFields(r *polderv1.RoleStatus) []field {
 		{"Demand", amounts(r.GetDemand())},
 		{"Tasks", count(r.GetRunning()) + " running, " + count(r.GetPending()) + " pending"},
 	}
+}
+
+// packages writes a guarantee in whole packages: "4 × cpu=16,memory=64Gi, kept on n1, n2, n2; 1 finds no node".
+func packages(all []*polderv1.Packages) string {
+	var parts []string
+	for _, p := range all {
+		text := fmt.Sprintf("%d × %s", p.GetCount(), amounts(p.GetUnit()))
+		if nodes := p.GetNodes(); len(nodes) > 0 {
+			text += ", kept on " + strings.Join(nodes, ", ")
+		}
+		if n := p.GetHomeless(); n > 0 {
+			text += fmt.Sprintf("; for %d of them no node has room", n)
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
 }
 
 // kindsOf lists the resources that matter to a role, in order.
