@@ -44,7 +44,7 @@ var faults = []fault{
 		cluster, "TestStories/pulse", 0, "I7"},
 	{"what is kept for a claim is forgotten", "core/cluster/keep.go", "			left.Dec(k.need)\n", "",
 		cluster, "TestContract", 600, "I3"},
-	{"a claim counts on what leaves too late", "core/cluster/keep.go", "t.notice != nil && !t.notice.Deadline.After(at)", "t.notice != nil",
+	{"a claim counts on what leaves too late", "core/cluster/keep.go", "t.notice != nil && !t.notice.by.After(at)", "t.notice != nil",
 		cluster, "TestStories/late-leaver", 0, "I3"},
 	{"a reservation stands in the way of a deeper claim", "core/cluster/claim.go", "	if outcome == reclaim.NoVictim || outcome == reclaim.Fragmented {\n", "	if false {\n",
 		cluster, "TestStories/reservation-gives-way", 0, "I3"},
