@@ -24,7 +24,7 @@ type Machine struct {
 	changed  map[string]bool // services
 	records  []Effect
 	doings   []Effect
-	onNode   map[string]int             // tasks wanted on a node, of all services
+	stamp    int                        // of the service that is being placed
 	ports    map[string]map[Port]string // by engine: the task that has it
 	reported map[string]bool            // tasks the pool told of, until Synced
 }
@@ -38,13 +38,12 @@ type service struct {
 	waiting bool // for a node that may have a task
 	fits    []*Node
 	fitsAt  int
-	count   map[string]int // tasks wanted, by node; kept while placing
 }
 
 // New makes an empty machine; newID names tasks, each differently.
 func New(newID func() string) *Machine {
 	return &Machine{newID: newID, services: map[string]*service{}, tasks: map[string]*Task{}, dirty: map[string]bool{}, touched: map[string]bool{}, changed: map[string]bool{},
-		onNode: map[string]int{}, ports: map[string]map[Port]string{}, reported: map[string]bool{}, worlds: 1}
+		ports: map[string]map[Port]string{}, reported: map[string]bool{}, worlds: 1}
 }
 
 // Load puts what was written down back, before the first step.
@@ -237,14 +236,27 @@ func (e PutNode) apply(m *Machine) {
 	n := e.Node
 	if !found {
 		m.nodes = slices.Insert(m.nodes, i, &n)
+		m.settleIn(&n)
 		m.newWorld()
 		return
 	}
 	old := m.nodes[i]
 	changed := old.State != n.State || old.Engine != n.Engine || old.Arch != n.Arch || !maps.Equal(old.Attributes, n.Attributes) || !maps.Equal(old.Labels, n.Labels)
+	n.tasks, n.mine, n.stamp = old.tasks, old.mine, old.stamp
 	*old = n // services remember the pointer
 	if changed {
+		m.settleIn(old)
 		m.newWorld()
+	}
+}
+
+// settleIn notes what is on a node already.
+func (m *Machine) settleIn(n *Node) {
+	n.tasks = 0
+	for _, t := range m.tasks {
+		if t.Node == n.Name && !t.State.Over() {
+			m.occupy(m.services[t.Service], t)
+		}
 	}
 }
 
@@ -276,6 +288,7 @@ func (Synced) apply(m *Machine) {
 			continue
 		}
 		if t.State <= Assigned { // it was not asked for, or the pool refused
+			m.vacate(t)
 			t.Pool, t.Node, t.queued = "", "", false
 			m.become(t, Pending, "")
 		} else {

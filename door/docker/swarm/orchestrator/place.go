@@ -3,6 +3,8 @@ package orchestrator
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,9 +25,15 @@ func (p *Placement) allows(n *Node) bool {
 
 // place finds places for the tasks that wait.
 func (m *Machine) place(s *service) {
-	s.waiting, s.count = false, nil
+	s.waiting = false
+	m.stamp++
+	tallied := false
 	for _, t := range s.tasks {
 		if t.Wanted && t.State <= Pending && m.itsTurn(s, t) {
+			if !tallied {
+				m.tally(s)
+				tallied = true
+			}
 			m.placeOne(s, t)
 		}
 	}
@@ -63,37 +71,69 @@ func (m *Machine) placeOne(s *service, t *Task) {
 		m.become(t, Pending, why)
 		return
 	}
-	if n := m.best(s, may); n != nil && !t.refused && !t.queued {
-		t.Node = n.Name
-		m.occupy(s, t)
-		s.count[n.Name]++
+	if n := m.best(s, may, s.Spec.Needs); n != nil && !t.refused && !t.queued {
+		m.reserve(s, t, n)
 		n.Free.Milli, n.Free.Memory = n.Free.Milli-s.Spec.Needs.Milli, n.Free.Memory-s.Spec.Needs.Memory
 		m.become(t, Assigned, "")
 		m.doings = append(m.doings, Launch{*t, s.Spec.Needs})
 		return
 	}
+	m.queue(s, t, may)
+}
+
+// reserve keeps a place on a node for a task.
+func (m *Machine) reserve(s *service, t *Task, n *Node) {
+	t.Node = n.Name
+	m.occupy(s, t)
+	m.count(n, 1)
+}
+
+// exclusive reports whether what one task of a service has, another one cannot have: then each waits for a place of its own.
+func (s *service) exclusive() bool { return s.Spec.Placement.MostPerNode > 0 || len(s.Spec.Ports) > 0 }
+
+// queue has a task wait in the pool's own queue for a place on one of some nodes.
+func (m *Machine) queue(s *service, t *Task, may []*Node) {
+	if s.exclusive() && !t.queued {
+		may = []*Node{m.best(s, may, Amounts{math.MinInt64, math.MinInt64})}
+	}
 	names := make([]string, len(may))
 	for i, n := range may {
 		names[i] = n.Name
 	}
-	among := strings.Join(names, ",")
-	asked := t.queued && (t.among == "" || t.among == among) // or it was asked for in an earlier life
-	t.among, t.world = among, m.worlds
-	if !asked {
-		m.withdraw(t)
-		t.queued = true
-		m.become(t, Pending, cmp.Or(t.Reason, "no node has room for it now"))
-		m.doings = append(m.doings, Queue{*t, names})
+	t.world = m.worlds
+	if t.queued && (t.Among == among(names) || s.exclusive() && slices.Contains(names, t.Node)) {
+		return
 	}
+	m.withdraw(t)
+	if s.exclusive() {
+		n := may[0]
+		names = names[:1]
+		m.reserve(s, t, n)
+	}
+	t.queued, t.Among = true, among(names)
+	m.touched[t.ID] = true
+	m.become(t, Pending, cmp.Or(t.Reason, "no node has room for it now"))
+	m.doings = append(m.doings, Queue{*t, names})
 }
 
 // withdraw takes back what was asked for a task that will be asked for otherwise.
 func (m *Machine) withdraw(t *Task) {
 	if t.Pool != "" {
 		m.doings = append(m.doings, Stop{t.ID, t.Pool})
-		t.Pool = ""
+		t.Pool, t.Former = "", t.Pool
 	}
-	t.queued = false
+	m.vacate(t)
+	t.Node, t.queued = "", false
+	m.touched[t.ID] = true
+}
+
+// among is the same for the same nodes.
+func among(names []string) uint64 {
+	h := fnv.New64a()
+	for _, n := range names {
+		_, _ = h.Write(append([]byte(n), 0)) // never fails
+	}
+	return h.Sum64()
 }
 
 // candidates are the nodes that may have a task now, room aside. Without any it says why.
@@ -107,12 +147,11 @@ func (m *Machine) candidates(s *service, t *Task) (out []*Node, why string) {
 		}
 		s.fitsAt = m.worlds
 	}
-	m.tally(s)
 	if t.Bound == "" && s.Spec.Placement.MostPerNode == 0 && len(s.Spec.Ports) == 0 {
 		out = s.fits
 	} else {
 		for _, n := range s.fits {
-			if (t.Bound == "" || t.Bound == n.Name) && !m.crowded(s, n) && !m.taken(s, n) {
+			if (t.Bound == "" || t.Bound == n.Name) && (t.Node == n.Name || !m.crowded(s, n) && !m.taken(s, n)) {
 				out = append(out, n)
 			}
 		}
@@ -144,21 +183,28 @@ func (p *Placement) words() string {
 
 // tally counts the service's tasks by node.
 func (m *Machine) tally(s *service) {
-	if s.count != nil {
-		return
-	}
-	s.count = map[string]int{}
 	for _, t := range s.tasks {
 		if t.Wanted && !t.State.Over() && t.Node != "" {
-			s.count[t.Node]++
+			if n := m.node(t.Node); n != nil {
+				m.count(n, 1)
+			}
 		}
 	}
+}
+
+// count is how many tasks of the service that is being placed a node has, after adding some.
+func (m *Machine) count(n *Node, more int) int {
+	if n.stamp != m.stamp {
+		n.mine, n.stamp = 0, m.stamp
+	}
+	n.mine += more
+	return n.mine
 }
 
 // crowded reports whether a node has as many of the service's tasks as it may.
 func (m *Machine) crowded(s *service, n *Node) bool {
 	most := s.Spec.Placement.MostPerNode
-	return most > 0 && uint64(s.count[n.Name]) >= most
+	return most > 0 && uint64(m.count(n, 0)) >= most
 }
 
 // taken reports whether a node's machine has given one of the service's ports away.
@@ -167,12 +213,12 @@ func (m *Machine) taken(s *service, n *Node) bool {
 }
 
 // best is the node with room where fewest tasks of the service are, counted by the spread labels first; then the one with fewest
-// tasks of all, then the one with most memory left. Nil when no node has room.
-func (m *Machine) best(s *service, may []*Node) *Node {
+// tasks of all, then the one with most memory left. Nil when no node has room for what is needed.
+func (m *Machine) best(s *service, may []*Node, needs Amounts) *Node {
 	spread := m.spreads(s, may)
 	var best *Node
 	for _, n := range may {
-		if n.Free.holds(s.Spec.Needs) && (best == nil || m.better(s, spread, n, best)) {
+		if n.Free.holds(needs) && (best == nil || m.better(s, spread, n, best)) {
 			best = n
 		}
 	}
@@ -187,7 +233,7 @@ func (m *Machine) better(s *service, spread []map[string]int, a, b *Node) bool {
 			return spread[i][path] < spread[i][other]
 		}
 	}
-	return cmp.Or(cmp.Compare(s.count[a.Name], s.count[b.Name]), cmp.Compare(m.onNode[a.Name], m.onNode[b.Name]),
+	return cmp.Or(cmp.Compare(m.count(a, 0), m.count(b, 0)), cmp.Compare(a.tasks, b.tasks),
 		cmp.Compare(b.Free.Memory, a.Free.Memory)) < 0
 }
 
@@ -204,7 +250,7 @@ func (m *Machine) spreads(s *service, may []*Node) []map[string]int {
 		path := ""
 		for i, label := range s.Spec.Placement.Spread {
 			path += "\x00" + n.label(label)
-			out[i][path] += s.count[n.Name]
+			out[i][path] += m.count(n, 0)
 		}
 	}
 	return out

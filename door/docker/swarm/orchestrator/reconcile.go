@@ -62,7 +62,7 @@ func (m *Machine) enforce(s *service) {
 				t.Reason = "its node does not satisfy the constraints any more"
 			}
 			m.retire(t, false)
-			if !s.Spec.Mode.PerNode() {
+			if !s.Spec.Mode.PerNode() && !slices.ContainsFunc(s.tasks, func(o *Task) bool { return o.Wanted && o.slot() == t.slot() }) {
 				m.newTask(s, t.Slot, "")
 			}
 		}
@@ -204,9 +204,20 @@ func (m *Machine) job(s *service) {
 	if most == 0 {
 		most = s.Spec.Replicas
 	}
+	m.cut(s, active+counted-int(s.Spec.Replicas))
 	for missing := min(int(most)-active, int(s.Spec.Replicas)-active-counted); missing > 0; missing-- {
 		last++
 		m.newTask(s, last, "")
+	}
+}
+
+// cut ends the newest of a job's tasks that are too many since it wants fewer.
+func (m *Machine) cut(s *service, surplus int) {
+	for i := len(s.tasks) - 1; i >= 0 && surplus > 0; i-- {
+		if t := s.tasks[i]; t.Wanted && !t.State.Over() && t.Iteration == s.Iteration {
+			m.retire(t, true)
+			surplus--
+		}
 	}
 }
 

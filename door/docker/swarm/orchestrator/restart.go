@@ -18,7 +18,7 @@ func (m *Machine) replaceEnded(s *service) {
 			continue
 		}
 		m.retire(t, false)
-		if t.Bound != "" && !m.hosts(s, t.Bound) {
+		if t.Bound != "" && !m.hosts(s, t.Bound) || s.succeeded(t) {
 			continue
 		}
 		next := m.newTask(s, t.Slot, t.Bound)
@@ -26,6 +26,11 @@ func (m *Machine) replaceEnded(s *service) {
 			next.NotBefore = t.Since.Add(delay)
 		}
 	}
+}
+
+// succeeded reports whether another task has t's place already: t was to be stopped when that one runs.
+func (s *service) succeeded(t *Task) bool {
+	return slices.ContainsFunc(s.tasks, func(o *Task) bool { return o != t && o.Wanted && o.slot() == t.slot() && o.Print == s.Spec.Print })
 }
 
 // hosts reports whether a node may have the service's task.

@@ -69,15 +69,25 @@ func outdated(s *service, slots map[slot][]*Task) []slot {
 	return old
 }
 
-// swap retires old tasks whose successor runs.
+// swap retires old tasks whose successor runs. Of several old ones, left when one update came after another, one stays until then: the
+// newest that runs.
 func (m *Machine) swap(s *service, slots map[slot][]*Task) {
 	for _, name := range inOrder(slots) {
 		all := wanted(slots[name])
-		if len(all) < 2 || !slices.ContainsFunc(all, func(t *Task) bool { return t.Print == s.Spec.Print && (t.State == Running || t.Done) }) {
+		if len(all) < 2 {
 			continue
 		}
+		var stays *Task
 		for _, t := range all {
-			if t.Print != s.Spec.Print {
+			if t.Print != s.Spec.Print && (stays == nil || t.State == Running || stays.State != Running) {
+				stays = t
+			}
+		}
+		if slices.ContainsFunc(all, func(t *Task) bool { return t.Print == s.Spec.Print && (t.State == Running || t.Done) }) {
+			stays = nil
+		}
+		for _, t := range all {
+			if t.Print != s.Spec.Print && t != stays {
 				m.retire(t, false)
 			}
 		}

@@ -19,8 +19,12 @@ func (m *Machine) occupy(s *service, t *Task) {
 	if t.Node == "" {
 		return
 	}
-	m.onNode[t.Node]++
-	if n := m.node(t.Node); n != nil && len(s.Spec.Ports) > 0 {
+	n := m.node(t.Node)
+	if n == nil {
+		return
+	}
+	n.tasks++
+	if len(s.Spec.Ports) > 0 {
 		taken := m.ports[n.Engine]
 		if taken == nil {
 			taken = map[Port]string{}
@@ -36,12 +40,12 @@ func (m *Machine) vacate(t *Task) {
 	if t.Node == "" {
 		return
 	}
-	m.onNode[t.Node]--
 	n := m.node(t.Node)
-	for engine, taken := range m.ports { // empty unless somebody publishes ports
-		if n == nil || engine == n.Engine {
-			maps.DeleteFunc(taken, func(_ Port, id string) bool { return id == t.ID })
-		}
+	if n != nil {
+		n.tasks--
+	}
+	for _, taken := range m.ports { // empty unless somebody publishes ports
+		maps.DeleteFunc(taken, func(_ Port, id string) bool { return id == t.ID })
 	}
 	for id, s := range m.services {
 		if s.waiting && len(s.Spec.Ports) > 0 {
@@ -107,7 +111,7 @@ func (m *Machine) drop(s *service, t *Task) {
 
 func (e Report) apply(m *Machine) {
 	t := m.tasks[e.Task]
-	if t == nil || t.Pool != "" && t.Pool != e.Pool || t.State.Over() {
+	if t == nil || e.Pool != "" && t.Former == e.Pool || t.Pool != "" && t.Pool != e.Pool || t.State.Over() {
 		if t != nil && t.Pool == e.Pool && e.State.Over() {
 			return
 		}
@@ -154,7 +158,7 @@ func (e Refused) apply(m *Machine) {
 		m.become(t, Rejected, e.Reason)
 		return
 	}
-	t.among, t.refused = "", true
+	t.refused = true
 	m.become(t, Pending, e.Reason)
 	if !t.Wanted {
 		m.retire(t, t.Remove)

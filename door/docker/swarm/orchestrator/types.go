@@ -179,11 +179,14 @@ type Task struct {
 	Exit    *int      `json:",omitempty"`
 	// Forced is set when it ended for reasons that are not its own: its place was taken back, its node emptied or lost.
 	Forced bool `json:",omitempty"`
+	// Among tells the nodes it is queued for from others.
+	Among uint64 `json:",omitempty"`
+	// Former is the ask that was withdrawn for Pool.
+	Former string `json:",omitempty"`
 
 	stopping, queued bool
-	refused          bool   // the pool did not give it the place that was chosen: it waits in the pool's own queue
-	among            string // the nodes it is queued for
-	world            int    // how the nodes were when they were chosen
+	refused          bool // the pool did not give it the place that was chosen: it waits in the pool's own queue
+	world            int  // how the nodes were when they were chosen
 }
 
 // Desired is the state a task is to be in, by its name in the Engine API.
@@ -211,4 +214,8 @@ type Node struct {
 	Attributes map[string]string
 	Labels     map[string]string // given through the Engine API
 	Free       Amounts
+
+	tasks int // wanted there, of all services
+	mine  int // of the service that is being placed, when stamp is the machine's
+	stamp int
 }
