@@ -23,6 +23,12 @@ func (d *Door) attach(q *request) error {
 	if c, err := d.inspected(ctx, p); err != nil || c.State.Status != "created" {
 		return forward("exec", "attach to")(d, q)
 	}
+	if q.ContentLength > maxCreate {
+		return fail(http.StatusRequestEntityTooLarge, "want a body of at most %d bytes", maxCreate)
+	}
+	if q.ContentLength > 0 { // dockerode says the parameters again in a body, which is not for the container
+		_, _ = io.CopyN(io.Discard, q.Body, q.ContentLength) // a client that is gone is found out soon enough
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the request's ends when the connection is taken over
 	defer cancel()
 	a := &attachment{d: d, query: q.URL.Query(), place: p}

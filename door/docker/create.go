@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,10 +76,8 @@ func (d *Door) draft(q *request) (*draft, error) {
 	if err != nil {
 		return nil, fail(http.StatusBadRequest, "the container's description: %v", err)
 	}
-	for name := range q.URL.Query() {
-		if name != "name" && name != "platform" {
-			return nil, fail(http.StatusBadRequest, "the parameter %s is not known", clip(name))
-		}
+	if err := parametersOf(q.URL.Query(), body); err != nil {
+		return nil, err
 	}
 	verdict, err := fields.Create.Check(body)
 	if err != nil {
@@ -89,6 +88,22 @@ func (d *Door) draft(q *request) (*draft, error) {
 		return nil, err
 	}
 	return x, d.fill(q, x, verdict)
+}
+
+// parametersOf refuses parameters that nobody knows. dockerode says everything twice, as parameters and in the description.
+func parametersOf(query url.Values, body thing) error {
+	for name := range query {
+		_, again := body[name]
+		switch {
+		case name == "name" || name == "platform":
+			if text(body, name) == query.Get(name) {
+				delete(body, name)
+			}
+		case !again:
+			return fail(http.StatusBadRequest, "the parameter %s is not known", clip(name))
+		}
+	}
+	return nil
 }
 
 func nameOf(name string) (string, error) {

@@ -66,6 +66,9 @@ func ignoreEOF(err error) error {
 func (c *conn) Read(p []byte) (int, error) {
 	for len(c.rest) == 0 {
 		m, err := c.stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return 0, io.EOF // itself: an answer without a length ends so, and is cut off by any other error
+		}
 		if err != nil {
 			return 0, err
 		}

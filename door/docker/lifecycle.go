@@ -215,7 +215,9 @@ func (d *Door) remove(q *request) error {
 		return err
 	}
 	if t != nil && !isSet(query, "force") {
-		return fail(http.StatusConflict, "You cannot remove a running container %s. Stop the container before attempting removal or force remove", p.id)
+		if err := d.through(ctx, p, t); err != nil {
+			return err
+		}
 	}
 	if _, err := d.halt(ctx, p, nil, true); err != nil {
 		return err
@@ -237,6 +239,19 @@ func (d *Door) remove(q *request) error {
 	d.forget(p.id)
 	q.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// through waits until the pool knows of the end of a container that has ended: its client may have heard of it from the engine first.
+func (d *Door) through(ctx context.Context, p place, t *polderv1.Task) error {
+	c, err := d.inspected(ctx, p)
+	if err != nil {
+		return err
+	}
+	if c.State.Status != "exited" && c.State.Status != "dead" {
+		return fail(http.StatusConflict, "You cannot remove a running container %s. Stop the container before attempting removal or force remove", p.id)
+	}
+	_, err = d.await(ctx, p.role, t.Id, func(t *polderv1.Task) bool { return over(t.State) })
+	return err
 }
 
 // rename gives a container another name, which no other container of the pool has.

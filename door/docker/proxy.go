@@ -40,7 +40,15 @@ func (d *Door) pass(q *request, node string, e errand, path string, change func(
 				r.Out.Header.Del(name)
 			}
 		},
-		ModifyResponse: change,
+		ModifyResponse: func(res *http.Response) error {
+			for _, name := range []string{"Server", "Api-Version", "Ostype", "Docker-Experimental"} {
+				res.Header.Del(name) // the door has said its own
+			}
+			if change == nil {
+				return nil
+			}
+			return change(res)
+		},
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = gone(err, node) },
 		ErrorLog:       quiet,
 	}

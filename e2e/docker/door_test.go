@@ -247,7 +247,8 @@ func TestDoor(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *client)
-	}{{"strangers", stranger}, {"certificates", certified}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized}, {"reclaim", reclaimed}, {"services", swarmMode}} {
+	}{{"strangers", stranger}, {"certificates", certified}, {"libraries", libraries}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized},
+		{"reclaim", reclaimed}, {"services", swarmMode}} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c.with(t)) })
 	}
 }
