@@ -46,6 +46,8 @@ var faults = []fault{
 		cluster, "TestContract", 600, "I3"},
 	{"a claim counts on what leaves too late", "core/cluster/keep.go", "t.notice != nil && !t.notice.by.After(at)", "t.notice != nil",
 		cluster, "TestStories/late-leaver", 0, "I3"},
+	{"who was told a message later does not count for a claim", "core/cluster/pool.go", "fitsWithout(t, t.notice.by)", "fitsWithout(t, t.notice.Deadline)",
+		cluster, "TestStories/told-later", 0, "I3"},
 	{"a reservation stands in the way of a deeper claim", "core/cluster/claim.go", "	if outcome == reclaim.NoVictim || outcome == reclaim.Fragmented {\n", "	if false {\n",
 		cluster, "TestStories/reservation-gives-way", 0, "I3"},
 	{"notices nobody needs are not withdrawn", "core/cluster/decide.go", "		p.withdraw()\n", "",
