@@ -31,7 +31,10 @@ type books struct {
 	usedTime  []float64         // integral of what is used, in base units × seconds
 	hadTime   []float64         // integral of what there is
 	settled   int64
-	missing   bool // machines are missing for the guarantees themselves
+	missing   bool          // machines are missing for the guarantees themselves
+	away      int           // machines that do not answer and are not given up
+	excusedAt int64         // when machines last were missing or did not answer, or there was no leader; -1 is never
+	slow      time.Duration // what messages and ends take beyond what T allows for
 	notices   map[string]bool
 	faults    int
 	claims    int
@@ -61,7 +64,8 @@ type queue struct {
 	amount  []dose
 	waiting int
 	gang    int
-	work    *Work
+	pinned  bool
+	owed    int64 // since when its next start is owed; 0 is not
 }
 
 // account is one role's part of the books, over its subtree.
@@ -76,8 +80,12 @@ type account struct {
 	used     []resource.Amount
 	funded   []resource.Amount // of it, what the subtree's own guarantees pay for
 	asked    []resource.Amount // of a leaf: what waits
+	pinned   []resource.Amount // of a leaf: what waits beside and may use only its guarantee
 	sum      []resource.Amount // of what the children demand, or what a leaf uses and asks for
 	demand   []resource.Amount // the sum, clipped by limits
+	private  []resource.Amount // of the guarantee, what no child is promised
+	below    []resource.Amount // what the children's own guarantees cover
+	covered  []resource.Amount // what is promised of the demand, whatever others lend; see [account.cover]
 	largest  []resource.Amount // one start of a gang or task
 	short    shortage
 	usedTime []float64
@@ -114,6 +122,8 @@ func newBooks(r *run) (*books, error) {
 			return nil, err
 		}
 	}
+	b.slow = 2*r.Agents.Latency.most() + r.Agents.Stop.most() + 2*time.Duration(r.Leader.Turn) - role.Slack
+	b.slow, b.excusedAt = max(0, b.slow), -1
 	b.nameDims()
 	b.has, b.full = make([]resource.Amount, len(b.dims)), make([]resource.Amount, len(b.dims))
 	b.usedTime, b.hadTime = make([]float64, len(b.dims)), make([]float64, len(b.dims))
@@ -151,8 +161,8 @@ func (b *books) setTree(tree *role.Tree) {
 		rl := &tree.Roles[id]
 		if first {
 			b.roles = append(b.roles, &account{
-				path: rl.Path, parent: rl.Parent, leaf: len(rl.Children) == 0, used: row(), funded: row(), asked: row(), sum: row(), demand: row(),
-				largest: row(), usedTime: make([]float64, n), ownTime: make([]float64, n), short: shortage{missing: make([][]gap, n)},
+				path: rl.Path, parent: rl.Parent, leaf: len(rl.Children) == 0, used: row(), funded: row(), asked: row(), pinned: row(), sum: row(), demand: row(),
+				below: row(), covered: row(), largest: row(), usedTime: make([]float64, n), ownTime: make([]float64, n), short: shortage{missing: make([][]gap, n)},
 			})
 		}
 		a := b.roles[id]
@@ -160,6 +170,14 @@ func (b *books) setTree(tree *role.Tree) {
 		a.bound = tree.ReclaimBound(role.ID(id), role.SettingsAt(&b.Plan, b.time()).ReclaimDelay) + role.Slack
 		for i, name := range b.dims {
 			a.guarantee[i], a.most[i] = b.quota(role.ID(id), name)
+		}
+		a.private = slices.Clone(a.guarantee)
+	}
+	for _, a := range b.roles {
+		for i, g := range a.guarantee {
+			if a.parent != role.None {
+				b.roles[a.parent].private[i] -= g
+			}
 		}
 	}
 	for id := len(b.roles) - 1; id >= 0; id-- { // children before parents
@@ -266,13 +284,20 @@ func (b *books) redemand(id role.ID) {
 	a := b.roles[id]
 	for i := range a.sum {
 		if a.leaf {
-			a.sum[i] = a.used[i] + a.asked[i]
+			a.sum[i] = a.used[i] + a.asked[i] + min(a.pinned[i], max(0, a.guarantee[i]-a.used[i]))
 		}
 		now := min(a.sum[i], a.most[i])
 		if a.parent != role.None {
 			b.roles[a.parent].sum[i] += now - a.demand[i]
 		}
 		a.demand[i] = now
+	}
+	before := a.covered
+	a.covered = a.cover()
+	for i, now := range a.covered {
+		if a.parent != role.None {
+			b.roles[a.parent].below[i] += now - before[i]
+		}
 	}
 	a.touched = true
 }
@@ -392,7 +417,7 @@ func (b *books) queued(id string) {
 	}
 	q := b.asks[id]
 	if q == nil {
-		q = &queue{leaf: b.leafOf(spec.Role), amount: b.doses(spec.Shape.Resources, spec.Shape.Pool), gang: 1}
+		q = &queue{leaf: b.leafOf(spec.Role), amount: b.doses(spec.Shape.Resources, spec.Shape.Pool), gang: 1, pinned: spec.Shape.Pinned}
 		if spec.Gang {
 			q.gang = spec.Count
 		}
@@ -424,8 +449,12 @@ func (b *books) wait(q *queue, now int) {
 	}
 	b.waiting += int(more)
 	q.waiting = now
+	asked := b.roles[q.leaf].asked
+	if q.pinned {
+		asked = b.roles[q.leaf].pinned
+	}
 	for _, d := range q.amount {
-		b.roles[q.leaf].asked[d.dim] += more * d.is
+		asked[d.dim] += more * d.is
 	}
 	b.wants(q.leaf)
 }

@@ -91,6 +91,9 @@ func (s Span) draw(r *rand.Rand) time.Duration {
 	return s.a
 }
 
+// most is the longest that is likely.
+func (s Span) most() time.Duration { return max(s.a, s.b) }
+
 // clampSpan keeps a drawn time above nothing and below a year.
 func clampSpan(ns float64) time.Duration {
 	return time.Duration(min(max(ns, float64(time.Millisecond)), float64(365*24*time.Hour)))

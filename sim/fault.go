@@ -81,6 +81,7 @@ func (r *run) killLeader() {
 	for _, m := range r.nodes {
 		m.session++
 		m.online = false
+		m.absent(true)
 	}
 	r.disk.crash(r.now, int64(r.Leader.Unsaved))
 	r.after(r.Leader.Failover.draw(r.network), r.newLeader)

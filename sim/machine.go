@@ -19,7 +19,7 @@ type machine struct {
 	sent    int64 // when the last message to the leader arrives: they stay in order
 	told    int64 // when the last command arrives
 	tasks   map[string]*process
-	away    int64 // since when it does not answer
+	away    bool // it does not answer and is not given up
 }
 
 // boot starts every machine and lets its agent join at once.
@@ -91,7 +91,7 @@ func (m *machine) cut(back time.Duration) {
 func (m *machine) offline() {
 	m.session++
 	m.online = false
-	m.away = m.now
+	m.absent(true)
 	session := m.session
 	m.after(time.Duration(m.Agents.Detect), func() {
 		if m.session == session && !m.online {
@@ -99,6 +99,18 @@ func (m *machine) offline() {
 			m.giveUp(session)
 		}
 	})
+}
+
+// absent notes whether the machine is one that does not answer.
+func (m *machine) absent(is bool) {
+	switch {
+	case is && !m.away:
+		m.books.away++
+	case !is && m.away:
+		m.books.away--
+	}
+	m.away = is
+	m.books.excusedAt = m.now
 }
 
 // giveUp removes a node that stays away for too long.
@@ -109,6 +121,7 @@ func (m *machine) giveUp(session int) {
 	m.after(time.Duration(m.Agents.Forget), func() {
 		if m.session == session && !m.online {
 			m.step(cluster.RemoveNode{Node: m.info.Name})
+			m.absent(false)
 		}
 	})
 }
@@ -130,6 +143,7 @@ func (m *machine) join() {
 			return
 		}
 		m.step(cluster.Register{Node: m.info, Tasks: tasks})
+		m.absent(false)
 		m.run.joined(m)
 	})
 }

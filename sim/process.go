@@ -105,6 +105,9 @@ func (p *process) perish() {
 	p.life++
 	p.report.State = cluster.Lost
 	p.account(false)
+	if p.job != nil {
+		p.job.gone(p.report.Task)
+	}
 }
 
 // account writes down what work is saved and what is lost.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -80,20 +81,29 @@ type gap struct {
 	since  int64
 	amount resource.Amount
 	told   bool // it has been counted as longer than T
+	blamed bool // and is nobody's excuse
 }
 
-// covers is what a role's guarantee covers of its demand. A task is covered in all its resources or not at all, so the scarcest
-// one decides for all.
-func (a *account) covers() []resource.Amount {
+// cover is what a role is promised of its demand, whatever its siblings and children lend: a leaf, what its guarantee covers; an inner role,
+// what is covered below, and of the rest what its private part is enough for. A task is covered in all its resources or not at all,
+// so the scarcest one decides for all.
+func (a *account) cover() []resource.Amount {
+	most := a.guarantee
+	if !a.leaf {
+		most = make([]resource.Amount, len(a.demand))
+		for i := range most {
+			most[i] = min(a.guarantee[i], a.below[i]+max(0, a.private[i]))
+		}
+	}
 	share := 1.0
 	for i, d := range a.demand {
-		if d > a.guarantee[i] {
-			share = min(share, float64(a.guarantee[i])/float64(d))
+		if d > most[i] {
+			share = min(share, float64(most[i])/float64(d))
 		}
 	}
 	out := make([]resource.Amount, len(a.demand))
 	for i, d := range a.demand {
-		out[i] = resource.Amount(float64(d) * share)
+		out[i] = max(min(a.below[i], d), resource.Amount(float64(d)*share))
 	}
 	return out
 }
@@ -102,9 +112,41 @@ func (a *account) covers() []resource.Amount {
 func (b *books) settle(now int64) {
 	b.integrate()
 	b.missing = b.scarce()
+	if b.missing || b.away > 0 || b.c == nil || b.healing {
+		b.excusedAt = now
+	}
+	short := false
 	for id, a := range b.roles {
 		if id != int(role.Root) && (a.touched || a.isShort()) {
 			b.follow(a, now, b.missing)
+			short = short || a.isShort()
+		}
+	}
+	if short {
+		b.overdue(now)
+	}
+}
+
+// overdue looks for gaps older than T that nobody is excused for.
+func (b *books) overdue(now int64) {
+	b.owe(now)
+	for id, a := range b.roles {
+		for i := range a.short.missing {
+			if q := a.short.missing[i]; id != int(role.Root) && len(q) > 0 && q[0].told && !q[0].blamed {
+				q[0].blamed = b.judge(a, q[0].since)
+			}
+		}
+	}
+}
+
+// owe notes since when what waits is owed its start without an excuse: the guarantee of a role is enough for it.
+func (b *books) owe(now int64) {
+	for id, q := range b.asks {
+		switch owed := q.waiting > 0 && b.owes(q) != role.None && !b.excused(id); {
+		case !owed:
+			q.owed = 0
+		case q.owed == 0:
+			q.owed = max(1, now)
 		}
 	}
 }
@@ -130,9 +172,8 @@ func (b *books) scarce() bool {
 // follow brings the gaps of a role up to date.
 func (b *books) follow(a *account, now int64, scarce bool) {
 	a.touched = false
-	covered := a.covers()
-	for i := range covered {
-		q := a.short.become(i, a.lack(i, covered[i]), now)
+	for i, covered := range a.covered {
+		q := a.short.become(i, a.lack(i, covered), now)
 		if len(q) == 0 {
 			continue
 		}
@@ -140,9 +181,9 @@ func (b *books) follow(a *account, now int64, scarce bool) {
 		if !scarce {
 			a.short.longest = max(a.short.longest, lasted)
 		}
-		if lasted > a.bound && !q[0].told {
+		if lasted > a.bound+b.slow && !q[0].told {
 			q[0].told = true
-			b.judge(a, scarce)
+			a.short.excused++
 		}
 	}
 }
@@ -176,40 +217,84 @@ func (a *account) lack(i int, covered resource.Amount) resource.Amount {
 	return 0
 }
 
-// judge decides about a role that has been short for longer than T: capacity lost and fragmentation are excuses, and a role
-// whose waiting tasks are all too large for what is left of its guarantee is not short at all; nothing else is an excuse.
-func (b *books) judge(a *account, scarce bool) {
-	if b.c == nil || b.healing {
-		return // the promise is the new leader's
+// judge decides about a role that has been short for longer than T, and reports whether it is a fault: something waits that has been owed
+// its start for longer than T, with every machine there and answering. What is fragmented, or too large for what is left of a guarantee, is
+// not owed.
+func (b *books) judge(a *account, since int64) bool {
+	late := b.now - int64(a.bound+b.slow)
+	if max(since, b.excusedAt) >= late {
+		return false
 	}
-	a.short.excused++
-	if scarce {
-		return
-	}
-	for _, v := range b.c.Asks() {
-		q := b.asks[v.ID]
-		if v.Pending == 0 || q == nil || !within(v.Role, a.path) || !a.pays(q) {
+	for _, id := range slices.Sorted(maps.Keys(b.asks)) {
+		q := b.asks[id]
+		if q.owed == 0 || q.owed >= late || !b.isWithin(b.owes(q), a) {
 			continue
 		}
-		switch v.Reason.Code {
-		case "Fragmented", "NoNode", "NoVictim", "Backoff", "OverBorrow", "OverLimit": // the last two: reserved for others of the role
-			return
-		}
+		v, _ := b.c.Ask(id)
 		a.short.excused--
 		a.short.beyond++
-		b.violated("I3: %s has less than its guarantee covers for more than %s; %s waits: %s", role.Display(a.path), a.bound, v.ID, v.Reason.Message)
-		return
+		b.violated("I3: %s has less than its guarantee covers for more than %s; %s waits: %s", role.Display(a.path), a.bound, id, v.Reason.Message)
+		return true
 	}
+	return false
 }
 
-// pays reports whether what a role's guarantee has left is enough for one start of an ask.
-func (a *account) pays(q *queue) bool {
-	for _, d := range q.amount {
-		if a.used[d.dim]+d.is*resource.Amount(q.gang) > a.guarantee[d.dim] {
-			return false
+// excused reports whether an ask waits for a reason that T does not count.
+func (b *books) excused(id string) bool {
+	if b.c == nil {
+		return true
+	}
+	v, ok := b.c.Ask(id)
+	if !ok || v.Pending == 0 {
+		return true
+	}
+	switch v.Reason.Code {
+	case "Fragmented", "NoNode", "NoVictim", "Backoff", "OverBorrow", "OverLimit": // the last two: reserved for others of the role
+		return true
+	}
+	return false
+}
+
+// isWithin reports whether a role is another one or below it.
+func (b *books) isWithin(id role.ID, a *account) bool {
+	for ; id != role.None; id = b.roles[id].parent {
+		if b.roles[id] == a {
+			return true
 		}
 	}
-	return true
+	return false
+}
+
+// owes returns the role that owes the next start of an ask: the ask's own, if its guarantee is enough for it, or one above whose private part
+// is; none if there is no such role. What siblings would have to lend is not owed; what may not borrow is owed by its own role only.
+func (b *books) owes(q *queue) role.ID {
+	for id := q.leaf; id > role.Root; id = b.roles[id].parent {
+		if b.room(id, q) {
+			return id
+		}
+		if q.pinned || !b.roles[id].takes(q) {
+			break
+		}
+	}
+	return role.None
+}
+
+// takes reports whether a role may hold one start of an ask more.
+func (a *account) takes(q *queue) bool {
+	return !slices.ContainsFunc(q.amount, func(d dose) bool {
+		return a.used[d.dim]+d.is*resource.Amount(q.gang) > a.most[d.dim]
+	})
+}
+
+// room reports whether what a role has promised to no child, or a leaf its whole guarantee, is enough for one start of an ask more.
+func (b *books) room(id role.ID, q *queue) bool {
+	return !slices.ContainsFunc(q.amount, func(d dose) bool {
+		held := b.roles[id].used[d.dim]
+		for _, c := range b.tree.Roles[id].Children {
+			held -= b.roles[c].funded[d.dim] // a task is paid for by one role, so a small guarantee below may pay for nothing
+		}
+		return held+d.is*resource.Amount(q.gang) > b.roles[id].private[d.dim]
+	})
 }
 
 func within(path, above string) bool {
@@ -225,5 +310,8 @@ func (b *books) renew() {
 				q[i].since = b.now
 			}
 		}
+	}
+	for _, q := range b.asks {
+		q.owed = 0
 	}
 }

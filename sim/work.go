@@ -146,6 +146,10 @@ func (l *workload) claim(j *job) {
 	if l.view == nil || l.now-l.seen > int64(l.View.draw(l.chance)) {
 		l.view, l.seen = l.c.Nodes(), l.now
 	}
+	if len(l.view) == 0 { // no machine has joined yet, or all are gone
+		l.after(time.Second, func() { l.submit(j) })
+		return
+	}
 	var e cluster.Commit
 	e.LeaveDemand = true
 	for i := range j.spec.Count {
@@ -204,6 +208,9 @@ func (j *job) started(a cluster.Assignment) bool {
 	j.live[a.Task] = true
 	return twice
 }
+
+// gone forgets a run whose machine lost its power, and its journal with it: a launch that the leader has not heard of may be sent again.
+func (j *job) gone(task string) { delete(j.live, task) }
 
 func (j *job) saved(i int) time.Duration { return j.kept[i] }
 
