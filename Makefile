@@ -15,7 +15,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim prove mutants chaos fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients
+.PHONY: help up demo build test check bench sim seeds prove mutants chaos fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ sim: build ## play every simulated scenario and say what it found (flags: ARGS="
 	@failed=; for name in $$(bin/polder sim list -o name); do \
 		bin/polder sim run $$name $(ARGS) || failed="$$failed $$name"; echo; \
 	done; [ -z "$$failed" ] || { echo "Not as expected:$$failed"; exit 1; }
+
+seeds: ## SEEDS (10000) random clusters in virtual time, invariants after every decision, with progress; half an hour. Failed ones are kept as files
+	$(GO) run ./cmd/polder sim random --seeds $(SEEDS) --jobs 2 --keep sim/testdata/random $(ARGS)
 
 prove: ## SEEDS (10000) random days of a cluster against the contract, with progress; some minutes
 	$(GO) test ./core/cluster -run '^TestContract$$' -v -timeout 0 -rapid.checks=$(SEEDS) -rapid.seed=$$(date +%s) $(ARGS)

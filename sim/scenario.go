@@ -45,20 +45,20 @@ type Nodes struct {
 
 // Leader is how the leader behaves.
 type Leader struct {
-	Turn     role.Duration `json:"turn,omitempty"`     // it decides at most so often; 10ms
-	Failover Span          `json:"failover,omitempty"` // how long there is no leader after one died; 3s..6s
-	Unsaved  role.Duration `json:"unsaved,omitempty"`  // task records younger than this are lost with a leader; 50ms
+	Turn     role.Duration `json:"turn,omitempty"`    // it decides at most so often; 10ms
+	Failover Span          `json:"failover,omitzero"` // how long there is no leader after one died; 3s..6s
+	Unsaved  role.Duration `json:"unsaved,omitempty"` // task records younger than this are lost with a leader; 50ms
 }
 
 // Agents are how machines behave.
 type Agents struct {
-	Latency   Span          `json:"latency,omitempty"`   // of one message; 1ms..5ms
-	Start     Span          `json:"start,omitempty"`     // from a launch to a running task; 200ms..1s
-	Stop      Span          `json:"stop,omitempty"`      // from a stop to the end of a task; 50ms..500ms
-	Loss      float64       `json:"loss,omitempty"`      // share of messages that are lost, and their connection with them; 0
-	Reconnect Span          `json:"reconnect,omitempty"` // until an agent is back after its connection broke; 500ms..3s
-	Detect    role.Duration `json:"detect,omitempty"`    // silence after which a node counts as unreachable; 15s
-	Forget    role.Duration `json:"forget,omitempty"`    // unreachable so long, a node is removed; 0 is never
+	Latency   Span          `json:"latency,omitzero"`   // of one message; 1ms..5ms
+	Start     Span          `json:"start,omitzero"`     // from a launch to a running task; 200ms..1s
+	Stop      Span          `json:"stop,omitzero"`      // from a stop to the end of a task; 50ms..500ms
+	Loss      float64       `json:"loss,omitempty"`     // share of messages that are lost, and their connection with them; 0
+	Reconnect Span          `json:"reconnect,omitzero"` // until an agent is back after its connection broke; 500ms..3s
+	Detect    role.Duration `json:"detect,omitempty"`   // silence after which a node counts as unreachable; 15s
+	Forget    role.Duration `json:"forget,omitempty"`   // unreachable so long, a node is removed; 0 is never
 }
 
 // Work is what one team runs.
@@ -80,21 +80,21 @@ type Work struct {
 
 	Replicas []Replicas `json:"replicas,omitempty"` // of a service
 
-	Tasks    Number `json:"tasks,omitempty"`    // of a batch ask; 1
-	Gang     bool   `json:"gang,omitempty"`     // of a batch ask
-	Duration Span   `json:"duration,omitempty"` // of a batch task
-	Every    Span   `json:"every,omitempty"`    // between two asks; "exp 10s" is a Poisson process
-	Asks     int    `json:"asks,omitempty"`     // most asks; 0 is no bound
-	From     string `json:"from,omitempty"`     // first ask; the start
-	Until    string `json:"until,omitempty"`    // no asks from here on; the end
-	View     Span   `json:"view,omitempty"`     // how old a claimer's view of the nodes may be; 1s
+	Tasks    Number `json:"tasks,omitzero"`    // of a batch ask; 1
+	Gang     bool   `json:"gang,omitempty"`    // of a batch ask
+	Duration Span   `json:"duration,omitzero"` // of a batch task
+	Every    Span   `json:"every,omitzero"`    // between two asks; "exp 10s" is a Poisson process
+	Asks     int    `json:"asks,omitempty"`    // most asks; 0 is no bound
+	From     string `json:"from,omitempty"`    // first ask; the start
+	Until    string `json:"until,omitempty"`   // no asks from here on; the end
+	View     Span   `json:"view,omitzero"`     // how old a claimer's view of the nodes may be; 1s
 
 	Daily *Daily `json:"daily,omitempty"` // swing of replicas, or of the rate of asks, over the day
 
 	// OnNotice is what a task does when it is told to leave: "checkpoint" saves its work and answers done, "done" only
 	// answers, "leave" exits, "ignore" goes on until it is stopped. The default is ignore.
 	OnNotice string        `json:"onNotice,omitempty"`
-	Saves    Span          `json:"saves,omitempty"`     // how long that takes; 1s..5s
+	Saves    Span          `json:"saves,omitzero"`      // how long that takes; 1s..5s
 	SaveEach role.Duration `json:"saveEvery,omitempty"` // work is saved so often without notice; 0 is never
 }
 
@@ -114,13 +114,13 @@ type Daily struct {
 
 // Fault is something that breaks.
 type Fault struct {
-	At    string `json:"at,omitempty"`    // once, at this moment
-	Every Span   `json:"every,omitempty"` // or again and again
+	At    string `json:"at,omitempty"`   // once, at this moment
+	Every Span   `json:"every,omitzero"` // or again and again
 	// Kind is "rack" or "node" (power is lost, and every task with it), "agent" (the agent is away, its tasks go on),
 	// "connection" (it breaks) or "leader" (it dies; another takes over).
 	Kind string `json:"kind"`
 	What string `json:"what,omitempty"` // a rack or node; empty is any, by chance
-	For  Span   `json:"for,omitempty"`  // until it is back; default 1m
+	For  Span   `json:"for,omitzero"`   // until it is back; default 1m
 }
 
 // Expectation is a statement that a run must fulfil: a measure between bounds. See [Measures].

@@ -21,7 +21,7 @@ import (
 
 func (a *app) simCmd() *cobra.Command {
 	cmd := a.noun("sim", "Play a cluster in virtual time", "  polder sim list\n  polder sim run singles-day\n  polder sim run my.yaml --seeds 100",
-		a.simListCmd(), a.simShowCmd(), a.simRunCmd(), a.simCompareCmd(), a.simTraceCmd())
+		a.simListCmd(), a.simShowCmd(), a.simRunCmd(), a.simRandomCmd(), a.simCompareCmd(), a.simTraceCmd())
 	cmd.Long = `Play a cluster in virtual time: the core that decides for real machines, with simulated machines, work and faults.
 A scenario says what there is, what happens and what is expected; docs/simulator.md says how to write one. No server is needed.`
 	return cmd
@@ -312,16 +312,7 @@ func (a *app) sweep(ctx context.Context, s *sim.Scenario, o simOptions) error {
 	if o.out != "" || o.trace != "" {
 		return fail(exitUsage, "Play one seed with --seed for a report or a trace.", "--out and --trace are for one seed")
 	}
-	var told func(int, int)
-	if _, tty := terminal(a.Err); tty && !o.quiet {
-		told = func(done, failed int) {
-			fmt.Fprintf(a.Err, "\r\x1b[K%s: %d of %d seeds, %d failed", s.Name, done, o.seeds, failed)
-			if done == o.seeds {
-				fmt.Fprint(a.Err, "\r\x1b[K")
-			}
-		}
-	}
-	sum, err := sim.RunSeeds(ctx, s, max(1, o.seed), o.seeds, told)
+	sum, err := sim.RunSeeds(ctx, s, max(1, o.seed), o.seeds, 1, a.sweepProgress(s.Name, o))
 	if sum.Seeds > 0 {
 		if err := a.printSweep(o, sum); err != nil {
 			return err
@@ -341,7 +332,8 @@ func (a *app) printSweep(o simOptions, s *sim.Sweep) error {
 	if o.format != "table" {
 		return a.printAny(o.format, s)
 	}
-	fmt.Fprintf(a.Out, "%s: %d of %d seeds held; %d events, %d notices, %d checks of all invariants\n", s.Scenario, s.Held, s.Seeds, s.Events, s.Notices, s.Checks)
+	fmt.Fprintf(a.Out, "%s: %d of %d seeds held; %d events, %d starts, %d notices, %d faults, %d checks of all invariants\n", s.Scenario, s.Held, s.Seeds, s.Events,
+		s.Starts, s.Notices, s.Faults, s.Checks)
 	for _, f := range s.Failed {
 		for _, x := range f.Findings {
 			fmt.Fprintf(a.Out, "seed %d: %s: found %s, wanted %s\n", f.Seed, clean(x.Name), x.Found, bounds(x))
