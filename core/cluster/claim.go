@@ -22,6 +22,7 @@ type claim struct {
 	due     time.Time // the latest it may have to wait: everything it counts on has left by then
 	planned time.Time
 	victims int
+	over    bool // it is reserved no more
 	kept    bool // its places are free and wait for a commit
 }
 
@@ -44,12 +45,15 @@ func (p *pool) claimDue(v role.ID) time.Time { return p.c.now.Add(p.c.tree.Recla
 // serveClaims starts every claimant whose place is free, or that finds another one, the most urgent first.
 func (p *pool) serveClaims() {
 	urgent := slices.SortedStableFunc(slices.Values(p.claims), func(a, b *claim) int { return a.due.Compare(b.due) })
+	p.serving = true // many may be over at once
 	for _, cl := range urgent {
-		if cl.kept || cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
+		if cl.over || cl.kept || cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
 			continue
 		}
 		p.serve(cl)
 	}
+	p.serving = false
+	p.sweep()
 }
 
 // serve starts a claimant whose places are free or that finds others. One whose nodes do not take it any more, whatever comes
@@ -127,13 +131,20 @@ func (p *pool) reserve(cl *claim) {
 
 // unreserve takes a claim off the list, leaving its charge in the ledger and its places booked for whoever takes them over.
 func (p *pool) unreserve(cl *claim) {
-	p.claims = slices.DeleteFunc(p.claims, func(x *claim) bool { return x == cl })
+	if cl.over = true; !p.serving {
+		p.sweep()
+	}
 	cl.ask.claims--
 	cl.ask.note()
 	p.epoch++
 	for _, id := range cl.nodes {
 		p.unmark(id, cl)
 	}
+}
+
+// sweep takes the claims that are over off the list.
+func (p *pool) sweep() {
+	p.claims = slices.DeleteFunc(p.claims, func(cl *claim) bool { return cl.over })
 }
 
 // dissolve ends a claim that is not to be served: what was earmarked is anybody's, its victims may be unneeded.
@@ -155,19 +166,18 @@ func (p *pool) forget(cl *claim) {
 
 // dissolveOn ends the claims that wait for a node.
 func (c *Cluster) dissolveOn(n *node) {
-	for _, cl := range slices.Clone(n.pool.claims) {
-		if slices.Contains(cl.nodes, n.id) {
-			n.pool.dissolve(cl)
-		}
+	for len(n.keeps) > 0 {
+		n.pool.dissolve(n.keeps[0].claim)
 	}
 }
 
 // dissolveAsk ends the claims of an ask.
 func (c *Cluster) dissolveAsk(a *ask) {
-	for _, cl := range slices.Clone(a.class.pool.claims) {
-		if cl.ask == a {
-			a.class.pool.dissolve(cl)
-		}
+	if a.claims == 0 {
+		return
+	}
+	for _, cl := range a.class.pool.claimsOf(a) {
+		a.class.pool.dissolve(cl)
 	}
 }
 

@@ -38,6 +38,9 @@ func (p *pool) checkNodes(bad complain) {
 			if t.unit.leaving {
 				leaving.Inc(t.need)
 			}
+			if t.unit.leaving != slices.Contains(n.going, t) {
+				bad("I1: node %s has %s, and whether it leaves is not what the node counts", n.Name, t.id)
+			}
 			if p.c.tasks[t.id] != t {
 				bad("I1: node %s has %s, which the cluster does not know", n.Name, t.id)
 			}

@@ -15,37 +15,83 @@ type keep struct {
 	need  resource.Vector
 }
 
-// leftBy is what is free or has left by an instant, less what claims must have by then. It may be below zero.
-func (n *node) leftBy(at time.Time, but *claim) resource.Vector {
-	left := n.free()
-	for _, t := range n.tasks {
-		if t.leavesBy(at) {
-			left.Inc(t.need)
-		}
+// sort enters a task among those that go from the node, or takes it out: its unit has given its funding away, or is to.
+func (n *node) sort(t *task) {
+	i := slices.Index(n.going, t)
+	switch goes := t.unit.leaving || t.unit.planned; {
+	case goes && i < 0:
+		n.going = append(n.going, t)
+	case !goes && i >= 0:
+		n.going = slices.Delete(n.going, i, i+1)
 	}
-	for _, k := range n.keeps {
-		if !k.by.After(at) && (but == nil || k.claim != but) {
-			left.Dec(k.need)
-		}
-	}
-	return left
 }
 
-// leavesBy reports whether a task is to have left by an instant.
-func (t *task) leavesBy(at time.Time) bool {
-	return t.unit.planned || t.unit.leaving && t.notice != nil && !t.notice.by.After(at)
+// gone is by when a task that goes has left; never is a time that nobody waits for.
+func (t *task) gone() time.Time {
+	switch {
+	case t.unit.planned:
+		return time.Time{}
+	case t.notice != nil:
+		return t.notice.by
+	}
+	return never
+}
+
+// never is later than any deadline.
+var never = time.Unix(1<<40, 0)
+
+// leftBy is what is free or has left by an instant, less what claims must have by then. It may be below zero.
+func (n *node) leftBy(at time.Time, but *claim) resource.Vector {
+	w := n.watch(make(resource.Vector, len(n.total)), but)
+	w.until(at)
+	return w.left
+}
+
+// watch is what a node has left as time goes on.
+type watch struct {
+	left  resource.Vector
+	going []*task // those still there, who leaves first in front
+	keeps []keep  // those still to come, the earliest in front
+	but   *claim  // whose keeps are not counted
+}
+
+// watch begins with what is free now, written to left.
+func (n *node) watch(left resource.Vector, but *claim) watch {
+	for i := range left {
+		left[i] = n.total.At(i).Sub(n.used.At(i))
+	}
+	slices.SortFunc(n.going, func(a, b *task) int { return a.gone().Compare(b.gone()) }) // in order but for a deadline that has moved
+	return watch{left: left, going: n.going, keeps: n.keeps, but: but}
+}
+
+// until goes on to an instant: what has left by then is there, what claims must have by then is not.
+func (w *watch) until(at time.Time) {
+	for ; len(w.going) > 0 && !w.going[0].gone().After(at); w.going = w.going[1:] {
+		w.left.Inc(w.going[0].need)
+	}
+	for ; len(w.keeps) > 0 && !w.keeps[0].by.After(at); w.keeps = w.keeps[1:] {
+		if k := w.keeps[0]; w.but == nil || k.claim != w.but {
+			w.left.Dec(k.need)
+		}
+	}
 }
 
 // spareBy is what somebody who needs it by an instant can still count on: at no time from then on is there less beside what
 // claims wait for, the keeps of one claim not counted. What leaves later is no use to whoever must be served sooner.
 func (n *node) spareBy(by time.Time, but *claim) resource.Vector {
-	least := n.leftBy(by, but)
-	for i, k := range n.keeps {
-		if !k.by.After(by) || i > 0 && k.by.Equal(n.keeps[i-1].by) { // those of one decision follow each other
-			continue
-		}
-		for j, a := range n.leftBy(k.by, but) {
-			least[j] = min(least[j], a)
+	return n.writeSpare(make(resource.Vector, len(n.total)), by, but)
+}
+
+// writeSpare is spareBy in a vector of the caller's, for the hot path.
+func (n *node) writeSpare(least resource.Vector, by time.Time, but *claim) resource.Vector {
+	var scratch [resource.MaxKinds]resource.Amount
+	w := n.watch(scratch[:len(least)], but)
+	w.until(by)
+	copy(least, w.left)
+	for len(w.keeps) > 0 {
+		w.until(w.keeps[0].by)
+		for i, a := range w.left {
+			least[i] = min(least[i], a)
 		}
 	}
 	return least
@@ -57,7 +103,10 @@ func (n *node) available() resource.Vector { return n.availableTo(nil) }
 // writeAvailable is available in a vector of the caller's, for the hot path.
 func (n *node) writeAvailable(out resource.Vector) resource.Vector {
 	if len(n.keeps) > 0 {
-		copy(out, n.available())
+		n.writeSpare(out, n.pool.c.now, nil)
+		for i := range out {
+			out[i] = max(0, min(out[i], n.total.At(i).Sub(n.used.At(i))))
+		}
 		return out
 	}
 	for i := range out {
@@ -92,7 +141,13 @@ func (n *node) fitsWithout(t *task, deadline time.Time) bool {
 
 func (p *pool) earmark(id placement.NodeID, k keep) {
 	n := p.nodes[id]
-	n.keeps = append(n.keeps, k)
+	i, _ := slices.BinarySearchFunc(n.keeps, k.by, func(x keep, by time.Time) int {
+		if x.by.After(by) {
+			return 1
+		}
+		return -1 // after those of the same instant
+	})
+	n.keeps = slices.Insert(n.keeps, i, k)
 	n.refresh()
 }
 

@@ -91,7 +91,7 @@ func (c *Cluster) giveUp(e Kept) {
 func (p *pool) claimsOf(a *ask) []*claim {
 	var out []*claim
 	for _, k := range p.claims {
-		if k.ask == a {
+		if k.ask == a && !k.over {
 			out = append(out, k)
 		}
 	}

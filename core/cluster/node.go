@@ -17,8 +17,9 @@ type node struct {
 	total     resource.Vector
 	used      resource.Vector // by leases, leaving included
 	leaving   resource.Vector // part of used that is under notice
-	keeps     []keep          // for claims, out of what is free or leaving
+	keeps     []keep          // for claims, out of what is free or leaving; the earliest first
 	tasks     []*task         // the order has no meaning
+	going     []*task         // those that have given their funding away, or are to; see sort
 	reachable bool
 	shelved   shelved
 	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover

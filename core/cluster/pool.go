@@ -25,6 +25,7 @@ type pool struct {
 	classes map[string]*class // what waits, by identity
 	queue   []*class          // the same, in order of arrival
 	claims  []*claim          // reservations waiting for their victims, in order
+	serving bool              // some of them may be over; see sweep
 
 	packages *packages // guarantees in whole packages; nil when there are none
 
@@ -158,6 +159,7 @@ func (u *unit) countLeaving(sign int) {
 		} else {
 			t.node.leaving.Dec(t.need)
 		}
+		t.node.sort(t)
 		t.node.refresh()
 	}
 }
@@ -166,6 +168,7 @@ func (u *unit) countLeaving(sign int) {
 func (u *unit) plan(on bool) {
 	u.planned = on
 	for _, t := range u.tasks {
+		t.node.sort(t)
 		t.node.refresh()
 	}
 }
@@ -218,6 +221,7 @@ func (p *pool) drop(t *task) {
 	if u.leaving {
 		p.ledger.Gone(part)
 		t.node.leaving.Dec(t.need)
+		t.node.going = slices.DeleteFunc(t.node.going, func(x *task) bool { return x == t })
 	} else {
 		p.ledger.Remove(part)
 		p.paysLess(u.charge.At)

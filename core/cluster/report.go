@@ -206,7 +206,7 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 		}
 	}
 	t := c.taskOf(r, n)
-	t.unit = c.unitOf(t, r)
+	c.enroll(t, r)
 	if a := t.ask; a != nil {
 		a.take(Instance{Index: t.index})
 		a.note()
@@ -261,18 +261,20 @@ func amountsOf(r resource.Resources) resource.Resources {
 	return out
 }
 
-// unitOf charges an adopted task: to its gang's unit when another member is there, else to a unit of its own, funded as
+// enroll charges an adopted task: to its gang's unit when another member is there, else to a unit of its own, funded as
 // recorded if that is still legal and as deep as is legal otherwise. What was leaving had given its funding away already.
-func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
+func (c *Cluster) enroll(t *task, r TaskReport) {
 	p := t.node.pool
 	leaving := r.Notice != nil && !(r.Notice.Kind == ForWindow && c.now.Before(r.Notice.Opens)) &&
 		(r.Notice.State == NoticeOpen || r.Notice.State == NoticeDone)
 	charge := lending.Charge{Leaf: c.leafOf(t.role), Amount: t.need, Hold: t.hold(), Count: 1}
 	if t.ask != nil && t.ask.unit != nil && len(t.ask.unit.tasks) > 0 && t.ask.unit.pool == p {
-		return p.join(t.ask.unit, t, charge, leaving)
+		p.join(t.ask.unit, t, charge, leaving)
+		return
 	}
 	charge.At = c.fundingRole(r.Funding, charge.Leaf)
 	u := &unit{seq: t.seq, pool: p, charge: charge, pinned: t.shape.Pinned, tasks: []*task{t}}
+	t.unit = u
 	if leaving {
 		p.ledger.Add(charge)
 		p.ledger.Leave(charge)
@@ -282,7 +284,6 @@ func (c *Cluster) unitOf(t *task, r TaskReport) *unit {
 		u.charge = fundOrBorrow(p.ledger, charge, t.shape.Pinned)
 	}
 	p.enter(u)
-	return u
 }
 
 // fundOrBorrow charges what runs already: as deep as is legal, or to the root, where a repair deals with it.
@@ -297,7 +298,8 @@ func fundOrBorrow(l *lending.Ledger, c lending.Charge, pinned bool) lending.Char
 
 // join adds a gang's member to its unit. A gang is leaving when all of it is: one member that is not brings the others' funding
 // back, which is legal because it was before the failover.
-func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
+func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) {
+	t.unit = u
 	part.At = u.charge.At
 	whole := u.charge
 	whole.Amount, whole.Count = whole.Amount.Plus(t.need), whole.Count+1
@@ -306,6 +308,7 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
 		p.ledger.Add(part)
 		p.ledger.Leave(part)
 		t.node.leaving.Inc(t.need)
+		t.node.sort(t)
 	case p.ledger.TryHold(part) != nil: // the plan was another when its payer was written down
 		p.strained = true
 		p.unlist(u)
@@ -321,7 +324,6 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) *unit {
 		p.setLeaving(u, false)
 		p.list(u)
 	}
-	return u
 }
 
 // recovered ends the recovery. A gang of which the dead leader had launched only a part starts again as a whole.
