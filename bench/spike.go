@@ -29,6 +29,8 @@ func (w Spike) Run(seed uint64) Result {
 	}
 	s.Must(cluster.Tick{})
 	asked, _ := s.running("online")
+	s.now = s.now.Add(time.Second)
+	s.Must(cluster.Tick{})         // what began is booked
 	s.now = s.now.Add(time.Minute) // older than any claim must be
 	cost := measure(func() { s.Must(cluster.Tick{}) })
 	needed := int64((tasks+2)/3*3-asked) * int64(w.size(2)["cpu"])

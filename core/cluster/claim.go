@@ -22,6 +22,7 @@ type claim struct {
 	due     time.Time // the latest it may have to wait: everything it counts on has left by then
 	planned time.Time
 	victims int
+	looked  look
 	over    bool // it is reserved no more
 	kept    bool // its places are free and wait for a commit
 }
@@ -47,14 +48,23 @@ func (p *pool) serveClaims() {
 	urgent := slices.SortedStableFunc(slices.Values(p.claims), func(a, b *claim) int { return a.due.Compare(b.due) })
 	p.serving = true // many may be over at once
 	for _, cl := range urgent {
-		if cl.over || cl.kept || cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
+		if cl.over || cl.kept || cl.looked == p.look() || cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
 			continue
 		}
 		p.serve(cl)
+		cl.looked = p.look()
 	}
 	p.serving = false
 	p.sweep()
 }
+
+// look is when somebody looked whether a claim's places are free: it is of no use to look again as long as it is the same.
+type look struct {
+	opens int64
+	at    time.Time
+}
+
+func (p *pool) look() look { return look{p.opens, p.c.now} }
 
 // serve starts a claimant whose places are free or that finds others. One whose nodes do not take it any more, whatever comes
 // free there, is planned anew.
@@ -137,6 +147,7 @@ func (p *pool) unreserve(cl *claim) {
 	cl.ask.claims--
 	cl.ask.note()
 	p.epoch++
+	p.opens++
 	for _, id := range cl.nodes {
 		p.unmark(id, cl)
 	}
@@ -184,6 +195,8 @@ func (c *Cluster) dissolveAsk(a *ask) {
 // reclaim plans for every claim that is of age: capacity inside a guarantee is asked back, and earmarked.
 func (p *pool) reclaim() {
 	var round *reclaim.Round
+	p.asking = true
+	defer p.endRound()
 	for _, cl := range p.byNeed() {
 		if cl.earmark && cl.refusal == nil {
 			cl.refusal = unkept
@@ -199,7 +212,7 @@ func (p *pool) reclaim() {
 				break
 			}
 			if round == nil {
-				round = reclaim.NewRound(p.ledger, p.book())
+				round = reclaim.NewRound(p.ledger, p.book(false))
 				p.touched = p.touched || len(p.leavers) > 0 // asking more back may spare them
 			}
 			if !p.claimAll(round, cl, a) {
@@ -207,6 +220,30 @@ func (p *pool) reclaim() {
 			}
 		}
 	}
+}
+
+// endRound brings up to date what had to stay as it was, or was of no interest, while a round looked at whom to ask back: those who
+// were asked leave their payer's list, and the index is told what nodes have.
+func (p *pool) endRound() {
+	p.asking = false
+	for _, u := range p.asked {
+		p.unlist(u)
+	}
+	clear(p.asked)
+	p.asked = p.asked[:0]
+	p.freshen()
+}
+
+// freshen tells the index what nodes have that changed while a round looked at whom to ask back.
+func (p *pool) freshen() {
+	asking := p.asking
+	p.asking = false
+	for _, n := range p.stale {
+		n.stale = false
+		n.refresh()
+	}
+	clear(p.stale)
+	p.stale, p.asking = p.stale[:0], asking
 }
 
 // byNeed lists the classes in the order their claims are planned: roles most below their entitlement first, then by priority and
@@ -305,7 +342,10 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	for _, m := range plans {
 		k.add(m.Node, m.ports)
 		p.unmark(m.Node, nil) // planMembers marked it; reserve does so for good
-		p.touched = p.touched || len(p.leavers) > 0 && m.frees(cl.need)
+		if m.frees(cl.need) {
+			p.touched = p.touched || len(p.leavers) > 0
+			p.opens++
+		}
 		for _, v := range m.Victims {
 			u := v.Unit.Owner.(*unit)
 			k.victims += len(u.tasks)
@@ -314,6 +354,9 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	}
 	p.reserve(k)
 	p.packages.unbook(len(plans))
+	if k.victims > 0 && cl.count == 1 {
+		k.looked = p.look() // had there been room anywhere, nobody would have been asked
+	}
 	return outcome
 }
 

@@ -17,6 +17,7 @@ func (c *Cluster) Invariants() []error {
 	for _, p := range c.pools {
 		p.checkNodes(bad)
 		p.checkLedger(bad)
+		p.checkPayroll(bad)
 		p.checkRules(bad)
 		p.checkPackages(bad)
 	}
@@ -61,6 +62,20 @@ func (p *pool) checkNodes(bad complain) {
 		}
 		if !earmark.Equal(n.earmarked()) {
 			bad("I1: node %s keeps %v for claimants, their claims add up to %v", n.Name, n.earmarked(), earmark)
+		}
+	}
+}
+
+// checkPayroll looks whether every unit that is paid for is on its payer's list, with the rank it has now.
+func (p *pool) checkPayroll(bad complain) {
+	for _, u := range p.units {
+		listed := false
+		if i, ok := p.funded.find(u.charge.At, u.charge.Leaf, u.rank.started); ok {
+			l := p.funded[u.charge.At][i].units
+			listed = u.slot < len(l) && l[u.slot] == u
+		}
+		if listed == u.leaving || listed && u.rank != u.ranked() {
+			bad("payroll: the unit of %s is leaving: %v, listed: %v, at rank %v, its rank is %v", u.tasks[0].id, u.leaving, listed, u.rank, u.ranked())
 		}
 	}
 }

@@ -20,6 +20,7 @@ type scene struct {
 	book   *lending.Ledger
 	funded map[role.ID][]*unit
 	charge map[*unit]lending.Charge
+	known  map[*unit]*reclaim.Unit
 	gone   map[*unit]bool                       // leaving, or under notice for this scene
 	more   map[placement.NodeID]resource.Vector // spare on a node, beside what the pool has
 	at     time.Time
@@ -29,7 +30,7 @@ type scene struct {
 // gone.
 func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 	s := &scene{
-		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, gone: map[*unit]bool{},
+		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, known: map[*unit]*reclaim.Unit{}, gone: map[*unit]bool{},
 		book: lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
 		more: map[placement.NodeID]resource.Vector{}, at: at,
 	}
@@ -107,17 +108,45 @@ func (s *scene) free(u *unit) {
 	}
 }
 
-// FundedAt implements [reclaim.Book].
-func (s *scene) FundedAt(f role.ID) []*reclaim.Unit {
+// Cheapest implements [reclaim.Book].
+func (s *scene) Cheapest(f role.ID) func() *reclaim.Unit {
 	var out []*reclaim.Unit
 	for _, u := range s.funded[f] {
-		if u.reclaimable() && u.reachable() {
-			v := s.pool.unit(u)
-			v.Charge = s.charge[u]
-			out = append(out, v)
+		if s.mayAsk(u) {
+			out = append(out, s.describe(u))
+		}
+	}
+	slices.SortFunc(out, reclaim.Cheaper)
+	return func() (u *reclaim.Unit) {
+		if len(out) > 0 {
+			u, out = out[0], out[1:]
+		}
+		return u
+	}
+}
+
+// On implements [reclaim.Book].
+func (s *scene) On(n placement.NodeID) []*reclaim.Unit {
+	var out []*reclaim.Unit
+	for _, t := range s.nodes[n].tasks {
+		if u := t.unit; s.mayAsk(u) && !slices.Contains(out, s.describe(u)) {
+			out = append(out, s.describe(u))
 		}
 	}
 	return out
+}
+
+// mayAsk reports whether a unit may be asked back in the scene.
+func (s *scene) mayAsk(u *unit) bool { return !s.gone[u] && u.reclaimable() && u.reachable() }
+
+func (s *scene) describe(u *unit) *reclaim.Unit {
+	v := s.known[u]
+	if v == nil {
+		v = s.pool.unit(u)
+		v.Charge = s.charge[u]
+		s.known[u] = v
+	}
+	return v
 }
 
 // Leaving implements [reclaim.Book].

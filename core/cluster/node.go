@@ -21,6 +21,7 @@ type node struct {
 	tasks     []*task         // the order has no meaning
 	going     []*task         // those that have given their funding away, or are to; see sort
 	reachable bool
+	stale     bool // the index is to be told what it has
 	shelved   shelved
 	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover
 }
@@ -28,8 +29,16 @@ type node struct {
 // free is what no lease holds.
 func (n *node) free() resource.Vector { return n.total.Minus(n.used) }
 
-// refresh tells the index what the node has.
+// refresh tells the index what the node has; while a round looks at whom to ask back, once it is over: it plans much on a node, and
+// asks the index for none of it.
 func (n *node) refresh() {
+	if n.pool.asking {
+		if !n.stale {
+			n.stale = true
+			n.pool.stale = append(n.pool.stale, n)
+		}
+		return
+	}
 	n.pool.noteNode(n)
 	var scratch [resource.MaxKinds]resource.Amount
 	n.pool.index.SetAvailable(n.id, n.writeAvailable(scratch[:len(n.total)]))

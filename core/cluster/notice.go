@@ -16,20 +16,67 @@ import (
 // book shows a pool to a reclaim round. For a claim only units on nodes that answer count: others cannot leave in time.
 type book struct {
 	*pool
-	away bool // units on nodes that do not answer may be asked back too; they get their notice when they are back
+	away  bool // units on nodes that do not answer may be asked back too; they get their notice when they are back
+	known map[*unit]*reclaim.Unit
 }
 
-func (p *pool) book() book { return book{pool: p} }
+func (p *pool) book(away bool) book { return book{p, away, map[*unit]*reclaim.Unit{}} }
 
-// FundedAt implements [reclaim.Book].
-func (b book) FundedAt(f role.ID) []*reclaim.Unit {
-	var out []*reclaim.Unit
-	b.funded.all(f, func(u *unit) {
-		if u.reclaimable() && (b.away || u.reachable()) {
-			out = append(out, b.unit(u))
+// Cheapest implements [reclaim.Book]. It merges what is paid for in each leaf.
+func (b book) Cheapest(f role.ID) func() *reclaim.Unit {
+	type leaf struct {
+		first *reclaim.Unit
+		next  func() *unit
+	}
+	leaves := pile[leaf]{less: func(x, y leaf) bool { return reclaim.Cheaper(x.first, y.first) < 0 }}
+	enter := func(next func() *unit) {
+		if u := b.firstOf(next); u != nil {
+			leaves.push(leaf{u, next})
 		}
-	})
+	}
+	for _, l := range b.funded[f] {
+		enter(l.units.inOrder())
+	}
+	return func() *reclaim.Unit {
+		if len(leaves.items) == 0 {
+			return nil
+		}
+		l := leaves.pop()
+		enter(l.next)
+		return l.first
+	}
+}
+
+// firstOf describes the next unit that may be asked back, nil when there is none.
+func (b book) firstOf(next func() *unit) *reclaim.Unit {
+	for u := next(); u != nil; u = next() {
+		if b.mayAsk(u) {
+			return b.describe(u)
+		}
+	}
+	return nil
+}
+
+// On implements [reclaim.Book].
+func (b book) On(n placement.NodeID) []*reclaim.Unit {
+	var out []*reclaim.Unit
+	for _, t := range b.nodes[n].tasks {
+		if u := b.describe(t.unit); b.mayAsk(t.unit) && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+	}
 	return out
+}
+
+func (b book) mayAsk(u *unit) bool { return u.reclaimable() && (b.away || u.reachable()) }
+
+func (b book) describe(u *unit) *reclaim.Unit {
+	v := b.known[u]
+	if v == nil {
+		v = b.unit(u)
+		b.known[u] = v
+	}
+	return v
 }
 
 // Leaving implements [reclaim.Book].
@@ -90,7 +137,7 @@ func (p *pool) unit(u *unit) *reclaim.Unit {
 	for _, t := range u.tasks {
 		out.Parts = append(out.Parts, reclaim.Part{Node: t.node.id, Amount: t.need})
 		if !t.started.IsZero() {
-			out.Work += int64(p.c.now.Sub(t.started) / time.Second)
+			out.Work += int64(p.c.now.Sub(t.started))
 			out.Started = max(out.Started, t.started.UnixNano())
 		}
 	}
@@ -102,7 +149,11 @@ func (p *pool) over(leaf role.ID) float64 { return max(0, p.above(leaf)) }
 
 // evict gives notice to a unit whose funding the ledger has given away already, and returns its last deadline.
 func (p *pool) evict(u *unit, kind NoticeKind, claimant string) time.Time {
-	p.unlist(u)
+	if p.asking {
+		p.asked = append(p.asked, u)
+	} else {
+		p.unlist(u)
+	}
 	p.setLeaving(u, true)
 	return p.c.notify(u, kind, claimant, time.Time{})
 }

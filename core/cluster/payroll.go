@@ -7,46 +7,50 @@ import (
 )
 
 // payroll lists the units that are charged and not leaving by who pays for them and, below that, by the leaf that uses them:
-// deepening looks for units that shallow roles pay for in one subtree, and must not look at everybody's.
+// deepening looks for units that shallow roles pay for in one subtree, and must not look at everybody's. Every list has the unit that
+// is cheapest to lose on top, so that whoever asks back looks at whom it asks and at nobody else.
 type payroll map[role.ID][]payList
 
-// payList is what one role pays for in one leaf; the order of the units has no meaning but is the same every time.
+// payList is what one role pays for in one leaf, of units with so many tasks started: of those it does not depend on the time which
+// has worked longer.
 type payList struct {
-	leaf  role.ID
-	units []*unit
+	leaf    role.ID
+	started int
+	units   ranks
 }
 
-func (p payroll) find(at, leaf role.ID) (int, bool) {
-	return slices.BinarySearchFunc(p[at], leaf, func(l payList, id role.ID) int { return int(l.leaf) - int(id) })
+func (p payroll) find(at, leaf role.ID, started int) (int, bool) {
+	return slices.BinarySearchFunc(p[at], 0, func(l payList, _ int) int {
+		if l.leaf != leaf {
+			return int(l.leaf) - int(leaf)
+		}
+		return l.started - started
+	})
 }
 
-// add enters a unit by its charge.
+// add enters a unit by its charge, with the rank it has now.
 func (p payroll) add(u *unit) {
-	i, ok := p.find(u.charge.At, u.charge.Leaf)
+	u.rank = u.ranked()
+	i, ok := p.find(u.charge.At, u.charge.Leaf, u.rank.started)
 	if !ok {
-		p[u.charge.At] = slices.Insert(p[u.charge.At], i, payList{leaf: u.charge.Leaf})
+		p[u.charge.At] = slices.Insert(p[u.charge.At], i, payList{leaf: u.charge.Leaf, started: u.rank.started})
 	}
-	l := &p[u.charge.At][i]
-	u.slot = len(l.units)
-	l.units = append(l.units, u)
+	p[u.charge.At][i].units.push(u)
 }
 
 // remove takes a unit off the list of its charge.
 func (p payroll) remove(u *unit) {
-	i, _ := p.find(u.charge.At, u.charge.Leaf)
+	i, _ := p.find(u.charge.At, u.charge.Leaf, u.rank.started)
 	l := &p[u.charge.At][i]
-	last := len(l.units) - 1
-	l.units[u.slot], l.units[last].slot = l.units[last], u.slot
-	l.units[last] = nil
-	l.units = l.units[:last]
-	if last == 0 {
+	l.units.take(u)
+	if len(l.units) == 0 {
 		p[u.charge.At] = slices.Delete(p[u.charge.At], i, i+1)
 	}
 }
 
 // each visits the units that at pays for in the leaves from first to last.
 func (p payroll) each(at, first, last role.ID, visit func(*unit)) {
-	i, _ := p.find(at, first)
+	i, _ := p.find(at, first, 0)
 	for _, l := range p[at][i:] {
 		if l.leaf > last {
 			return
@@ -56,9 +60,6 @@ func (p payroll) each(at, first, last role.ID, visit func(*unit)) {
 		}
 	}
 }
-
-// all visits everything that at pays for.
-func (p payroll) all(at role.ID, visit func(*unit)) { p.each(at, 0, 1<<30, visit) }
 
 // lastOf is the highest id in the subtree of v.
 func (c *Cluster) lastOf(v role.ID) role.ID {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -10,18 +11,34 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// TestPayroll: whatever is entered and taken out, a payroll shows what a plain list would.
+// rankedUnit draws a unit of some tasks, some of them started, some of them told to stop.
+func rankedUnit(rt *rapid.T, seq int64) *unit {
+	id := func(label string) role.ID { return role.ID(rapid.IntRange(0, 6).Draw(rt, label)) }
+	u := &unit{seq: seq, charge: lending.Charge{At: id("at"), Leaf: id("leaf")}}
+	shape := &Shape{Priority: rapid.IntRange(0, 1).Draw(rt, "priority")}
+	for range rapid.IntRange(1, 2).Draw(rt, "tasks") {
+		t := &task{unit: u, shape: shape, state: rapid.SampledFrom([]State{Running, Stopping}).Draw(rt, "state")}
+		if s := rapid.IntRange(0, 4).Draw(rt, "started"); s > 0 {
+			t.started = epoch.Add(time.Duration(s) * time.Second / 2)
+		}
+		u.tasks = append(u.tasks, t)
+	}
+	return u
+}
+
+// TestPayroll: whatever is entered and taken out, a payroll shows what a plain list would, and each of its lists from the cheapest on as
+// the list sorted.
 func TestPayroll(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p, list := payroll{}, []*unit{}
 		id := func(label string) role.ID { return role.ID(rapid.IntRange(0, 6).Draw(rt, label)) }
-		for range rapid.IntRange(1, 60).Draw(rt, "acts") {
+		for i := range rapid.IntRange(1, 60).Draw(rt, "acts") {
 			if n := len(list); n > 0 && rapid.IntRange(0, 2).Draw(rt, "act") == 0 {
 				i := rapid.IntRange(0, n-1).Draw(rt, "which")
 				p.remove(list[i])
 				list = slices.Delete(list, i, i+1)
 			} else {
-				u := &unit{seq: int64(n), charge: lending.Charge{At: id("at"), Leaf: id("leaf")}}
+				u := rankedUnit(rt, int64(i))
 				p.add(u)
 				list = append(list, u)
 			}
@@ -37,6 +54,36 @@ func TestPayroll(t *testing.T) {
 					rt.Fatalf("a unit of %d paid by %d is shown %d times for %d from %d to %d", u.charge.Leaf, u.charge.At, got[u], at, first, last)
 				}
 			}
+			shown := 0
+			for _, ls := range p {
+				for _, l := range ls {
+					shown += len(l.units)
+					sameOrder(rt, l.units)
+				}
+			}
+			if shown != len(list) {
+				rt.Fatalf("%d units are on the lists, there are %d", shown, len(list))
+			}
 		}
 	})
+}
+
+// sameOrder compares how a heap shows its units with a sorted list.
+func sameOrder(rt *rapid.T, h ranks) {
+	want := slices.Clone(h)
+	slices.SortFunc(want, func(a, b *unit) int {
+		if a.cheaperThan(b) {
+			return -1
+		}
+		return 1
+	})
+	next := h.inOrder()
+	for i, w := range want {
+		if u := next(); u != w || w.slot < 0 || h[w.slot] != w {
+			rt.Fatalf("number %d of %d is another unit than in a sorted list, or does not know its slot", i, len(want))
+		}
+	}
+	if next() != nil {
+		rt.Fatal("there is one more than there are")
+	}
 }

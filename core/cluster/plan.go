@@ -232,7 +232,7 @@ func (p *pool) repair(claimant string) {
 			p.evict(u, ForPlan, claimant)
 		}
 	}
-	round := reclaim.NewRound(p.ledger, book{pool: p, away: true})
+	round := reclaim.NewRound(p.ledger, p.book(true))
 	for _, v := range round.Repair() {
 		p.evict(v.Unit.Owner.(*unit), ForPlan, claimant)
 	}

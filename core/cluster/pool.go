@@ -25,7 +25,11 @@ type pool struct {
 	classes map[string]*class // what waits, by identity
 	queue   []*class          // the same, in order of arrival
 	claims  []*claim          // reservations waiting for their victims, in order
-	serving bool              // some of them may be over; see sweep
+	asking  bool              // a round looks at whom to ask back: asked are still on their lists
+	asked   []*unit
+	stale   []*node // to be refreshed when it is over
+	opens   int64   // rises when a claim's place may have come free
+	serving bool    // some of them may be over; see sweep
 
 	packages *packages // guarantees in whole packages; nil when there are none
 
@@ -71,6 +75,7 @@ func (p *pool) measure() {
 // opened notes that something may fit now that did not before.
 func (p *pool) opened() {
 	p.epoch++
+	p.opens++
 	p.touched = true
 }
 
@@ -83,7 +88,9 @@ type unit struct {
 	tasks   []*task
 	leaving bool   // its funding is given away; its tasks are under notice
 	planned bool   // it is to leave for a claim that is being planned
-	slot    int    // position in pool.funded, or in pool.leavers
+	rank    rank   // in pool.funded
+	slot    int    // position there
+	exit    int    // position in pool.leavers
 	pos     int    // position in pool.units
 	paidBy  string // funding last told to its agents
 	booked  booked
@@ -108,6 +115,14 @@ func (p *pool) list(u *unit) {
 func (p *pool) unlist(u *unit) {
 	p.funded.remove(u)
 	p.paysLess(u.charge.At)
+}
+
+// rerank notes that what it costs to lose a unit may have changed by something else than time.
+func (p *pool) rerank(u *unit) {
+	if !u.leaving {
+		p.funded.remove(u)
+		p.funded.add(u)
+	}
 }
 
 // paysLess notes that a role pays for less than before: its guarantee may cover something that shallower ones pay for.
@@ -141,12 +156,12 @@ func (p *pool) seeOff(u *unit, on bool) {
 		return
 	}
 	if u.leaving = on; on {
-		u.slot = len(p.leavers)
+		u.exit = len(p.leavers)
 		p.leavers = append(p.leavers, u)
 		return
 	}
 	last := len(p.leavers) - 1
-	p.leavers[u.slot], p.leavers[last].slot = p.leavers[last], u.slot
+	p.leavers[u.exit], p.leavers[last].exit = p.leavers[last], u.exit
 	p.leavers[last] = nil
 	p.leavers = p.leavers[:last]
 }
@@ -230,7 +245,9 @@ func (p *pool) drop(t *task) {
 	u.charge.Count--
 	u.tasks = slices.DeleteFunc(u.tasks, func(x *task) bool { return x == t })
 	p.noteUnit(u)
-	if len(u.tasks) == 0 {
+	if len(u.tasks) > 0 {
+		p.rerank(u)
+	} else {
 		if u.leaving {
 			p.seeOff(u, false)
 		} else {

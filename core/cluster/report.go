@@ -86,6 +86,7 @@ func (c *Cluster) update(t *task, r TaskReport) {
 	began := t.started.IsZero() && !r.Started.IsZero()
 	if began {
 		t.started = r.Started
+		t.unit.pool.rerank(t.unit)
 		c.happened("TaskStarted", t.id, t.role, t.node.Name, "%s runs on %s", t.id, t.node.Name)
 	}
 	if t.state == Starting && r.State >= Running {
@@ -303,6 +304,7 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) {
 	part.At = u.charge.At
 	whole := u.charge
 	whole.Amount, whole.Count = whole.Amount.Plus(t.need), whole.Count+1
+	moved := false
 	switch {
 	case u.leaving:
 		p.ledger.Add(part)
@@ -314,15 +316,20 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) {
 		p.unlist(u)
 		p.ledger.Remove(u.charge)
 		whole = fundOrBorrow(p.ledger, whole, u.pinned)
-		defer p.list(u)
+		moved = true
 	}
 	u.charge = whole
 	u.tasks = append(u.tasks, t)
 	p.noteUnit(u)
-	if u.leaving && !leaving {
+	switch {
+	case moved:
+		p.list(u)
+	case u.leaving && !leaving:
 		p.ledger.Return(u.charge)
 		p.setLeaving(u, false)
 		p.list(u)
+	default:
+		p.rerank(u)
 	}
 }
 

@@ -291,6 +291,7 @@ func (p *pool) noPlace(cl *class) *verdict {
 
 // unclaimable says why a claim inside a guarantee is not served by asking anybody back.
 func (p *pool) unclaimable(cl *class, o reclaim.Outcome) *verdict {
+	p.freshen()
 	switch o {
 	case reclaim.Fragmented:
 		return &verdict{code: string(o), message: "its guarantee covers it and there is enough in all, but not on one node: " + p.index.Explain(cl.compiled).String(),

@@ -184,6 +184,7 @@ func (c *Cluster) breakGang(t *task, s State) {
 // stop tells the agent to end a task.
 func (c *Cluster) stop(t *task, grace *time.Duration, force bool, why Reason) {
 	t.state, t.reason = Stopping, why
+	t.unit.pool.rerank(t.unit)
 	t.unit.pool.noteUnit(t.unit)
 	c.emit(StopTask{Node: t.node.Name, Task: t.id, Grace: grace, Force: force, Reason: why}, SaveTask{t.id})
 	c.changed(ObjectTask, t.id)

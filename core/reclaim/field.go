@@ -1,7 +1,6 @@
 package reclaim
 
 import (
-	"cmp"
 	"slices"
 
 	"polder.dev/polder/core/placement"
@@ -24,9 +23,10 @@ type fieldKey struct {
 // field is what a round knows of the nodes for claims of one task funded at one role. Nothing but the round's own plans changes
 // them while it lasts; where else something does, [Round.Forget].
 type field struct {
-	feasible map[placement.NodeID]bool
+	feasible []bool             // by node, as far as there is one
 	roomy    []placement.NodeID // feasible, with room already; ascending
-	prey     []prey             // what may be asked back, cheapest first
+	prey     []prey             // what may be asked back, cheapest first, as far as the round has looked
+	looked   []int              // by level: how far it has looked along the line
 	head     int                // all prey before it is taken
 	seen     int                // how many of the round's changes it knows
 }
@@ -45,7 +45,9 @@ func (r *Round) change(p Plan) {
 	r.changed = append(r.changed, p.Node)
 	for _, v := range p.Victims {
 		for _, part := range v.Unit.Parts {
-			r.changed = append(r.changed, part.Node)
+			if part.Node != p.Node {
+				r.changed = append(r.changed, part.Node)
+			}
 		}
 	}
 }
@@ -70,17 +72,53 @@ func (s *sweep) field() *field {
 
 // survey looks at every node once.
 func (s *sweep) survey() *field {
-	f := &field{feasible: map[placement.NodeID]bool{}, seen: len(s.changed)}
+	f := &field{looked: make([]int, len(s.levels)), seen: len(s.changed)}
 	s.book.Feasible(s.claim, func(n placement.NodeID) bool {
+		for len(f.feasible) <= int(n) {
+			f.feasible = append(f.feasible, false)
+		}
 		f.feasible[n] = true
 		if s.fits(n) {
 			f.roomy = append(f.roomy, n)
 		}
 		return true
 	})
-	s.eachSite(func(x site, n placement.NodeID) { f.prey = append(f.prey, prey{x, n}) }) // in order but for where levels meet
-	slices.SortFunc(f.prey, func(a, b prey) int { return cmp.Or(cheaper(a.Unit, b.Unit), cmp.Compare(a.node, b.node)) })
 	return f
+}
+
+func (f *field) takes(n placement.NodeID) bool { return int(n) < len(f.feasible) && f.feasible[n] }
+
+// preyAt returns number i of the prey, nil beyond its end.
+func (s *sweep) preyAt(f *field, i int) *prey {
+	for len(f.prey) <= i {
+		if !s.lookOn(f) {
+			return nil
+		}
+	}
+	return &f.prey[i]
+}
+
+// lookOn adds the next cheapest unit of all levels to the prey, on each of its nodes; false when there is none.
+func (s *sweep) lookOn(f *field) bool {
+	var next *Unit
+	at := 0
+	for i, st := range s.levels {
+		l := s.line(st.role)
+		for l.at(f.looked[i]) != nil && l.at(f.looked[i]).Charge.Hold > st.grace {
+			f.looked[i]++
+		}
+		if u := l.at(f.looked[i]); u != nil && (next == nil || Cheaper(u, next) < 0) {
+			next, at = u, i
+		}
+	}
+	if next == nil {
+		return false
+	}
+	f.looked[at]++
+	for _, n := range next.nodes() {
+		f.prey = append(f.prey, prey{site{Victim{next, s.levels[at].role}, next.On(n)}, n})
+	}
+	return true
 }
 
 // fits reports whether a node has room for the claim already.
@@ -92,7 +130,7 @@ func (s *sweep) fits(n placement.NodeID) bool {
 func (f *field) judge(n placement.NodeID, fits bool) {
 	i, in := slices.BinarySearch(f.roomy, n)
 	switch {
-	case fits && !in && f.feasible[n]:
+	case fits && !in && f.takes(n):
 		f.roomy = slices.Insert(f.roomy, i, n)
 	case !fits && in:
 		f.roomy = slices.Delete(f.roomy, i, i+1)
@@ -103,8 +141,11 @@ func (f *field) judge(n placement.NodeID, fits bool) {
 // do. Where there is none, or it is not found soon, a full search decides.
 func (s *sweep) easiest(f *field) (option, bool) {
 	var first *Unit
-	for i, failed := f.head, 0; i < len(f.prey) && failed < patience; i++ {
-		x := &f.prey[i]
+	for i, failed := f.head, 0; failed < patience; i++ {
+		x := s.preyAt(f, i)
+		if x == nil {
+			break
+		}
 		if s.taken[x.Unit] {
 			if i == f.head {
 				f.head++
@@ -115,14 +156,53 @@ func (s *sweep) easiest(f *field) (option, bool) {
 			first = x.Unit
 		}
 		if class(first, x.Unit) != 0 {
-			return option{}, false
+			break
 		}
-		if f.feasible[x.node] && s.claim.Charge.Amount.Fits(s.book.Spare(x.node, s.within).Plus(x.on)) {
-			if o, outcome := s.try(x.node); outcome == Planned && len(o.victims) == 1 && o.victims[0].Unit == x.Unit {
-				return o, true
-			}
+		if o, ok := s.alone(f, x); ok {
+			return o, true
 		}
 		failed++
 	}
 	return option{}, false
+}
+
+// alone reports whether a trial on a unit's node would choose it and nobody else.
+func (s *sweep) alone(f *field, x *prey) (option, bool) {
+	if !f.takes(x.node) {
+		return option{}, false
+	}
+	spare := s.book.Spare(x.node, s.within)
+	if !s.claim.Charge.Amount.Fits(spare.Plus(x.on)) {
+		return option{}, false
+	}
+	if s.exact(x) {
+		return option{x.node, []Victim{x.Victim}}, true
+	}
+	o, outcome := s.try(x.node)
+	return o, outcome == Planned && len(o.victims) == 1 && o.victims[0].Unit == x.Unit
+}
+
+// exact reports whether the cheapest unit with which a node has room, where it has none without, covers exactly what the claim breaks,
+// if it breaks anything: then a trial has no other choice, and need not be made.
+func (s *sweep) exact(x *prey) bool {
+	first := true
+	for i := range s.levels {
+		st := &s.levels[i]
+		for k, owed := range st.owed {
+			if s.ledger.Excess(st.role, k) <= owed {
+				continue
+			}
+			hold, excess, _ := s.ledger.Breach(st.role, k)
+			if !first || st.role != x.Level || x.Unit.Charge.Hold < hold || x.Unit.Charge.Amount.At(k) != excess {
+				return false
+			}
+			first = false
+			s.ledger.Leave(x.Unit.Charge)
+			defer s.ledger.Return(x.Unit.Charge)
+			if s.ledger.Excess(st.role, k) > owed {
+				return false
+			}
+		}
+	}
+	return true
 }

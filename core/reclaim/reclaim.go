@@ -48,21 +48,35 @@ func (u *Unit) On(n placement.NodeID) resource.Vector {
 	return sum
 }
 
+// nodes lists where a unit runs, ascending, each once.
+func (u *Unit) nodes() []placement.NodeID {
+	out := make([]placement.NodeID, 0, len(u.Parts))
+	for _, p := range u.Parts {
+		out = append(out, p.Node)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // class orders units that differ in what the contract ranks first; units of one class are chosen by fit.
 func class(a, b *Unit) int {
 	return cmp.Or(cmp.Compare(a.RolePriority, b.RolePriority), cmp.Compare(b.Over, a.Over),
 		cmp.Compare(a.TaskPriority, b.TaskPriority))
 }
 
-// cheaper is the total order of victims, cheapest first.
-func cheaper(a, b *Unit) int {
+// Cheaper is the total order of victims, cheapest first.
+func Cheaper(a, b *Unit) int {
 	return cmp.Or(class(a, b), cmp.Compare(a.Work, b.Work), cmp.Compare(b.Started, a.Started), cmp.Compare(a.ID, b.ID))
 }
 
 // Book is what a round needs to know of tasks and nodes. It must answer for the state after the plans already taken over.
 type Book interface {
-	// FundedAt lists the units funded at a role that may be asked back: charged, preemptible, under no notice.
-	FundedAt(role.ID) []*Unit
+	// Cheapest lists the units funded at a role that may be asked back (charged, preemptible, under no notice) in the order of
+	// [Cheaper], one with each call of next, nil after the last. A round asks for as many as it looks at; what it plans must not
+	// change the list.
+	Cheapest(role.ID) (next func() *Unit)
+	// On lists the units that may be asked back and hold something on a node, whoever funds them: the same pointers as Cheapest.
+	On(placement.NodeID) []*Unit
 	// Leaving lists the units under notice; only Charge is looked at.
 	Leaving() []*Unit
 	// Spare is what a claimant that may have to wait so long can still count on at a node: what is free or leaves within that
@@ -111,7 +125,7 @@ const (
 type Round struct {
 	ledger *lending.Ledger
 	book   Book
-	funded map[role.ID][]*Unit // sorted cheapest first
+	lines  map[role.ID]*line
 	sites  map[role.ID]map[placement.NodeID][]site
 	taken  map[*Unit]bool
 
@@ -121,7 +135,7 @@ type Round struct {
 
 // NewRound starts a round on a ledger.
 func NewRound(l *lending.Ledger, b Book) *Round {
-	return &Round{ledger: l, book: b, funded: map[role.ID][]*Unit{}, sites: map[role.ID]map[placement.NodeID][]site{}, taken: map[*Unit]bool{},
+	return &Round{ledger: l, book: b, lines: map[role.ID]*line{}, sites: map[role.ID]map[placement.NodeID][]site{}, taken: map[*Unit]bool{},
 		fields: map[fieldKey]*field{}}
 }
 
@@ -136,17 +150,9 @@ func (r *Round) Undo(p Plan) {
 	for _, f := range r.fields {
 		f.head = 0
 	}
-}
-
-// units lists what may be asked back at a role, cheapest first, as of the start of the round.
-func (r *Round) units(f role.ID) []*Unit {
-	us, ok := r.funded[f]
-	if !ok {
-		us = slices.Clone(r.book.FundedAt(f))
-		slices.SortFunc(us, cheaper)
-		r.funded[f] = us
+	for _, l := range r.lines {
+		l.head = 0
 	}
-	return us
 }
 
 // Plan looks for the cheapest legal way to serve c funded at v, a role on its leaf's path below the root. The ledger is

@@ -81,9 +81,13 @@ func (r *Round) crosses(u *Unit, id role.ID) bool {
 func (r *Round) fromAbove(id role.ID, i int) (best *Unit, level role.ID) {
 	tree := r.ledger.Tree()
 	for f := tree.Roles[id].Parent; f != role.None; f = tree.Roles[f].Parent {
-		for _, u := range r.units(f) {
-			if !r.taken[u] && u.Charge.Amount.At(i) > 0 && r.crosses(u, id) && (best == nil || cheaper(u, best) < 0) {
+		for u := range r.units(f) {
+			if best != nil && Cheaper(u, best) > 0 {
+				break
+			}
+			if !r.taken[u] && u.Charge.Amount.At(i) > 0 && r.crosses(u, id) {
 				best, level = u, f
+				break
 			}
 		}
 	}
@@ -115,19 +119,18 @@ func (m *mending) mendMarket(id role.ID) {
 
 // funded finds the cheapest unit with kind i that is funded at id and holds at least that long.
 func (m *mending) funded(id role.ID, i int, hold time.Duration) *Unit {
-	us := m.units(id)
-	j := slices.IndexFunc(us, func(u *Unit) bool {
-		return !m.taken[u] && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0
-	})
-	if j < 0 {
-		return nil
+	for u := range m.units(id) {
+		if !m.taken[u] && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0 {
+			return u
+		}
 	}
-	return us[j]
+	return nil
 }
 
 func (m *mending) ask(u *Unit, level role.ID) {
 	m.ledger.Leave(u.Charge)
 	m.taken[u] = true
+	m.advance()
 	m.count(u, +1)
 	m.victims = append(m.victims, Victim{u, level})
 }

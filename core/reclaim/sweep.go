@@ -22,7 +22,6 @@ type sweep struct {
 	claim  Claim
 	levels []stage       // ancestors of the funding role, nearest first
 	within time.Duration // the longest the claim may have to wait
-	sites  map[placement.NodeID][]site
 }
 
 // site is what a unit that may be asked back for claims of one funding role holds on a node.
@@ -65,7 +64,6 @@ func (s *sweep) search() (option, Outcome) {
 		if len(f.roomy) > 0 {
 			return s.try(f.roomy[0])
 		}
-		s.sites = s.sitesFor(s.claim.Charge.At)
 		if o, ok := s.easiest(f); ok {
 			return o, Planned
 		}
@@ -91,7 +89,6 @@ func (s *sweep) searchAll() (option, Outcome) {
 	if len(tight) == 0 {
 		return option{}, NoNode
 	}
-	s.sites = s.sitesFor(s.claim.Charge.At)
 	return s.compare(tight)
 }
 
@@ -124,7 +121,7 @@ func (s *sweep) byHope(ns []placement.NodeID) (out [2][]placement.NodeID) {
 	for _, n := range ns {
 		spare := s.book.Spare(n, s.within).Clone(s.ledger.Kinds())
 		all, alone := spare.Clone(0), false
-		for _, x := range s.sites[n] {
+		for _, x := range s.sitesOn(n) {
 			if !s.taken[x.Unit] {
 				alone = alone || need.Fits(spare.Plus(x.on))
 				all.Inc(x.on)
@@ -139,32 +136,29 @@ func (s *sweep) byHope(ns []placement.NodeID) (out [2][]placement.NodeID) {
 	return out
 }
 
-// sitesFor groups what may legally be asked back for a claim funded at v by node. It is worked out once a round: a claim looks
-// past what others have taken meanwhile.
-func (s *sweep) sitesFor(v role.ID) map[placement.NodeID][]site {
-	if known, ok := s.Round.sites[v]; ok {
+// sitesOn lists what may legally be asked back for the claim on a node: level by level, cheapest first. It is worked out once a round:
+// a claim looks past what others have taken meanwhile.
+func (s *sweep) sitesOn(n placement.NodeID) []site {
+	v := s.claim.Charge.At
+	if s.sites[v] == nil {
+		s.sites[v] = map[placement.NodeID][]site{}
+	}
+	known, ok := s.sites[v][n]
+	if ok {
 		return known
 	}
-	out := map[placement.NodeID][]site{}
-	s.eachSite(func(x site, n placement.NodeID) { out[n] = append(out[n], x) })
-	s.Round.sites[v] = out
-	return out
-}
-
-// eachSite visits what may legally be asked back for the claim: level by level, cheapest first.
-func (s *sweep) eachSite(visit func(site, placement.NodeID)) {
+	us := s.book.On(n)
+	slices.SortFunc(us, Cheaper)
+	var out []site
 	for _, st := range s.levels {
-		for _, u := range s.units(st.role) {
-			if u.Charge.Hold > st.grace {
-				continue
-			}
-			for i, p := range u.Parts {
-				if !slices.ContainsFunc(u.Parts[:i], func(q Part) bool { return q.Node == p.Node }) {
-					visit(site{Victim{u, st.role}, u.On(p.Node)}, p.Node)
-				}
+		for _, u := range us {
+			if u.Charge.At == st.role && u.Charge.Hold <= st.grace {
+				out = append(out, site{Victim{u, st.role}, u.On(n)})
 			}
 		}
 	}
+	s.sites[v][n] = out
+	return out
 }
 
 // try finds victims for one target node and leaves the ledger as it was. The cheapest may be too many for the bound where fewer,
@@ -196,6 +190,7 @@ func (s *sweep) apply(o option) {
 		s.ledger.Leave(v.Unit.Charge)
 		s.taken[v.Unit] = true
 	}
+	s.advance()
 }
 
 // compareOptions prefers the option whose most expensive victims are cheaper, then the one that takes less.
@@ -210,7 +205,7 @@ func compareOptions(a, b option) int {
 		return len(x) - len(y)
 	}
 	for i := range x {
-		if c := cheaper(x[i].Unit, y[i].Unit); c != 0 {
+		if c := Cheaper(x[i].Unit, y[i].Unit); c != 0 {
 			return c
 		}
 	}
@@ -219,6 +214,6 @@ func compareOptions(a, b option) int {
 
 func costliestFirst(vs []Victim) []Victim {
 	out := slices.Clone(vs)
-	slices.SortFunc(out, func(a, b Victim) int { return cheaper(b.Unit, a.Unit) })
+	slices.SortFunc(out, func(a, b Victim) int { return Cheaper(b.Unit, a.Unit) })
 	return out
 }

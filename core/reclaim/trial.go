@@ -69,7 +69,7 @@ func (t *trial) choose(st *stage, i int, excess resource.Amount, ok func(*Unit) 
 	var best *Unit
 	short := t.shortage()
 	if short != nil {
-		for _, x := range t.sites[t.node] { // whoever helps there goes before anybody else
+		for _, x := range t.sitesOn(t.node) { // whoever helps there goes before anybody else
 			u := x.Unit
 			if x.Level == st.role && !t.taken[u] && u.Charge.Hold <= st.grace && u.Charge.Amount.At(i) > 0 && ok(u) && t.helps(u, short) &&
 				(best == nil || t.better(u, best, i, excess, short)) {
@@ -80,7 +80,10 @@ func (t *trial) choose(st *stage, i int, excess resource.Amount, ok func(*Unit) 
 			return best
 		}
 	}
-	for _, u := range t.units(st.role) {
+	for u := range t.units(st.role) {
+		if best != nil && (class(best, u) < 0 || best.Charge.Amount.At(i) == excess) {
+			break // dearer ones follow, or there is none more fitting
+		}
 		if t.taken[u] || u.Charge.Hold > st.grace || u.Charge.Amount.At(i) == 0 || !ok(u) {
 			continue
 		}
@@ -107,7 +110,7 @@ func (t *trial) better(u, v *Unit, i int, excess resource.Amount, short resource
 		}
 		return (x < y) == (x >= excess)
 	}
-	return cheaper(u, v) < 0
+	return Cheaper(u, v) < 0
 }
 
 // helps reports whether u's leaving makes room on the target node in a kind that is short.
@@ -154,8 +157,9 @@ func (t *trial) makeRoom() bool {
 // roomiest picks the next victim, of any stage, for what the node is short of: the cheapest or, where fewest is asked for, the
 // cheapest of those that are enough alone, else the largest.
 func (t *trial) roomiest(short resource.Vector) (best *Victim) {
-	for i := range t.sites[t.node] {
-		v := &t.sites[t.node][i].Victim
+	sites := t.sitesOn(t.node)
+	for i := range sites {
+		v := &sites[i].Victim
 		if !t.taken[v.Unit] && t.helps(v.Unit, short) && (best == nil || t.roomier(v.Unit, best.Unit, short)) {
 			best = v
 		}
@@ -167,7 +171,7 @@ func (t *trial) roomier(u, v *Unit, short resource.Vector) bool {
 	if x, y := t.gap(u, short), t.gap(v, short); t.fewest && x != y {
 		return x < y
 	}
-	return cheaper(u, v) < 0
+	return Cheaper(u, v) < 0
 }
 
 // gap is what stays short, summed over the kinds in thousandths of what is short now, after u has left.

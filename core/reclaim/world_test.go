@@ -168,10 +168,32 @@ func (w *world) free(n placement.NodeID) resource.Vector {
 
 func (w *world) earmarked(n placement.NodeID) resource.Vector { return w.earmark[n].Clone(kinds) }
 
-// FundedAt implements Book. The order is not promised to be of any use.
-func (w *world) FundedAt(f role.ID) (out []*Unit) {
+// mayLeave reports whether a unit may be asked back.
+func (w *world) mayLeave(u *Unit) bool { return !w.pinned[u] && !w.leaving[u] }
+
+// Cheapest implements Book.
+func (w *world) Cheapest(f role.ID) func() *Unit {
+	var us []*Unit
+	for _, u := range w.units {
+		if u.Charge.At == f && w.mayLeave(u) {
+			us = append(us, u)
+		}
+	}
+	slices.SortFunc(us, Cheaper)
+	return func() *Unit {
+		if len(us) == 0 {
+			return nil
+		}
+		u := us[0]
+		us = us[1:]
+		return u
+	}
+}
+
+// On implements Book. The order is not promised to be of any use.
+func (w *world) On(n placement.NodeID) (out []*Unit) {
 	for _, u := range slices.Backward(w.units) {
-		if u.Charge.At == f && !w.pinned[u] && !w.leaving[u] {
+		if u.On(n) != nil && w.mayLeave(u) {
 			out = append(out, u)
 		}
 	}
