@@ -284,6 +284,7 @@ func (d *Door) settle(a *acceptance, b *batch, results []*polderv1.CommitResult,
 			}
 			l.executor.native = results[i].Task
 			d.natives[l.executor.native] = l.executor
+			d.keep(l.executor.storeKey(), l.executor)
 		} else {
 			if why == "" && l.task.executor != nil {
 				why = failed[l.task.executor]
@@ -308,6 +309,7 @@ func (d *Door) settleTask(a *acceptance, l *launch, results []*polderv1.CommitRe
 	}
 	if why == "" {
 		d.natives[t.native] = t
+		d.keepTask(t)
 		d.counters.launched++
 		a.sub.launched(l.need.regular)
 		d.tellTask(t, taskAdded(d.taskProto(t)))

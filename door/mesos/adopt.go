@@ -2,11 +2,11 @@ package mesos
 
 import (
 	"context"
+	"slices"
 
 	"connectrpc.com/connect"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
-	"polder.dev/polder/auth"
 	"polder.dev/polder/door"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 )
@@ -33,10 +33,16 @@ func (d *Door) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	select {
+	case <-d.surveyed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	d.mu.Lock()
 	for _, kind := range []string{"executor", "command", "hold"} { // executors first: holds belong to them
 		for _, t := range specs {
-			if t.Labels[labelKind] == kind && d.natives[t.Id] == nil {
+			known := d.natives[t.Id] != nil || d.lead != nil && (news{t}).over() // what is over and not acknowledged was written down
+			if t.Labels[labelKind] == kind && !known {
 				d.adoptOne(t, tokens[t.Id])
 			}
 		}
@@ -77,7 +83,7 @@ func (d *Door) dropDemands(ctx context.Context) error {
 			d.mu.Lock()
 			if f := d.frameworks[labels[labelFramework]]; labels[labelKind] == labelDemand && d.demands[a.Id] == nil {
 				if f == nil {
-					f = &framework{caller: door.Caller{Identity: auth.Identity{Kind: auth.User, Name: labels[labelPrincipal]}}}
+					f = &framework{caller: self}
 				}
 				d.cancelAsks(f, []string{a.Id})
 			}
@@ -107,14 +113,23 @@ func (d *Door) readTokens(ctx context.Context, tasks []*polderv1.Task) (map[stri
 	return out, nil
 }
 
+// removed reports whether a framework is over.
+func (d *Door) removed(id string) bool {
+	return slices.ContainsFunc(d.gone, func(f *framework) bool { return f.id == id })
+}
+
 // adoptOne puts a task of an earlier life on the books. An executor's token is the one it was started with.
 func (d *Door) adoptOne(p *polderv1.Task, token string) {
 	id := p.Labels[labelFramework]
 	f := d.frameworks[id]
+	if f == nil && d.removed(id) { // and its end was not heard by all of it
+		d.killNative(&framework{caller: self}, false, p.Id)
+		return
+	}
 	if f == nil {
 		f = newFramework(id)
 		f.principal = p.Labels[labelPrincipal]
-		f.caller = door.Caller{Identity: auth.Identity{Kind: auth.User, Name: f.principal}}
+		f.caller = self
 		f.registered = p.Created.AsTime()
 		f.info = &mesosv1.FrameworkInfo{User: new(""), Name: new(""), Id: &mesosv1.FrameworkID{Value: &id}, Principal: &f.principal}
 		d.frameworks[id] = f
@@ -126,6 +141,7 @@ func (d *Door) adoptOne(p *polderv1.Task, token string) {
 			info: &mesosv1.ExecutorInfo{ExecutorId: &mesosv1.ExecutorID{Value: new(p.Labels[labelExecutor])}, FrameworkId: &mesosv1.FrameworkID{Value: &id}},
 		}
 		f.executors[e.key()], d.natives[p.Id] = e, e
+		d.keep(e.storeKey(), e)
 		return
 	}
 	form := form{role: role}
@@ -147,4 +163,5 @@ func (d *Door) adoptOne(p *polderv1.Task, token string) {
 		}
 	}
 	f.tasks[t.id()], d.natives[p.Id] = t, t
+	d.keepTask(t)
 }

@@ -9,8 +9,9 @@
 // Borrowed capacity comes as revocable resources to frameworks that know them, and a notice as an inverse offer that names
 // the resources and starts at the deadline.
 //
-// It is not Mesos: what it refuses, and why, is in docs/mesos.md. It keeps nothing on disk. After a restart it finds its
-// tasks in the pool by their labels, and frameworks by their re-subscribing, which is what they do with a new master.
+// It is not Mesos: what it refuses, and why, is in docs/mesos.md. Frameworks, their executors and tasks, and the updates they have
+// not acknowledged are in the cluster's store, written by the door that leads. What a crash takes with it, 20 ms at most, it finds in the
+// pool by the tasks' labels.
 //
 // One mutex guards the books; calls to the server are made without it. A stream has a bounded queue: a framework that does
 // not read is disconnected. A Door is safe for concurrent use; it runs once.

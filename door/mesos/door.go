@@ -16,6 +16,7 @@ import (
 	"polder.dev/polder/auth"
 	"polder.dev/polder/door"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
+	"polder.dev/polder/store"
 )
 
 // Version is the version of Mesos this door says it is. Clients read it as numbers between dots.
@@ -29,6 +30,9 @@ type Config struct {
 	Addr string
 	// Cluster is the pool's name (default "polder").
 	Cluster string
+	// Store keeps frameworks, their tasks and what they have not acknowledged over a restart; without one they are forgotten but
+	// for what the pool knows of their tasks.
+	Store store.Store
 	// DefaultRole is the pool's role for Mesos' role "*" (default "default").
 	DefaultRole string
 	// Optimistic shows the same idle capacity to everybody who may have it; the first accept wins. Otherwise an offer is
@@ -77,7 +81,7 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 // self is the door where it only reads: nodes, the plan's roles, and what became of tasks. Whatever changes something is
-// done in the name of a principal.
+// done in the name of a principal, but for what a framework said is to be done when it is away: that is done in the door's.
 var self = door.Caller{Identity: auth.Identity{Kind: auth.Door, Name: "mesos", Groups: []string{auth.AdminGroup}}}
 
 // Door is the protocol front of Mesos.
@@ -96,13 +100,18 @@ type Door struct {
 	offers     map[string]*offer
 	inverse    map[string]*inverseOffer
 	demands    map[string]*demand // by the pool's id of an ask
-	natives    map[string]native // by the pool's id of a task
+	natives    map[string]native  // by the pool's id of a task
 	quotas     map[string]quota
 	watchers   map[*stream]viewer // of the operator's event stream
 	turns      uint64
 	count      struct{ frameworks, offers uint64 }
 	counters   counters
-	ready      bool // the nodes and the tasks that run are known
+	ready      bool                // the nodes and the tasks that run are known
+	dirty      map[string]recorded // what is not written down yet, by key; nil is to be deleted
+	lead       store.Leadership    // nil without a store
+	flushing   sync.Mutex          // held while something is written
+	unkept     chan struct{}
+	surveyed   chan struct{} // closed when all nodes are known
 	wake       chan struct{}
 	calls      sync.WaitGroup // calls to the server that nobody waits for
 }
@@ -111,6 +120,8 @@ type Door struct {
 type native interface {
 	// report takes over what the pool knows of it now. The door's mutex is held.
 	report(d *Door, n news)
+	// at is the name of its node.
+	at() string
 }
 
 // New makes a door. Nothing happens before Run.
@@ -124,15 +135,39 @@ func New(c Config) (*Door, error) {
 		frameworks: map[string]*framework{}, nodes: map[string]*node{}, offers: map[string]*offer{},
 		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{},
 		watchers: map[*stream]viewer{}, wake: make(chan struct{}, 1),
+		dirty: map[string]recorded{}, unkept: make(chan struct{}, 1), surveyed: make(chan struct{}),
 	}, nil
 }
 
 // Run follows the pool and makes offers until ctx ends; then every stream ends. Without it no call is served.
 func (d *Door) Run(ctx context.Context) error {
+	if d.c.Store != nil {
+		lead, err := d.c.Store.Campaign(ctx, election)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		defer lead.Resign(context.WithoutCancel(ctx)) // at worst the store notices by itself
+		if err := d.remember(ctx); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		d.lead = lead
+		d.mu.Unlock()
+	}
+	return d.run(ctx)
+}
+
+func (d *Door) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(door.As(ctx, self))
 	d.mu.Lock()
 	d.ctx = ctx
 	d.mu.Unlock()
+	if d.lead != nil {
+		all.Go(func() error { return d.keeping(ctx) })
+	}
 	all.Go(func() error { return d.follow(ctx) })
 	all.Go(func() error { return d.cycle(ctx) })
 	err := all.Wait()

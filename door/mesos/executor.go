@@ -46,6 +46,8 @@ type executor struct {
 	adopted    bool // of an earlier life of the door: what its framework said of it is not known
 }
 
+func (e *executor) at() string { return e.node }
+
 func (e *executor) key() executorKey { return executorKey{e.node, e.id} }
 
 // prepareExecutor finds the executor a task names, or what must be claimed for a new one.
@@ -218,6 +220,7 @@ func (e *executor) report(d *Door, n news) {
 	}
 	e.hangUp(errEnded)
 	delete(e.fw.executors, e.key())
+	d.keep(e.storeKey(), nil)
 	var holds []string
 	for _, t := range e.tasks {
 		holds = append(holds, t.native)

@@ -22,6 +22,8 @@ type framework struct {
 	registered   time.Time
 	reregistered time.Time
 	awaySince    time.Time
+	removed      time.Time
+	constraints  *schedulerv1.OfferConstraints
 	subs         map[string]*subscription // by role of Mesos
 	tasks        map[string]*task         // by id of Mesos
 	executors    map[executorKey]*executor
@@ -179,7 +181,7 @@ func (d *Door) subscribe(f *framework, suppressed []string, constraints *schedul
 			d.withdraw(s)
 		}
 	}
-	f.subs = subs
+	f.subs, f.constraints = subs, constraints
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"polder.dev/polder/planfile"
 	"polder.dev/polder/server"
 	"polder.dev/polder/server/servertest"
+	"polder.dev/polder/store"
 )
 
 // patience bounds every wait of a test.
@@ -39,6 +41,8 @@ type world struct {
 	api  *door.API
 	door *Door
 	http *httptest.Server
+	kept store.Store // of the door; nil is none
+	stop func()      // ends the door
 	admin,
 	base string
 }
@@ -81,24 +85,34 @@ func newWorld(t *testing.T, plan string, nodes int, change func(*Config)) *world
 	if change != nil {
 		change(&cfg)
 	}
-	if w.door, err = New(cfg); err != nil {
-		t.Fatal(err)
+	w.kept = cfg.Store
+	w.open(cfg)
+	return w
+}
+
+// open puts a door in front of the server.
+func (w *world) open(cfg Config) {
+	w.t.Helper()
+	d, err := New(cfg)
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	w.http.Config.Handler = w.door.Handler()
-	w.http.Start()
-	w.base = w.http.URL
+	s := w.http
+	s.Config.Handler = d.Handler()
+	s.Start()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- w.door.Run(ctx) }()
-	t.Cleanup(func() {
+	go func() { ended <- d.Run(ctx) }()
+	w.door, w.base = d, s.URL
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("the door ended: %v", err)
+			w.t.Errorf("the door ended: %v", err)
 		}
-		w.http.Close()
+		s.Close()
 	})
-	w.until("the door is ready", w.door.isReady)
-	return w
+	w.t.Cleanup(w.stop)
+	w.until("the door is ready", d.isReady)
 }
 
 func (w *world) join(s *servertest.World, name string) {

@@ -26,7 +26,7 @@ func (a *acceptance) prepareGroup(d *Door, op *mesosv1.Offer_Operation, g *mesos
 	if err != nil {
 		return nil, err
 	}
-	b, pod := &batch{group: true}, &group{}
+	b, pod := &batch{group: true}, &group{name: g.GetTaskGroup().GetTasks()[0].GetTaskId().GetValue()}
 	seen := map[string]bool{}
 	for i, info := range g.GetTaskGroup().GetTasks() {
 		l, err := a.prepareMember(d, g.Executor, info, seen)

@@ -70,6 +70,7 @@ func (d *Door) followNodes(ctx context.Context) error {
 		}
 		if m.SnapshotComplete && !complete {
 			complete = true
+			d.known()
 			for name := range d.nodes {
 				if !seen[name] {
 					d.removeNode(name)
@@ -106,6 +107,8 @@ func (d *Door) setNode(p *polderv1.Node, revision int64) {
 		d.tell(agentAdded(d.agentOf(n)))
 	case was != "unreachable" && n.state == "unreachable":
 		d.nodeAway(n)
+	case was == "unreachable" && n.state != "unreachable":
+		d.nodeBack(n)
 	}
 	d.trim(n)
 }
@@ -116,6 +119,31 @@ func (d *Door) nodeAway(n *node) {
 		e := event(schedulerv1.Event_FAILURE)
 		e.Failure = &schedulerv1.Event_Failure{AgentId: &mesosv1.AgentID{Value: &n.name}}
 		f.send(e)
+	}
+}
+
+// nodeBack looks up the tasks of a node that answers again: only now it is known what became of them.
+func (d *Door) nodeBack(n *node) {
+	var ids []string
+	for id, x := range d.natives {
+		if x.at() == n.name {
+			ids = append(ids, id)
+		}
+	}
+	d.later(self, func(ctx context.Context) error {
+		for _, id := range ids {
+			d.refresh(ctx, id)
+		}
+		return nil
+	})
+}
+
+// known notes that all nodes are known.
+func (d *Door) known() {
+	select {
+	case <-d.surveyed:
+	default:
+		close(d.surveyed)
 	}
 }
 
@@ -188,6 +216,9 @@ func (d *Door) refresh(ctx context.Context, id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if x, ok := d.natives[id]; ok {
+		if n := d.nodes[x.at()]; err != nil && n != nil && n.state == "unreachable" {
+			return // the pool has not heard of it from its node yet, after a restart
+		}
 		x.report(d, n)
 		if n.over() {
 			delete(d.natives, id)

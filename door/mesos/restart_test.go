@@ -1,7 +1,6 @@
 package mesos
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,30 +11,79 @@ import (
 	"polder.dev/polder/door/mesos/wire/executorv1"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
+	"polder.dev/polder/store"
 )
 
 // reopen puts another door in the place of the first, as after a restart.
 func (w *world) reopen() {
 	w.t.Helper()
-	s := httptest.NewUnstartedServer(nil)
-	d, err := New(Config{API: w.api, Addr: s.Listener.Addr().String(), Heartbeat: time.Hour, Resend: time.Hour, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		w.t.Fatal(err)
+	if w.kept != nil {
+		w.stop() // it leads
 	}
-	s.Config.Handler = d.Handler()
-	s.Start()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- d.Run(ctx) }()
-	w.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			w.t.Errorf("the door ended: %v", err)
-		}
-		s.Close()
+	w.http = httptest.NewUnstartedServer(nil)
+	w.open(Config{API: w.api, Addr: w.http.Listener.Addr().String(), Heartbeat: time.Hour, Resend: time.Hour, Logger: slog.New(slog.DiscardHandler), Store: w.kept})
+}
+
+// TestKept: with a store a framework is, after a restart, what it was: its name, its tasks, and the very updates it has not
+// acknowledged. One that does not come back in its failover timeout is removed, and stays removed.
+func TestKept(t *testing.T) {
+	w := newWorld(t, onePlan, 1, func(c *Config) { c.Store = store.NewMemory() })
+	brief := info("brief", []string{"a"})
+	brief.FailoverTimeout = new(0.05)
+	b := w.subscribe(w.admin, brief)
+	bo := b.offer()
+	launch := launchCall(bo, command(bo, "orphan", "forever", scalar("cpus", 1)))
+	launch.Accept.Filters.RefuseSeconds = new(3600.0) // the rest is for the other framework
+	b.must(http.StatusAccepted, launch)
+	b.state("orphan", mesosv1.TaskState_TASK_RUNNING)
+	f := info("kept", []string{"a", "b"}, mesosv1.FrameworkInfo_Capability_PARTITION_AWARE)
+	f.FailoverTimeout = new(3600.0)
+	c := w.subscribe(w.admin, f)
+	o := c.offer()
+	c.must(http.StatusAccepted, launchCall(o, command(o, "t", "forever", scalar("cpus", 1)), command(o, "done", "exit 3", scalar("cpus", 1))))
+	running := c.next(schedulerv1.Event_UPDATE).Update.Status
+	w.until("the other task has ended", func() bool {
+		w.door.mu.Lock()
+		defer w.door.mu.Unlock()
+		x := w.door.frameworks[c.id].tasks["done"]
+		return x != nil && x.over()
 	})
-	w.door, w.base = d, s.URL
-	w.until("the new door is ready", d.isReady)
+	c.must(http.StatusAccepted, &schedulerv1.Call{Type: schedulerv1.Call_SUPPRESS.Enum(), Suppress: &schedulerv1.Call_Suppress{Roles: []string{"b"}}})
+	w.reopen()
+	w.door.mu.Lock()
+	back := w.door.frameworks[c.id]
+	if back == nil || back.info.GetName() != "kept" || !back.subs["b"].suppressed || back.tasks["t"].info.GetName() != "Task t" {
+		t.Errorf("after a restart the framework is %+v", back)
+	}
+	w.door.mu.Unlock()
+	w.until("who did not come back is gone", func() bool { return w.running() == 1 })
+	w.reopen()
+	if e := b.w.subscribe(w.admin, withID(info("brief", []string{"a"}), b.id)).next(schedulerv1.Event_ERROR); e.Error.GetMessage() != "Framework has been removed" {
+		t.Errorf("a removed framework is answered %v", e)
+	}
+	again := w.subscribe(w.admin, withID(f, c.id))
+	seen := map[string]*mesosv1.TaskStatus{}
+	for len(seen) < 2 {
+		s := again.next(schedulerv1.Event_UPDATE).Update.Status
+		seen[s.TaskId.GetValue()] = s
+		again.must(http.StatusAccepted, acknowledge(s))
+		if s.TaskId.GetValue() == "done" && !terminal(s.GetState()) {
+			delete(seen, "done")
+		}
+	}
+	if running.TaskId.GetValue() == "t" && string(seen["t"].Uuid) != string(running.Uuid) {
+		t.Errorf("sent again is %v, was %v", seen["t"], running)
+	}
+	if s := seen["done"]; s.GetState() != mesosv1.TaskState_TASK_FAILED {
+		t.Errorf("the end is %v", s)
+	}
+	w.reopen()
+	last := w.subscribe(w.admin, withID(f, c.id))
+	last.next(schedulerv1.Event_SUBSCRIBED)
+	last.must(http.StatusAccepted, &schedulerv1.Call{Type: schedulerv1.Call_RECONCILE.Enum(), Reconcile: &schedulerv1.Call_Reconcile{}})
+	if s := last.next(schedulerv1.Event_UPDATE).Update.Status; s.TaskId.GetValue() != "t" || s.GetState() != mesosv1.TaskState_TASK_RUNNING || s.GetReason() != mesosv1.TaskStatus_REASON_RECONCILIATION {
+		t.Errorf("what was acknowledged is sent again: %v", s)
+	}
 }
 
 // TestRestart: a door that begins anew finds the tasks of frameworks in the pool. Their frameworks get them back by their id and

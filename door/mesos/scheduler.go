@@ -180,6 +180,7 @@ func (d *Door) revive(f *framework, c *schedulerv1.Call) {
 		s.wish.exactly, s.wish.asked = false, nil
 		clear(s.filters)
 	}
+	d.keep(frameworkKey(f.id), f)
 }
 
 func (d *Door) suppress(f *framework, c *schedulerv1.Call) {
@@ -187,6 +188,7 @@ func (d *Door) suppress(f *framework, c *schedulerv1.Call) {
 		s.suppressed = true
 		d.withdraw(s)
 	}
+	d.keep(frameworkKey(f.id), f)
 }
 
 // request takes a framework's word for what it needs, in place of what its roles' guarantees have left: each request is one place.
@@ -242,6 +244,7 @@ func (d *Door) updateFramework(f *framework, c *schedulerv1.Call) (int, error) {
 			d.rescind(o, "its role is no longer wanted")
 		}
 	}
+	d.keep(frameworkKey(f.id), f)
 	d.tellFramework(f, frameworkUpdated(d.frameworkProto(f)))
 	d.nudge()
 	return http.StatusOK, nil

@@ -46,6 +46,9 @@ func (d *Door) serveSubscribe(who principal, call *schedulerv1.Call, w http.Resp
 	}
 	s := newStream(media, newUUID())
 	f, err := d.open(who, call.Subscribe, s)
+	if err == nil {
+		err = d.durable(r.Context())
+	}
 	if err != nil {
 		e := event(schedulerv1.Event_ERROR)
 		e.Error = &schedulerv1.Event_Error{Message: new(err.Error())}
@@ -90,6 +93,7 @@ func (d *Door) open(who principal, sub *schedulerv1.Call_Subscribe, s *stream) (
 		return nil, err
 	}
 	d.attach(f, s)
+	d.keep(frameworkKey(f.id), f)
 	return f, nil
 }
 
@@ -203,7 +207,7 @@ func (d *Door) remove(f *framework) {
 			kill = append(kill, t.native)
 			t.state = mesosv1.TaskState_TASK_KILLED
 		}
-		f.retire(t)
+		d.retire(t)
 	}
 	d.killNative(f, false, kill...)
 	if f.stream != nil {
@@ -211,7 +215,10 @@ func (d *Door) remove(f *framework) {
 		f.stream = nil
 	}
 	delete(d.frameworks, f.id)
+	f.removed = d.c.Now()
+	d.keep(frameworkKey(f.id), f)
 	if d.gone = append(d.gone, f); len(d.gone) > maxGone {
+		d.keep(frameworkKey(d.gone[0].id), nil)
 		d.gone = d.gone[1:]
 	}
 	d.tellFramework(f, frameworkRemoved(d.frameworkProto(f)))

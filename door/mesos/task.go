@@ -34,6 +34,8 @@ type task struct {
 
 func (t *task) id() string { return t.info.TaskId.GetValue() }
 
+func (t *task) at() string { return t.node }
+
 func (t *task) over() bool { return terminal(t.state) }
 
 func terminal(s mesosv1.TaskState) bool {
@@ -102,6 +104,7 @@ func (t *task) unreachable(d *Door) {
 	s := t.made(mesosv1.TaskState_TASK_UNREACHABLE, mesosv1.TaskStatus_REASON_AGENT_REMOVED, "The agent does not answer")
 	s.UnreachableTime = &mesosv1.TimeInfo{Nanoseconds: new(d.c.Now().UnixNano())}
 	t.note(d, s)
+	d.keepTask(t)
 	d.sendStatus(t.fw, s)
 }
 
@@ -244,6 +247,7 @@ func (d *Door) kill(f *framework, c *schedulerv1.Call) {
 
 func (d *Door) killTask(t *task, policy *mesosv1.KillPolicy) {
 	t.killed = true
+	d.keepTask(t)
 	switch {
 	case t.native == "": // it is being claimed; settling finds the mark
 	case t.executor != nil:
@@ -254,7 +258,10 @@ func (d *Door) killTask(t *task, policy *mesosv1.KillPolicy) {
 }
 
 // group is a pod: its tasks end together.
-type group struct{ tasks []*task }
+type group struct {
+	name  string // the id of its first task
+	tasks []*task
+}
 
 // member takes note that a task of the group has ended. One that did not finish takes the others along.
 func (g *group) member(d *Door, t *task) {

@@ -39,6 +39,7 @@ func (d *Door) update(t *task, s *mesosv1.TaskStatus) {
 		d.counters.ended(t.state)
 	}
 	t.updates = append(t.updates, &update{status: s})
+	d.keepTask(t)
 	if len(t.updates) == 1 {
 		d.dispatch(t)
 	}
@@ -53,6 +54,7 @@ func (d *Door) dispatch(t *task) {
 	u.wait = min(max(2*u.wait, d.c.Resend), maxResend)
 	u.next = d.c.Now().Add(u.wait)
 	t.sent = u.status.GetState()
+	d.keepTask(t)
 	d.sendStatus(t.fw, u.status)
 	d.nudge() // to be woken when it is due again
 }
@@ -89,15 +91,18 @@ func (d *Door) acknowledge(f *framework, c *schedulerv1.Call) {
 		t.executor.acknowledged(t, a.Uuid)
 	}
 	t.updates = t.updates[1:]
+	d.keepTask(t)
 	if len(t.updates) > 0 {
 		d.dispatch(t)
 	} else if t.over() {
-		f.retire(t)
+		d.retire(t)
 	}
 }
 
 // retire moves a task to what is remembered.
-func (f *framework) retire(t *task) {
+func (d *Door) retire(t *task) {
+	f := t.fw
+	d.keep(t.storeKey(), nil)
 	delete(f.tasks, t.id())
 	if t.executor != nil {
 		delete(t.executor.tasks, t.id())

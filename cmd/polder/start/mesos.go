@@ -29,7 +29,7 @@ func serveMesos(ctx context.Context, o cli.ServerOptions, g ground) error {
 		return err
 	}
 	addr := l.Addr().String()
-	d, err := mesos.New(mesos.Config{API: door.Open(g.server, "mesos"), Addr: addr, Logger: g.log})
+	d, err := mesos.New(mesos.Config{API: door.Open(g.server, "mesos"), Addr: addr, Store: g.store, Logger: g.log})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(g.dir, cli.MesosAddressFile), []byte(addr+"\n"), 0o644)
 	}
