@@ -235,10 +235,10 @@ func (s *Swarm) waiting(ctx context.Context) (out orchestrator.Batch, err error)
 	return out, nil
 }
 
-// reasonsEvery is how often those who wait are told why.
-const reasonsEvery = 2 * time.Second
+// reasonsEvery is how often is asked what is not told: why tasks wait, and whether they have become healthy.
+const reasonsEvery = time.Second
 
-// followReasons tells why tasks wait.
+// followReasons tells why tasks wait, and that they are healthy.
 func (s *Swarm) followReasons(ctx context.Context) error {
 	tick := time.NewTicker(reasonsEvery)
 	defer tick.Stop()
@@ -247,6 +247,11 @@ func (s *Swarm) followReasons(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
+		}
+		for _, ask := range s.starting() {
+			if err := s.refresh(ctx, ask+".0"); err != nil {
+				return err
+			}
 		}
 		if !s.anyWaits() {
 			continue
@@ -259,6 +264,13 @@ func (s *Swarm) followReasons(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// starting are the asks of tasks that do not run yet.
+func (s *Swarm) starting() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m.Starting()
 }
 
 // anyWaits reports whether a task waits in the pool's queue.
@@ -298,9 +310,6 @@ func (s *Swarm) refresh(ctx context.Context, subject string) error {
 func (s *Swarm) reportOf(t *polderv1.Task) orchestrator.Event {
 	id := t.Labels[labelTask]
 	r := orchestrator.Report{Task: id, Pool: t.Ask, Node: t.Node, Reason: sentence(t.Reason)}
-	if t.Started != nil {
-		r.Started = t.Started.AsTime()
-	}
 	if t.ExitCode != nil {
 		code := int(*t.ExitCode)
 		r.Exit = &code

@@ -348,7 +348,7 @@ func (s *Swarm) status(x orchestrator.Service) *swarm.ServiceStatus {
 	out := &swarm.ServiceStatus{DesiredTasks: x.Spec.Replicas}
 	wanted := uint64(0)
 	for _, t := range s.m.Tasks(x.ID) {
-		if t.Wanted && !t.Done {
+		if t.Wanted && (!t.Done || x.Spec.Mode == orchestrator.GlobalJob && t.State != orchestrator.Complete) {
 			wanted++
 		}
 		switch {

@@ -1,7 +1,5 @@
 package orchestrator
 
-import "time"
-
 // Event is something that happened.
 type Event interface{ apply(m *Machine) }
 
@@ -33,7 +31,6 @@ type Report struct {
 	State            State
 	Reason           string
 	Exit             *int
-	Started          time.Time
 	Forced           bool
 }
 

@@ -312,6 +312,16 @@ func (m *Machine) Leaving() (out []json.RawMessage) {
 	return out
 }
 
+// Starting are the pool's asks of tasks that have their lease and do not run yet.
+func (m *Machine) Starting() (out []string) {
+	for _, id := range slices.Sorted(maps.Keys(m.tasks)) {
+		if t := m.tasks[id]; t.State == Starting && t.Pool != "" {
+			out = append(out, t.Pool)
+		}
+	}
+	return out
+}
+
 // Waits reports whether a task waits in the pool's queue.
 func (m *Machine) Waits() bool {
 	for _, t := range m.tasks {

@@ -176,7 +176,7 @@ func (m *Machine) global(s *service) {
 
 // job starts what is missing of a job's present run, and ends what is left of earlier ones.
 func (m *Machine) job(s *service) {
-	active, counted, last := 0, 0, -1
+	active, counted, last := 0, 0, 0
 	bound := map[string]bool{}
 	for _, t := range s.tasks {
 		switch {

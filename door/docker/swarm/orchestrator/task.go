@@ -139,9 +139,6 @@ func (e Report) apply(m *Machine) {
 	}
 	t.Exit, t.Forced = e.Exit, e.Forced
 	m.become(t, e.State, e.Reason)
-	if !e.Started.IsZero() && e.State >= Running {
-		t.Started = e.Started
-	}
 	if !t.Wanted {
 		m.retire(t, t.Remove)
 	}
