@@ -3,7 +3,6 @@ package swarm
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -188,13 +187,4 @@ func pick[T any](what, ref string, all []T, id, name func(T) string) (T, error) 
 		return zero, fail(http.StatusNotFound, "%s %s not found", what, clip(ref))
 	}
 	return zero, fail(http.StatusBadRequest, "%s %s is ambiguous (%d matches found)", what, clip(ref), n)
-}
-
-// statusOf is the status of an error of this package, zero for others.
-func statusOf(err error) int {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Status
-	}
-	return 0
 }
