@@ -3,6 +3,8 @@ package door
 import (
 	"net/http"
 
+	"connectrpc.com/connect"
+
 	api "polder.dev/polder/api/polder/v1/polderv1connect"
 )
 
@@ -29,15 +31,16 @@ type API struct {
 // name, which the audit trail shows as where calls come from.
 func Open(server http.Handler, door string) *API {
 	client := &http.Client{Transport: &transport{server: server, door: door}}
-	const url = "http://polder.invalid" // never dialled
+	const url = "http://polder.invalid"                      // never dialled
+	plain := connect.WithAcceptCompression("gzip", nil, nil) // bytes that stay in the process are not worth packing
 	return &API{
-		Plans: api.NewPlanServiceClient(client, url), Roles: api.NewRoleServiceClient(client, url),
-		Nodes: api.NewNodeServiceClient(client, url), Asks: api.NewAskServiceClient(client, url),
-		Claims: api.NewClaimServiceClient(client, url), Tasks: api.NewTaskServiceClient(client, url),
-		Leases: api.NewLeaseServiceClient(client, url), Notices: api.NewNoticeServiceClient(client, url),
-		Events: api.NewEventServiceClient(client, url), Access: api.NewAccessServiceClient(client, url),
-		Audits: api.NewAuditServiceClient(client, url), Doors: api.NewDoorServiceClient(client, url),
-		Engines: api.NewEngineServiceClient(client, url),
-		Agents:  api.NewAgentServiceClient(client, url),
+		Plans: api.NewPlanServiceClient(client, url, plain), Roles: api.NewRoleServiceClient(client, url, plain),
+		Nodes: api.NewNodeServiceClient(client, url, plain), Asks: api.NewAskServiceClient(client, url, plain),
+		Claims: api.NewClaimServiceClient(client, url, plain), Tasks: api.NewTaskServiceClient(client, url, plain),
+		Leases: api.NewLeaseServiceClient(client, url, plain), Notices: api.NewNoticeServiceClient(client, url, plain),
+		Events: api.NewEventServiceClient(client, url, plain), Access: api.NewAccessServiceClient(client, url, plain),
+		Audits: api.NewAuditServiceClient(client, url, plain), Doors: api.NewDoorServiceClient(client, url, plain),
+		Engines: api.NewEngineServiceClient(client, url, plain),
+		Agents:  api.NewAgentServiceClient(client, url, plain),
 	}
 }

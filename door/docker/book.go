@@ -124,6 +124,7 @@ func (d *Door) forget(id string) {
 	delete(d.places, id)
 	delete(d.asks, id)
 	delete(d.moves, id)
+	d.recent.take(id)
 }
 
 // lookup finds a container by id, name or the beginning of its id. What the caller may not view is not there.

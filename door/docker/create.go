@@ -166,8 +166,10 @@ func (d *Door) settle(ctx context.Context, x *draft) (int, []byte, error) {
 	}
 	p, status, answer, err := d.make(ctx, x, at)
 	if err != nil || status != http.StatusCreated {
+		d.recent.imagesChanged() // it may have been removed since it was seen
 		return status, answer, err
 	}
+	d.recent.remember(x.id, x.inspected())
 	var said thing
 	if err := json.Unmarshal(answer, &said); err != nil {
 		return 0, nil, err
@@ -220,6 +222,15 @@ func (x *draft) container(version string) (*polderv1.Container, error) {
 	return made, nil
 }
 
+// inspected is what an engine would say about the container, as far as a start wants to know it.
+func (x *draft) inspected() (c inspected) {
+	c.State.Status, c.Config.Labels = "created", map[string]string{}
+	for name, value := range under(x.body, "Labels") {
+		c.Config.Labels[name], _ = value.(string)
+	}
+	return c
+}
+
 // site is a node and its engine.
 type site struct{ node, engine string }
 
@@ -235,12 +246,13 @@ func (d *Door) choose(ctx context.Context, x *draft) (site, error) {
 		return site{}, fail(http.StatusConflict, "no node with a container engine may run this container: %s",
 			cmp.Or(strings.Join(append(slices.Clone(x.task.Constraints), x.pins.why...), ", "), "there is none"))
 	}
-	holders, err := d.holders(ctx, text(x.body, "Image"))
+	image := text(x.body, "Image")
+	holders, err := d.recent.holders(image, func() ([]string, error) { return d.holders(ctx, image) })
 	if err != nil {
 		return site{}, err
 	}
 	if len(holders) == 0 {
-		return site{}, fail(http.StatusNotFound, "No such image: %s", clip(text(x.body, "Image")))
+		return site{}, fail(http.StatusNotFound, "No such image: %s", clip(image))
 	}
 	sites := make([]site, len(nodes))
 	for i, n := range nodes {

@@ -39,6 +39,8 @@ type Door struct {
 	api *door.API
 	opt Options
 	mux *http.ServeMux
+
+	recent *recent
 	// swarm is nil without a store.
 	swarm *swarm.Swarm
 
@@ -57,7 +59,7 @@ func New(api *door.API, opt Options) *Door {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{api: api, opt: opt, mux: http.NewServeMux(), infos: map[string]engineInfo{}, places: map[string]place{},
+	d := &Door{api: api, opt: opt, mux: http.NewServeMux(), recent: newRecent(), infos: map[string]engineInfo{}, places: map[string]place{},
 		names: map[string]string{}, asks: map[string]string{}, starts: map[string]chan struct{}{}, moves: map[string]chan struct{}{}, execs: map[string]execAt{}}
 	if opt.Store != nil {
 		d.swarm = swarm.New(swarm.Options{API: api, Containers: containersOf{d}, Store: opt.Store, Key: opt.Key, Version: opt.Version, Logger: opt.Logger})
@@ -97,6 +99,8 @@ type request struct {
 
 type versionKey struct{}
 
+type whoKey struct{}
+
 // version is the version of the call that ctx belongs to.
 func (d *Door) version(ctx context.Context) string {
 	v, _ := ctx.Value(versionKey{}).(string)
@@ -108,7 +112,12 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer d.recovered(w, r)
 	w.Header().Set("Server", "Polder/"+d.opt.Version+" (linux)")
 	ctx := door.As(r.Context(), callerOf(r))
-	newest, err := d.newest(ctx)
+	who, err := d.caller(ctx)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	newest, err := d.recent.version(func() (string, error) { return d.newest(ctx) })
 	if err != nil {
 		refuse(w, err)
 		return
@@ -121,7 +130,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	r = r.WithContext(context.WithValue(ctx, versionKey{}, version))
+	r = r.WithContext(context.WithValue(context.WithValue(ctx, versionKey{}, version), whoKey{}, who))
 	r.URL.Path, r.URL.RawPath = path, ""
 	d.mux.ServeHTTP(w, r)
 }
@@ -195,12 +204,11 @@ func (d *Door) endpoint(e Endpoint) http.Handler {
 			refuse(w, fail(e.status(), "%s", e.Refused))
 			return
 		}
-		who, err := d.api.Access.WhoAmI(r.Context(), connect.NewRequest(&polderv1.WhoAmIRequest{}))
-		if err != nil {
-			refuse(w, err)
-			return
+		who, _ := r.Context().Value(whoKey{}).(string)
+		q := &request{Request: r, w: w, who: who, version: d.version(r.Context())}
+		if e.images() {
+			defer d.recent.imagesChanged()
 		}
-		q := &request{Request: r, w: w, who: who.Msg.Kind + ":" + who.Msg.Name, version: d.version(r.Context())}
 		if err := e.serve(d, q); err != nil && !errors.Is(err, context.Canceled) {
 			refuse(w, err)
 		}

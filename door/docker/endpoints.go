@@ -26,6 +26,11 @@ func (e Endpoint) pattern() string {
 	return e.Path
 }
 
+// images reports whether a call may change which engine has which image.
+func (e Endpoint) images() bool {
+	return e.Method != "GET" && (strings.HasPrefix(e.Path, "/images/") || e.Path == "/build" || e.Path == "/commit")
+}
+
 func works(method, path, mode string, serve func(*Door, *request) error) Endpoint {
 	return Endpoint{Method: method, Path: path, Mode: mode, serve: serve}
 }

@@ -92,6 +92,7 @@ func (d *Door) copyImage(ctx context.Context, x *draft, holders []string, to sit
 	if err != nil || loaded.StatusCode != http.StatusOK || bytes.Contains(answer, []byte(`"errorDetail"`)) {
 		return fail(http.StatusBadGateway, "node %s does not take the image: %s %s", to.node, loaded.Status, clip(string(answer)))
 	}
+	d.recent.imagesChanged()
 	return nil
 }
 

@@ -190,6 +190,9 @@ func (d *Door) restart(q *request) error {
 	if c, err = d.inspected(ctx, p); err != nil {
 		return err
 	}
+	if err := d.settled(ctx, p); err != nil {
+		return err
+	}
 	if err := d.startAt(ctx, p, c); err != nil {
 		return err
 	}

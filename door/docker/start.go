@@ -54,13 +54,20 @@ func (d *Door) start(q *request) error {
 	if err != nil {
 		return err
 	}
-	c, err := d.inspected(q.Context(), p)
+	c, untouched := d.recent.take(p.id)
+	if !untouched {
+		c, err = d.inspected(q.Context(), p)
+	}
 	switch {
 	case err != nil:
 		return err
 	case c.State.Running:
 		q.w.WriteHeader(http.StatusNotModified)
 		return nil
+	case !untouched:
+		if err := d.settled(q.Context(), p); err != nil {
+			return err
+		}
 	}
 	if err := d.startAt(q.Context(), p, c); err != nil {
 		return errors.Join(err, d.discard(context.WithoutCancel(q.Context()), p, c))
@@ -113,9 +120,6 @@ func (d *Door) startAt(ctx context.Context, p place, c inspected) error {
 		return err
 	}
 	if err := updated(task, c.HostConfig); err != nil {
-		return err
-	}
-	if err := d.settled(ctx, p); err != nil {
 		return err
 	}
 	defer d.starting(p.id)()

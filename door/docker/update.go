@@ -25,6 +25,7 @@ func (d *Door) update(q *request) error {
 	if err != nil {
 		return err
 	}
+	d.recent.take(p.id)
 	wanted, err := sizeIn(body)
 	if err != nil {
 		return err

@@ -57,7 +57,45 @@ func (r *Runtime) Create(ctx context.Context, c runtime.Container) (int, []byte,
 	if c.Version != "" {
 		path = "/v" + c.Version + path
 	}
-	return r.post(ctx, path, body)
+	status, answer, err := r.post(ctx, path, body)
+	if status == http.StatusCreated {
+		var made struct{ ID string }
+		_ = json.Unmarshal(answer, &made) // then it is looked for when it is wanted
+		r.remember(c.ID, made.ID)
+	}
+	return status, answer, err
+}
+
+// mostRemembered bounds how many containers' ids are remembered.
+const mostRemembered = 4096
+
+// remember notes the engine's id of a container.
+func (r *Runtime) remember(id, engine string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.engine) >= mostRemembered {
+		clear(r.engine)
+	}
+	r.engine[id] = engine
+}
+
+// remembered looks at a door's container where it was last; false when it is not there.
+func (r *Runtime) remembered(ctx context.Context, id string) (c container.InspectResponse, ok bool) {
+	r.mu.Lock()
+	engine := r.engine[id]
+	r.mu.Unlock()
+	if engine == "" {
+		return c, false
+	}
+	res, err := r.api.ContainerInspect(ctx, engine, client.ContainerInspectOptions{})
+	c = res.Container
+	ok = err == nil && c.Config != nil && c.State != nil && c.Config.Labels[LabelContainer] == id && c.Config.Labels[labelAgent] == r.opt.Agent
+	if !ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.engine, id)
+	}
+	return c, ok
 }
 
 // own makes the body of a create call this agent's.
@@ -113,6 +151,9 @@ func (r *Runtime) post(ctx context.Context, path string, body []byte) (int, []by
 
 // find looks for a door's container on this agent.
 func (r *Runtime) find(ctx context.Context, id string) (c container.InspectResponse, err error) {
+	if c, ok := r.remembered(ctx, id); ok {
+		return c, nil
+	}
 	list, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true,
 		Filters: client.Filters{}.Add("label", LabelContainer+"="+id).Add("label", labelAgent+"="+r.opt.Agent)})
 	if err != nil {
@@ -125,6 +166,7 @@ func (r *Runtime) find(ctx context.Context, id string) (c container.InspectRespo
 	if err != nil {
 		return c, r.fail("look for the container", "", err)
 	}
+	r.remember(id, res.Container.ID)
 	return res.Container, nil
 }
 

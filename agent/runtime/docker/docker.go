@@ -42,11 +42,12 @@ type Runtime struct {
 	driver   string                   // the engine's cgroup driver, "" until asked
 	starting map[string]chan struct{} // tasks in Start; closed when that is over
 	held     map[string]holding       // by task, of those that run in a container of a door
+	engine   map[string]string        // the engine's id of a door's container, by the door's; only to look less often
 }
 
 // New makes a runtime. It does not talk to the engine yet: see [Runtime.Ping].
 func New(opt Options) (*Runtime, error) {
-	r := &Runtime{opt: opt, tree: opt.Tree, closed: make(chan struct{}), starting: map[string]chan struct{}{}}
+	r := &Runtime{opt: opt, tree: opt.Tree, closed: make(chan struct{}), starting: map[string]chan struct{}{}, engine: map[string]string{}}
 	var err error
 	if r.api, err = client.New(r.host()); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w; use a host like unix:///var/run/docker.sock", err)

@@ -82,10 +82,13 @@ func (s *Swarm) listNodes(c *call) error {
 }
 
 func (s *Swarm) findNode(c *call) (swarm.Node, error) {
-	if err := s.seeNodes(c); err != nil {
+	nodes := s.shownNodes()
+	if err := s.seeNodes(c); connect.CodeOf(err) == connect.CodePermissionDenied {
+		nodes = nil // as with everything that one may not view
+	} else if err != nil {
 		return swarm.Node{}, err
 	}
-	return pick("node", c.PathValue("id"), s.shownNodes(), func(n swarm.Node) string { return n.ID }, func(n swarm.Node) string { return n.Description.Hostname })
+	return pick("node", c.PathValue("id"), nodes, func(n swarm.Node) string { return n.ID }, func(n swarm.Node) string { return n.Description.Hostname })
 }
 
 // inspectNode is docker node inspect.
