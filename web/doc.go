@@ -17,9 +17,15 @@
 // where it was. The queue of a slow one is the server's bounded log of changes: who falls out of it is told "resync" and
 // reads everything again. One that takes nothing at all is hung up on.
 //
+// # Terminals
+//
+// A command in a task runs for as long as the request that started it is read; what is typed comes in requests of their own,
+// which only the session that started it may send. The server judges and audits it as any exec, and ends it when the token is
+// no longer good.
+//
 // # What it is not
 //
-// It keeps no state but tickets, draws nothing itself, and decides nothing.
+// It keeps no state but tickets and open terminals, draws nothing itself, and decides nothing.
 //
 // The handler is safe for concurrent use.
 package web

@@ -206,10 +206,7 @@ func refuse(w http.ResponseWriter, status int, err error) {
 	if code == "" {
 		code = "unavailable"
 	}
-	message := err.Error()
-	if e := new(connect.Error); errors.As(err, &e) {
-		message = e.Message()
-	}
+	message := reasonOf(err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"code": code, "message": message}) // the browser is gone if this fails

@@ -22,7 +22,7 @@ type Config struct {
 }
 
 // pages are the first parts of the addresses that the program in the browser shows. Everything else is the API's.
-var pages = []string{"", "roles", "plan", "lending", "nodes", "tasks", "queue", "events", "access", "doors", "login"}
+var pages = []string{"", "roles", "plan", "lending", "nodes", "tasks", "queue", "events", "access", "doors", "frameworks", "login"}
 
 // maxLogin bounds what a browser sends to log in.
 const maxLogin = 8 << 10
@@ -41,7 +41,8 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
-	c := &console{server: cfg.Server, api: door.Open(cfg.Server, "console"), seal: seal, tickets: newTickets(cfg.Now), files: files, now: cfg.Now}
+	c := &console{server: cfg.Server, api: door.Open(cfg.Server, "console"), seal: seal, tickets: newTickets(cfg.Now), files: files, now: cfg.Now,
+		terminals: terminals{open: map[string]*terminal{}}}
 	return c.routes(), nil
 }
 
@@ -53,6 +54,8 @@ type console struct {
 	tickets *tickets
 	files   map[string]file
 	now     func() time.Time
+
+	terminals terminals
 }
 
 // routes puts the console before the API.
@@ -64,6 +67,8 @@ func (c *console) routes() http.Handler {
 	own.HandleFunc("POST /console/ticket", c.ticket)
 	own.HandleFunc("POST /console/api/{procedure...}", c.call)
 	own.HandleFunc("GET /console/live/{topic}", c.live)
+	own.HandleFunc("POST /console/terminal", c.execute)
+	own.HandleFunc("POST /console/terminal/{id}", c.typed)
 	sameOrigin := http.NewCrossOriginProtection().Handler(own)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")

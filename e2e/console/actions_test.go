@@ -2,10 +2,11 @@ package console
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
 )
 
 // TestActions does what people do, each after a question that names the effect.
@@ -21,6 +22,7 @@ func TestActions(t *testing.T) {
 	b.sees("h1", "web-")
 	b.press("Follow")
 	b.sees("[role=log]", "hello from the task")
+	b.terminal()
 	b.press("Kill")
 	b.sees("dialog", "Its ask does not start it again")
 	b.press("Kill it")
@@ -60,6 +62,27 @@ func TestActions(t *testing.T) {
 	b.sees("main", "Nothing waits")
 }
 
+// terminal runs a shell in the task whose page is open: it has a terminal of the window's size, understands keys, draws what
+// moves the cursor, and ends with its code.
+func (b *tab) terminal() {
+	b.Helper()
+	b.press("Terminal")
+	b.press("Open")
+	b.until("the terminal has the focus", func() bool {
+		var is bool
+		b.eval(`document.activeElement.tagName == "TEXTAREA"`, &is)
+		return is
+	})
+	b.keys("printf 'a\\rb'; tty; stty size; cat\r")
+	b.sees(".box", "b/dev/")
+	b.keys("typed\r")
+	b.until("cat says it again", func() bool { return strings.Count(b.text(".box"), "typed") == 2 })
+	b.shot("terminal")
+	b.do(chromedp.KeyEvent("c", chromedp.KeyModifiers(input.ModifierCtrl)))
+	b.keys("exit 7\r")
+	b.sees("main", "It ended with code 7.")
+}
+
 // TestPlan: a plan is checked while it is typed, previewed, applied against the revision it was made from, and refused when that
 // is old.
 func TestPlan(t *testing.T) {
@@ -83,6 +106,10 @@ func TestPlan(t *testing.T) {
 	b.press("Close")
 	b.visit("/plan?view=History")
 	b.sees("tbody", "<img src=x")
+	b.visit("/roles/research/robots")
+	b.press("Show the history")
+	b.sees("main", "+ {}")
+	b.sees("main", "<img src=x")
 	b.visit("/plan?view=Edit")
 	b.sees("h2", "Revision 2")
 	b.fill("#yaml", strings.Replace(changed, "research/robots", "research/robotics", 1))
@@ -105,11 +132,7 @@ func TestPlan(t *testing.T) {
 // TestRights: somebody with few rights sees what they may, is told why not of the rest, and is out when the token is revoked.
 func TestRights(t *testing.T) {
 	p := up(t, "have joined", "--simulate", "30")
-	rules := filepath.Join(t.TempDir(), "access.yaml")
-	if err := os.WriteFile(rules, []byte(`permissions: [{subject: "user:ann", verbs: [view], role: "research/**"}]`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p.polder("access", "set", "-f", rules)
+	p.access("user:ann", "view", "research/**")
 	var made struct {
 		Secret string
 		Token  struct{ ID string }
@@ -133,9 +156,25 @@ func TestRights(t *testing.T) {
 	b.press("Kill it")
 	b.sees("dialog .bad", "run")
 	b.press("Leave it")
+	b.press("Terminal")
+	b.sees("main form", "may not exec")
+	b.visit("/events?view=Audit")
+	b.sees("main .bad", "admin")
+	b.visit("/doors")
+	b.sees("main .bad", "view")
 
 	admin := p.open(t, true)
+	admin.visit("/events?view=Audit&outcome=denied")
+	admin.sees("main", "user:ann")
 	admin.visit("/access")
+	admin.press("Edit")
+	admin.click(`document.querySelector("fieldset input[value=run]")`)
+	admin.press("Save")
+	admin.sees("dialog", "New: user:ann may run, view on research/**.")
+	admin.press("Change it")
+	admin.sees("dialog", "1 rule set")
+	admin.press("Close")
+	admin.sees("section", "view, run")
 	admin.sees("main", made.Token.ID)
 	admin.click(`[...document.querySelectorAll("tr")].find(e => e.innerText.includes("` + made.Token.ID + `")).querySelector("button")`)
 	admin.sees("dialog", "is refused from the next request on")

@@ -21,9 +21,11 @@ var pages = []struct{ path, says string }{
 	{"/nodes/sim-2", "What it has"},
 	{"/tasks", "research"},
 	{"/queue", "What would help"},
+	{"/frameworks", "Nothing is on offer"},
 	{"/events", "TaskStarted"},
+	{"/events?view=Audit", "user:simulation"},
 	{"/access", "What may I do?"},
-	{"/doors", "polder role tree"},
+	{"/doors", "requests a second"},
 }
 
 // TestPages opens every page, light and dark, wide and narrow: it says what it is about, fits the window, and axe finds no serious
@@ -79,7 +81,7 @@ func (b *tab) faults(axe string) []string {
 func TestKeys(t *testing.T) {
 	p := up(t, "have joined", "--simulate", "5")
 	b := p.open(t, true)
-	for _, page := range []struct{ key, title string }{{"r", "Roles"}, {"p", "Plan"}, {"l", "Lending"}, {"n", "Nodes"}, {"t", "Tasks"}, {"q", "Queue"}, {"e", "Events"}, {"a", "Access"}, {"d", "Doors"}, {"o", "Overview"}} {
+	for _, page := range []struct{ key, title string }{{"r", "Roles"}, {"p", "Plan"}, {"l", "Lending"}, {"n", "Nodes"}, {"t", "Tasks"}, {"q", "Queue"}, {"f", "Frameworks"}, {"e", "Events"}, {"a", "Access"}, {"d", "Doors"}, {"o", "Overview"}} {
 		b.keys("g" + page.key)
 		b.sees("h1", page.title)
 	}

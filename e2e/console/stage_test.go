@@ -128,6 +128,16 @@ func (p *pool) polder(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// access lets somebody do something on a role, and nobody anything else.
+func (p *pool) access(subject, verb, role string) {
+	p.t.Helper()
+	rules := filepath.Join(p.t.TempDir(), "access.yaml")
+	if err := os.WriteFile(rules, fmt.Appendf(nil, "permissions: [{subject: %q, verbs: [%s], role: %q}]", subject, verb, role), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.polder("access", "set", "-f", rules)
+}
+
 func (p *pool) url(path string) string { return fmt.Sprintf("https://%s%s", p.addr, path) }
 
 // insecure reaches a pool whose authority nobody here knows.

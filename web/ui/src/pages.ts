@@ -1,12 +1,8 @@
 // The pages, in the order of the menu.
 import type { Component } from 'svelte'
-import Access from './pages/Access.svelte'
-import Doors from './pages/Doors.svelte'
-import Events from './pages/Events.svelte'
 import Lending from './pages/Lending.svelte'
 import Nodes from './pages/Nodes.svelte'
 import Overview from './pages/Overview.svelte'
-import Plan from './pages/Plan.svelte'
 import Queue from './pages/Queue.svelte'
 import Roles from './pages/Roles.svelte'
 import Tasks from './pages/Tasks.svelte'
@@ -16,20 +12,23 @@ export interface Page {
   name: string
   /** Pressed after g. */
   key: string
-  show: Component
+  /** What is looked at all day is there at once; the rest comes when it is opened. */
+  show?: Component
+  load?: () => Promise<{ default: Component }>
 }
 
 export const pages: Page[] = [
   { path: '', name: 'Overview', key: 'o', show: Overview },
   { path: 'roles', name: 'Roles', key: 'r', show: Roles },
-  { path: 'plan', name: 'Plan', key: 'p', show: Plan },
+  { path: 'plan', name: 'Plan', key: 'p', load: () => import('./pages/Plan.svelte') },
   { path: 'lending', name: 'Lending', key: 'l', show: Lending },
   { path: 'nodes', name: 'Nodes', key: 'n', show: Nodes },
   { path: 'tasks', name: 'Tasks', key: 't', show: Tasks },
   { path: 'queue', name: 'Queue', key: 'q', show: Queue },
-  { path: 'events', name: 'Events', key: 'e', show: Events },
-  { path: 'access', name: 'Access', key: 'a', show: Access },
-  { path: 'doors', name: 'Doors', key: 'd', show: Doors },
+  { path: 'frameworks', name: 'Frameworks', key: 'f', load: () => import('./pages/Frameworks.svelte') },
+  { path: 'events', name: 'Events & audit', key: 'e', load: () => import('./pages/Events.svelte') },
+  { path: 'access', name: 'Access', key: 'a', load: () => import('./pages/Access.svelte') },
+  { path: 'doors', name: 'Doors', key: 'd', load: () => import('./pages/Doors.svelte') },
 ]
 
 export const pageOf = (path: string) => pages.find((p) => p.path === path)

@@ -25,7 +25,7 @@ function parseAnew(text: string): number {
 
 export const of = (amounts: Amounts | undefined, resource: string): number => parse(amounts?.[resource])
 
-const isBytes = (resource: string) => /(^|\/)(memory|disk)$/.test(resource)
+export const isBytes = (resource: string) => /(^|\/)(memory|disk)$/.test(resource)
 
 /** An amount for people, with at most three digits that count. */
 export function show(resource: string, n: number): string {

@@ -33,6 +33,13 @@ export class Load<T> {
     this.running = false
   }
 
+  /** Reads now and again and again while somebody looks: $effect(() => load.every(2)). */
+  every(seconds: number): () => void {
+    void this.again()
+    const timer = setInterval(() => document.hidden || void this.again(), seconds * 1000)
+    return () => clearInterval(timer)
+  }
+
   /** Reads now and, at most once a second, after events that matter: $effect(() => load.follow(...)). */
   follow(matters: (e: PoolEvent) => boolean): () => void {
     void this.again()

@@ -170,6 +170,50 @@ export interface Permission {
   role?: string
 }
 
+export interface AuditEntry {
+  time: string
+  who?: string
+  verb?: string
+  object?: string
+  role?: string
+  outcome: string
+  reason?: string
+  request?: string
+  remote?: string
+}
+
+export interface Door {
+  name: string
+  address?: string
+  since?: string
+  requests?: string
+  refused?: string
+  rate?: number
+  refusals?: { call: string; status: string; count: string; last: string; message?: string }[]
+}
+
+export interface Framework {
+  id: string
+  door: string
+  name?: string
+  principal?: string
+  connected?: boolean
+  registered?: string
+  awaySince?: string
+  tasks?: number
+  roles?: { role: string; suppressed?: boolean; held?: Amounts; offered?: Amounts; refusedNodes?: number; refusedUntil?: string }[]
+}
+
+export interface Offer {
+  id: string
+  framework: string
+  role: string
+  node: string
+  resources?: Amounts
+  revocable?: Amounts
+  until?: string
+}
+
 export interface WhoAmI {
   kind: string
   name: string
