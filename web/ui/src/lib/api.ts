@@ -40,8 +40,8 @@ export function call<T>(procedure: string, message: object = {}): Promise<T> {
   return send('POST', `/console/api/polder.v1.${procedure}`, message)
 }
 
-/** Follows a list to its end, or to about so many items. */
-export async function list<T>(procedure: string, field: string, message: object = {}, most = Infinity): Promise<{ items: T[]; revision: string; more: boolean }> {
+/** Follows a list to its end, or to about so many items. Of a long one the first page is handed out before the rest is there. */
+export async function list<T>(procedure: string, field: string, message: object = {}, most = Infinity, begins?: (items: T[]) => void): Promise<{ items: T[]; revision: string; more: boolean }> {
   const items: T[] = []
   let pageToken = ''
   let revision = ''
@@ -50,6 +50,7 @@ export async function list<T>(procedure: string, field: string, message: object 
     items.push(...(page[field] ?? []))
     revision ||= page.revision ?? ''
     pageToken = page.nextPageToken ?? ''
+    if (pageToken && items.length <= 1000) begins?.([...items])
   } while (pageToken && items.length < most)
   return { items, revision, more: pageToken !== '' }
 }

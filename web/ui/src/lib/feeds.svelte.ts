@@ -24,8 +24,8 @@ abstract class Feed<T> implements Source {
 
   protected abstract readonly topic: string
   protected abstract key(item: T): string
-  /** Reads everything and returns the revision to go on after. */
-  protected abstract load(): Promise<{ items: T[]; revision: string }>
+  /** Reads everything and returns the revision to go on after; the beginning of much is handed out before. */
+  protected abstract load(begins: (items: T[]) => void): Promise<{ items: T[]; revision: string }>
   /** Takes one message in, through put and drop. */
   protected abstract take(data: any): void
 
@@ -40,11 +40,16 @@ abstract class Feed<T> implements Source {
   private async start() {
     this.stop()
     try {
-      const { items, revision } = await this.load()
+      const fill = (items: T[]) => {
+        this.byKey = new Map(items.map((i) => [this.key(i), i]))
+        this.resorted = true
+        this.flush()
+      }
+      const { items, revision } = await this.load((some) => {
+        if (this.users && !this.items.length) fill(some) // who has read it before sees all of that until all of it is read again
+      })
       if (!this.users) return
-      this.byKey = new Map(items.map((i) => [this.key(i), i]))
-      this.resorted = true
-      this.flush()
+      fill(items)
       this.follow(revision)
     } catch (e) {
       this.refused(e)
@@ -94,7 +99,7 @@ abstract class Feed<T> implements Source {
     this.stop()
     this.status = status
     this.trouble = trouble
-    if (check) this.load().catch((e) => this.refused(e)) // says that the session has ended
+    if (check) this.load(() => {}).catch((e) => this.refused(e)) // says that the session has ended
   }
 
   protected put(item: T) {
@@ -158,7 +163,7 @@ class Roles extends Feed<Role> {
 class Nodes extends Feed<Node> {
   protected readonly topic = 'nodes'
   protected key = (n: Node) => n.name
-  protected load = () => list<Node>('NodeService/List', 'nodes')
+  protected load = (begins: (items: Node[]) => void) => list<Node>('NodeService/List', 'nodes', {}, Infinity, begins)
   protected take(data: { nodes?: Node[]; removed?: string[] }) {
     data.nodes?.forEach((n) => this.put(n))
     data.removed?.forEach((name) => this.drop(name))
