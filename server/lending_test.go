@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
@@ -78,6 +79,38 @@ func TestPlanProblems(t *testing.T) {
 	if preview.BaseRevision != 1 || len(preview.Changes) == 0 {
 		t.Errorf("preview is %v", preview)
 	}
+}
+
+// TestPreviewAhead looks at an instant when a window is open, under the plan in force and under another one.
+func TestPreviewAhead(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.as(w.admin)
+	plan := "roles: {default: {}}\nwindows: [{name: night, when: {from: 2099-01-01T20:00, to: 2099-01-02T06:00}, set: {default: {limit: {cpu: 2}}}}]"
+	call(t, c.plan.Apply, &polderv1.ApplyRequest{Plan: plan, BaseRevision: 1})
+	one := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	w.connect(one)
+	w.submit(c, process("default", 4, "1"))
+	one.until("four tasks", func() bool { return len(one.tasks) == 4 })
+	at := timestamppb.New(time.Date(2099, 1, 1, 21, 0, 0, 0, time.UTC))
+	for _, x := range []struct {
+		name, plan string
+		leave      int
+		to         string
+	}{{"in force", "", 2, "cpu=2"}, {"another", strings.Replace(plan, "cpu: 2", "cpu: 1", 1), 3, "cpu=1"}} {
+		r := call(t, c.plan.Preview, &polderv1.PreviewRequest{Plan: x.plan, At: at})
+		if len(r.Windows) != 1 || r.Windows[0] != "night" || len(r.Changes) != 1 || r.Changes[0].Path != "default" || r.Changes[0].Field != "limit" || r.Changes[0].To != x.to {
+			t.Errorf("%s: windows %v, changes %v", x.name, r.Windows, r.Changes)
+		}
+		if len(r.Notices) != x.leave {
+			t.Errorf("%s: %d tasks would leave, want %d", x.name, len(r.Notices), x.leave)
+		}
+		for _, n := range r.Notices {
+			if !n.Deadline.AsTime().Equal(at.AsTime()) {
+				t.Errorf("%s: %s would leave by %s", x.name, n.Task, n.Deadline.AsTime())
+			}
+		}
+	}
+	refusal(t, connect.CodeInvalidArgument, c.plan.Preview, &polderv1.PreviewRequest{At: &timestamppb.Timestamp{Nanos: -1}})
 }
 
 func TestSubmitTwice(t *testing.T) {

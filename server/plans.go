@@ -6,7 +6,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -94,44 +93,6 @@ func (s plans) warnings(plan *role.Plan) []*polderv1.PlanProblem {
 		}
 	}
 	return out
-}
-
-func (s plans) Preview(ctx context.Context, req *connect.Request[polderv1.PreviewRequest]) (*connect.Response[polderv1.PreviewResponse], error) {
-	plan, problems, err := readPlan(req.Msg.Plan)
-	if err != nil {
-		return nil, err
-	}
-	now := s.board.look().plan
-	out := &polderv1.PreviewResponse{Problems: problems, BaseRevision: now.Revision}
-	if plan == nil {
-		return connect.NewResponse(out), nil
-	}
-	out.Problems = s.warnings(plan)
-	for _, c := range role.Diff(now.Plan, plan) {
-		path, field := splitChange(c.Path)
-		out.Changes = append(out.Changes, &polderv1.PlanChange{Path: path, Field: field, From: c.From, To: c.To})
-	}
-	if !slices.Equal(slices.Sorted(slices.Values(now.Plan.PoolNames())), slices.Sorted(slices.Values(plan.PoolNames()))) {
-		out.Problems = append(out.Problems, &polderv1.PlanProblem{Path: "pools", Message: "who would be asked back is not known before nodes have moved to the new pools"})
-		return connect.NewResponse(out), nil
-	}
-	var sent []cluster.Notice
-	err = s.consult(ctx, func(t *turn) error {
-		sent = t.cluster.PreviewPlan(plan, t.now)
-		return nil
-	})
-	for i := range sent {
-		out.Notices = append(out.Notices, noticeProto(&sent[i]))
-	}
-	return connect.NewResponse(out), err
-}
-
-// splitChange cuts the last word off the path of a change.
-func splitChange(path string) (string, string) {
-	if i := strings.LastIndexByte(path, '.'); i > 0 && !strings.HasSuffix(path, "]") {
-		return path[:i], path[i+1:]
-	}
-	return path, ""
 }
 
 func (s plans) Apply(ctx context.Context, req *connect.Request[polderv1.ApplyRequest]) (*connect.Response[polderv1.ApplyResponse], error) {

@@ -327,21 +327,25 @@ func (s *scene) mayStay(u *unit) bool {
 	return true
 }
 
-// PreviewPlan returns the notices that putting a plan in force now would send, in the order of their tasks. Nothing changes.
+// PreviewPlan returns the notices that a plan would send, in the order of their tasks: if it were put in force now, or what is due for an
+// instant to come if what runs and what waits is the same then. Nothing changes.
 // The plan is a valid one that names no new pool.
-func (c *Cluster) PreviewPlan(plan *role.Plan, now time.Time) []Notice {
+func (c *Cluster) PreviewPlan(plan *role.Plan, at, now time.Time) []Notice {
 	var out []Notice
 	kinds := c.kinds
-	tree := role.Effective(plan, now, kinds)
+	tree, claimant := role.Effective(plan, at, kinds), "the new plan"
+	if at.After(now) {
+		claimant = "the plan at " + at.UTC().Format(time.RFC3339)
+	}
 	for _, p := range c.pools {
 		if p.entitled == nil {
 			p.weigh()
 		}
-		for _, l := range newScene(p, tree, now).plan("the new plan") {
+		for _, l := range newScene(p, tree, at).plan(claimant) {
 			for _, t := range l.unit.tasks {
 				out = append(out, Notice{
 					Task: t.id, Role: t.role, Node: t.node.Name, Claimant: l.claimant, Amount: t.need.Resources(kinds, p.name),
-					Issued: now, Deadline: t.earliestEnd(now), Funding: c.fundingName(l.unit.charge.At),
+					Issued: now, Deadline: later(t.earliestEnd(now), at), Funding: c.fundingName(l.unit.charge.At),
 				})
 			}
 		}

@@ -350,8 +350,11 @@ func (x *PlanProblem) GetFatal() bool {
 }
 
 type PreviewRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Plan          string                 `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty is the plan in force, for looking ahead with at.
+	Plan string `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	// When set, what the plan is at that instant, with its windows, is compared with what is in force now.
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -393,13 +396,22 @@ func (x *PreviewRequest) GetPlan() string {
 	return ""
 }
 
+func (x *PreviewRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type PreviewResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Problems []*PlanProblem         `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
 	Changes  []*PlanChange          `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
-	// Notices that applying it now would send.
-	Notices       []*Notice `protobuf:"bytes,3,rep,name=notices,proto3" json:"notices,omitempty"`
-	BaseRevision  int64     `protobuf:"varint,4,opt,name=base_revision,json=baseRevision,proto3" json:"base_revision,omitempty"`
+	// Notices that applying it now would send; with at, those that would be due for the instant if what runs and what waits were the same then.
+	Notices      []*Notice `protobuf:"bytes,3,rep,name=notices,proto3" json:"notices,omitempty"`
+	BaseRevision int64     `protobuf:"varint,4,opt,name=base_revision,json=baseRevision,proto3" json:"base_revision,omitempty"`
+	// With at: the windows open then.
+	Windows       []string `protobuf:"bytes,5,rep,name=windows,proto3" json:"windows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +472,13 @@ func (x *PreviewResponse) GetBaseRevision() int64 {
 		return x.BaseRevision
 	}
 	return 0
+}
+
+func (x *PreviewResponse) GetWindows() []string {
+	if x != nil {
+		return x.Windows
+	}
+	return nil
 }
 
 type PlanChange struct {
@@ -6682,14 +6701,16 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\x05R\x04line\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
-	"\x05fatal\x18\x04 \x01(\bR\x05fatal\"$\n" +
+	"\x05fatal\x18\x04 \x01(\bR\x05fatal\"P\n" +
 	"\x0ePreviewRequest\x12\x12\n" +
-	"\x04plan\x18\x01 \x01(\tR\x04plan\"\xc8\x01\n" +
+	"\x04plan\x18\x01 \x01(\tR\x04plan\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xe2\x01\n" +
 	"\x0fPreviewResponse\x122\n" +
 	"\bproblems\x18\x01 \x03(\v2\x16.polder.v1.PlanProblemR\bproblems\x12/\n" +
 	"\achanges\x18\x02 \x03(\v2\x15.polder.v1.PlanChangeR\achanges\x12+\n" +
 	"\anotices\x18\x03 \x03(\v2\x11.polder.v1.NoticeR\anotices\x12#\n" +
-	"\rbase_revision\x18\x04 \x01(\x03R\fbaseRevision\"Z\n" +
+	"\rbase_revision\x18\x04 \x01(\x03R\fbaseRevision\x12\x18\n" +
+	"\awindows\x18\x05 \x03(\tR\awindows\"Z\n" +
 	"\n" +
 	"PlanChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
@@ -7436,201 +7457,202 @@ var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
 	134, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
-	5,   // 3: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
-	8,   // 4: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	135, // 5: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
-	2,   // 6: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
-	5,   // 7: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
-	2,   // 8: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	134, // 9: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	134, // 10: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
-	15,  // 11: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	134, // 12: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	108, // 13: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	109, // 14: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	110, // 15: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	111, // 16: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	136, // 17: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	136, // 18: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	136, // 19: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	112, // 20: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	136, // 21: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	113, // 22: polder.v1.EffectiveRole.unit:type_name -> polder.v1.EffectiveRole.UnitEntry
-	136, // 23: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	134, // 24: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	134, // 25: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
-	18,  // 26: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	114, // 27: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
-	22,  // 28: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
-	15,  // 29: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	115, // 30: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	116, // 31: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	117, // 32: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	118, // 33: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	119, // 34: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	120, // 35: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	121, // 36: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
-	23,  // 37: polder.v1.RoleStatus.packages:type_name -> polder.v1.Packages
-	122, // 38: polder.v1.Packages.unit:type_name -> polder.v1.Packages.UnitEntry
-	31,  // 39: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	136, // 40: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	123, // 41: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	124, // 42: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	125, // 43: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	126, // 44: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	127, // 45: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	134, // 46: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	134, // 47: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	137, // 48: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
-	32,  // 49: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
-	35,  // 50: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
-	36,  // 51: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	138, // 52: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
-	32,  // 53: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	134, // 54: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	138, // 55: polder.v1.Ask.reason:type_name -> polder.v1.Reason
-	37,  // 56: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
-	36,  // 57: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	138, // 58: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
-	31,  // 59: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
-	49,  // 60: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	48,  // 61: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
-	137, // 62: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
-	51,  // 63: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	138, // 64: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	139, // 65: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	140, // 66: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	140, // 67: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	137, // 68: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	136, // 69: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	140, // 70: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	128, // 71: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	140, // 72: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
-	63,  // 73: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	64,  // 74: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	67,  // 75: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	64,  // 76: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	71,  // 77: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	129, // 78: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	136, // 79: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	136, // 80: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	134, // 81: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	134, // 82: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	135, // 83: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	135, // 84: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	130, // 85: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	135, // 86: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	81,  // 87: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	134, // 88: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	136, // 89: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	88,  // 90: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	134, // 91: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	134, // 92: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	88,  // 93: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	134, // 94: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
-	95,  // 95: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	95,  // 96: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	131, // 97: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	102, // 98: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	132, // 99: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	133, // 100: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	141, // 101: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	106, // 102: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 103: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 104: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 105: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 106: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 107: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 108: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 109: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 110: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 111: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	24,  // 112: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	26,  // 113: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	27,  // 114: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	28,  // 115: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	29,  // 116: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	33,  // 117: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	38,  // 118: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	40,  // 119: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	42,  // 120: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	43,  // 121: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	45,  // 122: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	47,  // 123: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	52,  // 124: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	54,  // 125: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	56,  // 126: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	58,  // 127: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	60,  // 128: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	62,  // 129: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	66,  // 130: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	69,  // 131: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	72,  // 132: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	74,  // 133: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	76,  // 134: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	78,  // 135: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	80,  // 136: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	82,  // 137: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	84,  // 138: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	86,  // 139: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	89,  // 140: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	91,  // 141: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	93,  // 142: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
-	96,  // 143: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	98,  // 144: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	100, // 145: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	103, // 146: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	105, // 147: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 148: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 149: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 150: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 151: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 152: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 153: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 154: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 155: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 156: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	25,  // 157: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	31,  // 158: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	31,  // 159: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	31,  // 160: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	30,  // 161: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	34,  // 162: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	39,  // 163: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	41,  // 164: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	36,  // 165: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	44,  // 166: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	46,  // 167: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	50,  // 168: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	53,  // 169: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	55,  // 170: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	57,  // 171: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	59,  // 172: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	61,  // 173: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	65,  // 174: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	68,  // 175: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	70,  // 176: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	73,  // 177: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	75,  // 178: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	77,  // 179: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	79,  // 180: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	81,  // 181: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	83,  // 182: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	85,  // 183: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	87,  // 184: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	90,  // 185: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	92,  // 186: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	94,  // 187: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
-	97,  // 188: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	99,  // 189: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	101, // 190: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	104, // 191: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	107, // 192: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	148, // [148:193] is the sub-list for method output_type
-	103, // [103:148] is the sub-list for method input_type
-	103, // [103:103] is the sub-list for extension type_name
-	103, // [103:103] is the sub-list for extension extendee
-	0,   // [0:103] is the sub-list for field type_name
+	134, // 3: polder.v1.PreviewRequest.at:type_name -> google.protobuf.Timestamp
+	5,   // 4: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
+	8,   // 5: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
+	135, // 6: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	2,   // 7: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
+	5,   // 8: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
+	2,   // 9: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
+	134, // 10: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	134, // 11: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	15,  // 12: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
+	134, // 13: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	108, // 14: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	109, // 15: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	110, // 16: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	111, // 17: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	136, // 18: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	136, // 19: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	136, // 20: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	112, // 21: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	136, // 22: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	113, // 23: polder.v1.EffectiveRole.unit:type_name -> polder.v1.EffectiveRole.UnitEntry
+	136, // 24: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	134, // 25: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	134, // 26: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	18,  // 27: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
+	114, // 28: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	22,  // 29: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
+	15,  // 30: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
+	115, // 31: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	116, // 32: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	117, // 33: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	118, // 34: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	119, // 35: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	120, // 36: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	121, // 37: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	23,  // 38: polder.v1.RoleStatus.packages:type_name -> polder.v1.Packages
+	122, // 39: polder.v1.Packages.unit:type_name -> polder.v1.Packages.UnitEntry
+	31,  // 40: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
+	136, // 41: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	123, // 42: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	124, // 43: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	125, // 44: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	126, // 45: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	127, // 46: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	134, // 47: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	134, // 48: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	137, // 49: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	32,  // 50: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
+	35,  // 51: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
+	36,  // 52: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
+	138, // 53: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	32,  // 54: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
+	134, // 55: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	138, // 56: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	37,  // 57: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
+	36,  // 58: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
+	138, // 59: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	31,  // 60: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
+	49,  // 61: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
+	48,  // 62: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
+	137, // 63: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	51,  // 64: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
+	138, // 65: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	139, // 66: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	140, // 67: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	140, // 68: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	137, // 69: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	136, // 70: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	140, // 71: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	128, // 72: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	140, // 73: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	63,  // 74: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	64,  // 75: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	67,  // 76: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	64,  // 77: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	71,  // 78: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	129, // 79: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	136, // 80: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	136, // 81: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	134, // 82: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	134, // 83: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	135, // 84: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	135, // 85: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	130, // 86: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	135, // 87: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	81,  // 88: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	134, // 89: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	136, // 90: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	88,  // 91: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	134, // 92: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	134, // 93: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	88,  // 94: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	134, // 95: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
+	95,  // 96: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	95,  // 97: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	131, // 98: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	102, // 99: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	132, // 100: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	133, // 101: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	141, // 102: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	106, // 103: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 104: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 105: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 106: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 107: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 108: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 109: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 110: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 111: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 112: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	24,  // 113: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	26,  // 114: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	27,  // 115: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	28,  // 116: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	29,  // 117: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	33,  // 118: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	38,  // 119: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	40,  // 120: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	42,  // 121: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	43,  // 122: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	45,  // 123: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	47,  // 124: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	52,  // 125: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	54,  // 126: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	56,  // 127: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	58,  // 128: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	60,  // 129: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	62,  // 130: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	66,  // 131: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	69,  // 132: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	72,  // 133: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	74,  // 134: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	76,  // 135: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	78,  // 136: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	80,  // 137: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	82,  // 138: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	84,  // 139: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	86,  // 140: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	89,  // 141: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	91,  // 142: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	93,  // 143: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
+	96,  // 144: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	98,  // 145: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	100, // 146: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	103, // 147: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	105, // 148: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 149: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 150: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 151: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 152: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 153: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 154: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 155: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 156: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 157: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	25,  // 158: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	31,  // 159: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	31,  // 160: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	31,  // 161: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	30,  // 162: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	34,  // 163: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	39,  // 164: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	41,  // 165: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	36,  // 166: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	44,  // 167: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	46,  // 168: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	50,  // 169: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	53,  // 170: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	55,  // 171: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	57,  // 172: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	59,  // 173: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	61,  // 174: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	65,  // 175: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	68,  // 176: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	70,  // 177: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	73,  // 178: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	75,  // 179: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	77,  // 180: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	79,  // 181: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	81,  // 182: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	83,  // 183: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	85,  // 184: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	87,  // 185: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	90,  // 186: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	92,  // 187: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	94,  // 188: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
+	97,  // 189: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	99,  // 190: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	101, // 191: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	104, // 192: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	107, // 193: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	149, // [149:194] is the sub-list for method output_type
+	104, // [104:149] is the sub-list for method input_type
+	104, // [104:104] is the sub-list for extension type_name
+	104, // [104:104] is the sub-list for extension extendee
+	0,   // [0:104] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }

@@ -95,6 +95,7 @@ func TestGolden(t *testing.T) {
 		"why-yaml":         "why web-1 -o yaml",
 		"plan-get":         "plan get",
 		"plan-preview":     "plan preview -f good.yaml",
+		"plan-preview-at":  "plan preview --at 2026-03-02T22:00:00Z",
 		"plan-diff":        "plan diff -f good.yaml",
 		"plan-diff-text":   "plan diff 3 4",
 		"plan-show":        "plan show --at 2026-11-11T00:00",

@@ -411,9 +411,16 @@ func (f fakePlan) Validate(_ context.Context, r *connect.Request[polderv1.Valida
 	return connect.NewResponse(&polderv1.ValidateResponse{Problems: problemsIn(r.Msg.Plan)}), nil
 }
 
+func windowsAt(at *timestamppb.Timestamp) []string {
+	if at == nil {
+		return nil
+	}
+	return []string{"night"}
+}
+
 func (f fakePlan) Preview(_ context.Context, r *connect.Request[polderv1.PreviewRequest]) (*connect.Response[polderv1.PreviewResponse], error) {
 	return connect.NewResponse(&polderv1.PreviewResponse{
-		BaseRevision: f.revision, Problems: problemsIn(r.Msg.Plan), Notices: f.notices,
+		BaseRevision: f.revision, Problems: problemsIn(r.Msg.Plan), Notices: f.notices, Windows: windowsAt(r.Msg.At),
 		Changes: []*polderv1.PlanChange{{Path: "corp/online", Field: "guarantee", From: "cpu=4", To: "cpu=6"}},
 	}), nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,30 +119,48 @@ func (a *app) problems(all []*polderv1.PlanProblem) error {
 }
 
 func (a *app) planPreviewCmd() *cobra.Command {
+	var at string
 	cmd := &cobra.Command{
-		Use: "preview -f FILE", Short: "Say what a plan would change, and who would be asked to leave", Args: cobra.NoArgs,
-		Example: "  polder plan preview -f plan.yaml",
+		Use: "preview (-f FILE | --at INSTANT)", Short: "Say what a plan would change, and who would be asked to leave", Args: cobra.NoArgs,
+		Long: `Say what a plan would change, and who would be asked to leave, without changing anything. With --at it is looked at an instant to come,
+with the windows open then: what roles have then that they do not have now, and who would have to be gone by then if what runs and what
+waits is the same. Without -f it is the plan in force.`,
+		Example: "  polder plan preview -f plan.yaml\n  polder plan preview --at 2026-11-11T00:00\n  polder plan preview -f plan.yaml --at +8h",
 	}
 	read := a.planFile(cmd)
-	cmd.RunE = a.call(func(ctx context.Context, c *client, _ []string) error {
-		text, err := read()
+	cmd.Flag("file").Usage = "`file` with the plan in YAML; - is standard input (default with --at: the plan in force)"
+	cmd.Flags().StringVar(&at, "at", "", "`instant`: 2026-11-11T00:00 (local), 2026-11-10T16:00:00Z, or from now as in +8h (default now)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		instant, err := a.instant(at)
 		if err != nil {
-			return err
+			return usageError(cmd, err)
 		}
-		_, err = a.preview(ctx, c, text)
-		return err
-	})
+		return a.call(func(ctx context.Context, c *client, _ []string) error {
+			req := &polderv1.PreviewRequest{At: instant}
+			if instant == nil || cmd.Flags().Changed("file") {
+				var err error
+				if req.Plan, err = read(); err != nil {
+					return err
+				}
+			}
+			_, err := a.preview(ctx, c, req)
+			return err
+		})(cmd, args)
+	}
 	return cmd
 }
 
 // preview prints what the plan would change and returns the answer.
-func (a *app) preview(ctx context.Context, c *client, text string) (*polderv1.PreviewResponse, error) {
-	r, err := do(ctx, c.plan.Preview, &polderv1.PreviewRequest{Plan: text})
+func (a *app) preview(ctx context.Context, c *client, req *polderv1.PreviewRequest) (*polderv1.PreviewResponse, error) {
+	r, err := do(ctx, c.plan.Preview, req)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.problems(r.GetProblems()); err != nil {
 		return nil, err
+	}
+	if req.At != nil {
+		fmt.Fprintf(a.Out, "at %s, windows open: %s\n", stamp(req.GetAt()), clean(cmp.Or(strings.Join(r.GetWindows(), ", "), "none")))
 	}
 	if err := a.planChanges(r.GetChanges()); err != nil {
 		return nil, err
@@ -206,7 +225,7 @@ against: when somebody else was faster the command exits with 5 and nothing has 
 }
 
 func (a *app) apply(ctx context.Context, c *client, o applyOptions, text string) error {
-	p, err := a.preview(ctx, c, text)
+	p, err := a.preview(ctx, c, &polderv1.PreviewRequest{Plan: text})
 	if err != nil || o.dryRun {
 		return err
 	}
