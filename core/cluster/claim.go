@@ -339,6 +339,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	k.charge = plans[0].Charge
 	k.due = p.claimDue(k.charge.At)
 	k.charge.Amount, k.charge.Count = cl.amount(), cl.count
+	claimant := p.c.claimant(k)
 	for _, m := range plans {
 		k.add(m.Node, m.ports)
 		p.unmark(m.Node, nil) // planMembers marked it; reserve does so for good
@@ -349,7 +350,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 		for _, v := range m.Victims {
 			u := v.Unit.Owner.(*unit)
 			k.victims += len(u.tasks)
-			k.by = later(k.by, p.evict(u, ForClaim, p.c.claimant(k)))
+			k.by = later(k.by, p.evict(u, ForClaim, claimant))
 		}
 	}
 	p.reserve(k)

@@ -69,13 +69,14 @@ func (p *pool) checkNodes(bad complain) {
 // checkPayroll looks whether every unit that is paid for is on its payer's list, with the rank it has now.
 func (p *pool) checkPayroll(bad complain) {
 	for _, u := range p.units {
-		listed := false
-		if i, ok := p.funded.find(u.charge.At, u.charge.Leaf, u.rank.started); ok {
+		listed, right := false, false
+		if i, ok := p.funded.find(u.charge.At, u.charge.Leaf, u.started); ok {
 			l := p.funded[u.charge.At][i].units
-			listed = u.slot < len(l) && l[u.slot] == u
+			listed = u.slot < len(l) && l[u.slot].unit == u
+			right = listed && l[u.slot].rank == u.ranked()
 		}
-		if listed == u.leaving || listed && u.rank != u.ranked() {
-			bad("payroll: the unit of %s is leaving: %v, listed: %v, at rank %v, its rank is %v", u.tasks[0].id, u.leaving, listed, u.rank, u.ranked())
+		if listed == u.leaving || listed != right {
+			bad("payroll: the unit of %s is leaving: %v, listed: %v, at its rank: %v", u.tasks[0].id, u.leaving, listed, right)
 		}
 	}
 }

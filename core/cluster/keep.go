@@ -60,7 +60,9 @@ func (n *node) watch(left resource.Vector, but *claim) watch {
 	for i := range left {
 		left[i] = n.total.At(i).Sub(n.used.At(i))
 	}
-	slices.SortFunc(n.going, func(a, b *task) int { return a.gone().Compare(b.gone()) }) // in order but for a deadline that has moved
+	if len(n.going) > 1 { // in order but for a deadline that has moved
+		slices.SortFunc(n.going, func(a, b *task) int { return a.gone().Compare(b.gone()) })
+	}
 	return watch{left: left, going: n.going, keeps: n.keeps, but: but}
 }
 

@@ -2,9 +2,9 @@ package cluster
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"polder.dev/polder/core/placement"
@@ -187,21 +187,22 @@ func (t *task) earliestEnd(now time.Time) time.Time {
 
 func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline time.Time) {
 	c.seq++ // two notices of one task may be given in the same millisecond
+	amount := t.unit.pool.put(t.need)
 	t.notice = &notice{Notice: Notice{Kind: kind,
-		ID: fmt.Sprintf("%s@%d.%d", t.id, c.now.UnixMilli(), c.seq), Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
-		Amount: t.need.Resources(c.kinds, t.unit.pool.name), Issued: c.now, Deadline: deadline, State: NoticeOpen,
-		Funding: c.fundingName(t.unit.charge.At),
+		ID:   t.id + "@" + strconv.FormatInt(c.now.UnixMilli(), 10) + "." + strconv.FormatInt(c.seq, 10),
+		Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
+		Amount: amount.resources, Issued: c.now, Deadline: deadline, State: NoticeOpen, Funding: c.fundingName(t.unit.charge.At),
 	}, by: deadline}
-	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, deadline.Sub(c.now)})
 	t.node.refresh()
+	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, deadline.Sub(c.now)})
 	c.changed(ObjectTask, t.id)
-	c.happened("NoticeSent", t.id, t.role, t.node.Name, "%s gives %s back by %s for %s", t.id,
-		t.notice.Amount, deadline.UTC().Format(time.RFC3339), claimant)
+	c.emit(Happened{Kind: "NoticeSent", Subject: t.id, Role: t.role, Node: t.node.Name,
+		Message: t.id + " gives " + amount.text + " back by " + deadline.UTC().Format(time.RFC3339) + " for " + claimant})
 }
 
 // claimant names who a claim is for, in one phrase.
 func (c *Cluster) claimant(k *claim) string {
-	return fmt.Sprintf("%s (%s, %s)", k.ask.Role, k.ask.ID, k.charge.Amount.Text(c.kinds, k.class.pool.name))
+	return k.ask.Role + " (" + k.ask.ID + ", " + k.class.pool.put(k.charge.Amount).text + ")"
 }
 
 // closeNotice ends a task's notice.

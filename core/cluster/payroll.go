@@ -30,17 +30,18 @@ func (p payroll) find(at, leaf role.ID, started int) (int, bool) {
 
 // add enters a unit by its charge, with the rank it has now.
 func (p payroll) add(u *unit) {
-	u.rank = u.ranked()
-	i, ok := p.find(u.charge.At, u.charge.Leaf, u.rank.started)
+	r := u.ranked()
+	u.started = r.started
+	i, ok := p.find(u.charge.At, u.charge.Leaf, u.started)
 	if !ok {
-		p[u.charge.At] = slices.Insert(p[u.charge.At], i, payList{leaf: u.charge.Leaf, started: u.rank.started})
+		p[u.charge.At] = slices.Insert(p[u.charge.At], i, payList{leaf: u.charge.Leaf, started: u.started})
 	}
-	p[u.charge.At][i].units.push(u)
+	p[u.charge.At][i].units.push(r, u)
 }
 
 // remove takes a unit off the list of its charge.
 func (p payroll) remove(u *unit) {
-	i, _ := p.find(u.charge.At, u.charge.Leaf, u.rank.started)
+	i, _ := p.find(u.charge.At, u.charge.Leaf, u.started)
 	l := &p[u.charge.At][i]
 	l.units.take(u)
 	if len(l.units) == 0 {
@@ -55,8 +56,8 @@ func (p payroll) each(at, first, last role.ID, visit func(*unit)) {
 		if l.leaf > last {
 			return
 		}
-		for _, u := range l.units {
-			visit(u)
+		for i := range l.units {
+			visit(l.units[i].unit)
 		}
 	}
 }

@@ -71,15 +71,15 @@ func TestPayroll(t *testing.T) {
 // sameOrder compares how a heap shows its units with a sorted list.
 func sameOrder(rt *rapid.T, h ranks) {
 	want := slices.Clone(h)
-	slices.SortFunc(want, func(a, b *unit) int {
-		if a.cheaperThan(b) {
+	slices.SortFunc(want, func(a, b seat) int {
+		if a.before(&b.rank) {
 			return -1
 		}
 		return 1
 	})
 	next := h.inOrder()
 	for i, w := range want {
-		if u := next(); u != w || w.slot < 0 || h[w.slot] != w {
+		if u := next(); u != w.unit || h[u.slot].unit != u {
 			rt.Fatalf("number %d of %d is another unit than in a sorted list, or does not know its slot", i, len(want))
 		}
 	}

@@ -42,6 +42,7 @@ type pool struct {
 	led      leadState            // what lead notices were last worked out from
 	strained bool                 // tasks were adopted: repair what they break, if anything
 	touched  bool                 // something was freed or withdrawn: notices may be unneeded
+	worded   *wording             // the last amount that was put in words
 	offers   *Offers              // nil when nobody takes offers
 	accounts accounts
 }
@@ -88,7 +89,7 @@ type unit struct {
 	tasks   []*task
 	leaving bool   // its funding is given away; its tasks are under notice
 	planned bool   // it is to leave for a claim that is being planned
-	rank    rank   // in pool.funded
+	started int    // tasks that had started when it entered pool.funded
 	slot    int    // position there
 	exit    int    // position in pool.leavers
 	pos     int    // position in pool.units

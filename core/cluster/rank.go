@@ -1,7 +1,5 @@
 package cluster
 
-import "cmp"
-
 // rank is what decides which of the units that one role pays for in one leaf is cheaper to lose, among units with as many tasks
 // started: the order of [reclaim.Cheaper], which these do not change as time goes on.
 type rank struct {
@@ -10,11 +8,12 @@ type rank struct {
 	started  int  // tasks that have started
 	sum      int64
 	last     int64 // sum and greatest of when they did
+	seq      int64
 }
 
 // ranked is the rank of a unit as it is now.
 func (u *unit) ranked() rank {
-	r := rank{stays: !u.stopping()}
+	r := rank{stays: !u.stopping(), seq: u.seq}
 	if len(u.tasks) > 0 {
 		r.priority = u.tasks[0].shape.Priority
 	}
@@ -27,68 +26,85 @@ func (u *unit) ranked() rank {
 	return r
 }
 
-// cheaperThan reports whether a unit goes before another of the same list: who stops anyhow, then lower priority, then whose tasks
-// started later, then who came first.
-func (u *unit) cheaperThan(v *unit) bool {
-	a, b := &u.rank, &v.rank
-	if a.stays != b.stays {
-		return b.stays
+// before reports whether a unit goes before another of the same list: who stops anyhow, then lower priority, then whose tasks started
+// later, then who came first.
+func (r *rank) before(s *rank) bool {
+	switch {
+	case r.stays != s.stays:
+		return s.stays
+	case r.priority != s.priority:
+		return r.priority < s.priority
+	case r.sum != s.sum:
+		return r.sum > s.sum
+	case r.last != s.last:
+		return r.last > s.last
 	}
-	return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(b.sum, a.sum), cmp.Compare(b.last, a.last), cmp.Compare(u.seq, v.seq)) < 0
+	return r.seq < s.seq
 }
 
-// ranks is a heap of units, the cheapest to lose on top; each knows its slot.
-type ranks []*unit
+// ranks is a heap of units, the cheapest to lose on top; each knows its slot. Ranks lie side by side: comparing two must not fetch two
+// units from memory.
+type ranks []seat
 
-func (h *ranks) push(u *unit) {
-	u.slot = len(*h)
-	*h = append(*h, u)
-	h.up(u.slot)
+type seat struct {
+	rank
+	unit *unit
+}
+
+func (h *ranks) push(r rank, u *unit) {
+	*h = append(*h, seat{})
+	h.up(len(*h)-1, seat{r, u})
 }
 
 // take takes a unit out.
 func (h *ranks) take(u *unit) {
 	i, last := u.slot, len(*h)-1
-	h.swap(i, last)
-	(*h)[last] = nil
-	if *h = (*h)[:last]; i < last {
-		h.down(i)
-		h.up(i)
+	x := (*h)[last]
+	(*h)[last] = seat{}
+	*h = (*h)[:last]
+	switch {
+	case i == last:
+	case i > 0 && x.before(&(*h)[(i-1)/2].rank):
+		h.up(i, x)
+	default:
+		h.down(i, x)
 	}
 }
 
-func (h *ranks) swap(i, j int) {
-	s := *h
-	s[i], s[j] = s[j], s[i]
-	s[i].slot, s[j].slot = i, j
+func (h ranks) put(i int, x seat) {
+	h[i] = x
+	x.unit.slot = i
 }
 
-func (h *ranks) up(i int) {
-	for parent := (i - 1) / 2; i > 0 && (*h)[i].cheaperThan((*h)[parent]); i, parent = parent, (parent-1)/2 {
-		h.swap(i, parent)
+// up finds the slot for x from i towards the top.
+func (h ranks) up(i int, x seat) {
+	for i > 0 && x.before(&h[(i-1)/2].rank) {
+		h.put(i, h[(i-1)/2])
+		i = (i - 1) / 2
 	}
+	h.put(i, x)
 }
 
-func (h *ranks) down(i int) {
+// down finds the slot for x from i away from the top.
+func (h ranks) down(i int, x seat) {
 	for {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < len(*h); child++ {
-			if (*h)[child].cheaperThan((*h)[least]) {
-				least = child
-			}
+		child := 2*i + 1
+		if child+1 < len(h) && h[child+1].before(&h[child].rank) {
+			child++
 		}
-		if least == i {
-			return
+		if child >= len(h) || !h[child].before(&x.rank) {
+			break
 		}
-		h.swap(i, least)
-		i = least
+		h.put(i, h[child])
+		i = child
 	}
+	h.put(i, x)
 }
 
 // inOrder visits a heap's units from the cheapest on, one with each call, nil after the last, and costs nothing for those it is not
 // asked for. The heap must not change meanwhile.
 func (h ranks) inOrder() (next func() *unit) {
-	front := pile[int]{less: func(i, j int) bool { return h[i].cheaperThan(h[j]) }} // every other one is below one of these
+	front := pile[int]{less: func(i, j int) bool { return h[i].before(&h[j].rank) }} // every other one is below one of these
 	if len(h) > 0 {
 		front.push(0)
 	}
@@ -100,7 +116,7 @@ func (h ranks) inOrder() (next func() *unit) {
 		for child := 2*i + 1; child <= 2*i+2 && child < len(h); child++ {
 			front.push(child)
 		}
-		return h[i]
+		return h[i].unit
 	}
 }
 

@@ -70,7 +70,7 @@ func (t *task) viewState() State {
 func (t *task) assignment() Assignment {
 	a := Assignment{
 		Task: t.id, Index: t.index, Attempt: t.attempt, Gang: t.gang, Role: t.role, Node: t.node.Name, Shape: *t.shape,
-		Resources: t.need.Resources(t.unit.pool.c.kinds, t.unit.pool.name), Ports: t.ports,
+		Resources: t.unit.pool.put(t.need).resources, Ports: t.ports,
 		Funding: t.unit.pool.c.fundingName(t.unit.charge.At), ReclaimGrace: t.grace, MinRuntime: t.minRun,
 		Created: t.created, Payload: t.payload,
 	}

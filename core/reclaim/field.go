@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"polder.dev/polder/core/placement"
+	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
 
@@ -115,6 +116,10 @@ func (s *sweep) lookOn(f *field) bool {
 		return false
 	}
 	f.looked[at]++
+	if len(next.Parts) == 1 {
+		f.prey = append(f.prey, prey{site{Victim{next, s.levels[at].role}, next.Parts[0].Amount}, next.Parts[0].Node})
+		return true
+	}
 	for _, n := range next.nodes() {
 		f.prey = append(f.prey, prey{site{Victim{next, s.levels[at].role}, next.On(n)}, n})
 	}
@@ -146,7 +151,7 @@ func (s *sweep) easiest(f *field) (option, bool) {
 		if x == nil {
 			break
 		}
-		if s.taken[x.Unit] {
+		if x.Unit.taken {
 			if i == f.head {
 				f.head++
 			}
@@ -172,7 +177,7 @@ func (s *sweep) alone(f *field, x *prey) (option, bool) {
 		return option{}, false
 	}
 	spare := s.book.Spare(x.node, s.within)
-	if !s.claim.Charge.Amount.Fits(spare.Plus(x.on)) {
+	if !fitsBeside(s.claim.Charge.Amount, spare, x.on) {
 		return option{}, false
 	}
 	if s.exact(x) {
@@ -180,6 +185,16 @@ func (s *sweep) alone(f *field, x *prey) (option, bool) {
 	}
 	o, outcome := s.try(x.node)
 	return o, outcome == Planned && len(o.victims) == 1 && o.victims[0].Unit == x.Unit
+}
+
+// fitsBeside reports whether what is needed fits into two amounts together.
+func fitsBeside(need, a, b resource.Vector) bool {
+	for i, n := range need {
+		if n > a.At(i).Add(b.At(i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // exact reports whether the cheapest unit with which a node has room, where it has none without, covers exactly what the claim breaks,

@@ -53,7 +53,7 @@ func (r *Round) units(f role.ID) iter.Seq[*Unit] {
 // advance moves the heads of the lines past what plans have taken.
 func (r *Round) advance() {
 	for _, l := range r.lines {
-		for l.head < len(l.seen) && r.taken[l.seen[l.head]] {
+		for l.head < len(l.seen) && l.seen[l.head].taken {
 			l.head++
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// Unit is what can only leave together: one task, or a whole gang.
+// Unit is what can only leave together: one task, or a whole gang. It belongs to one round.
 type Unit struct {
 	ID     int64          // the caller's, unique and stable; the last tie-breaker
 	Owner  any            // the caller's, never looked at
@@ -24,6 +24,8 @@ type Unit struct {
 	TaskPriority int
 	Work         int64 // work lost when it stops now, in the caller's unit
 	Started      int64 // later goes first
+
+	taken bool // by a plan of its round, or a trial
 }
 
 // Part is a unit's share of one node.
@@ -135,7 +137,7 @@ type Round struct {
 
 // NewRound starts a round on a ledger.
 func NewRound(l *lending.Ledger, b Book) *Round {
-	return &Round{ledger: l, book: b, lines: map[role.ID]*line{}, sites: map[role.ID]map[placement.NodeID][]site{}, taken: map[*Unit]bool{},
+	return &Round{ledger: l, book: b, lines: map[role.ID]*line{}, sites: map[role.ID]map[placement.NodeID][]site{},
 		fields: map[fieldKey]*field{}}
 }
 
@@ -144,7 +146,7 @@ func (r *Round) Undo(p Plan) {
 	r.ledger.Remove(p.Charge)
 	for _, v := range p.Victims {
 		r.ledger.Return(v.Unit.Charge)
-		delete(r.taken, v.Unit)
+		v.Unit.taken = false
 	}
 	r.change(p)
 	for _, f := range r.fields {

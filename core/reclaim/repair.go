@@ -85,7 +85,7 @@ func (r *Round) fromAbove(id role.ID, i int) (best *Unit, level role.ID) {
 			if best != nil && Cheaper(u, best) > 0 {
 				break
 			}
-			if !r.taken[u] && u.Charge.Amount.At(i) > 0 && r.crosses(u, id) {
+			if !u.taken && u.Charge.Amount.At(i) > 0 && r.crosses(u, id) {
 				best, level = u, f
 				break
 			}
@@ -120,7 +120,7 @@ func (m *mending) mendMarket(id role.ID) {
 // funded finds the cheapest unit with kind i that is funded at id and holds at least that long.
 func (m *mending) funded(id role.ID, i int, hold time.Duration) *Unit {
 	for u := range m.units(id) {
-		if !m.taken[u] && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0 {
+		if !u.taken && u.Charge.Hold >= hold && u.Charge.Amount.At(i) > 0 {
 			return u
 		}
 	}
@@ -129,7 +129,7 @@ func (m *mending) funded(id role.ID, i int, hold time.Duration) *Unit {
 
 func (m *mending) ask(u *Unit, level role.ID) {
 	m.ledger.Leave(u.Charge)
-	m.taken[u] = true
+	u.taken = true
 	m.advance()
 	m.count(u, +1)
 	m.victims = append(m.victims, Victim{u, level})
@@ -142,7 +142,7 @@ func (m *mending) prune() {
 		m.ledger.Return(v.Unit.Charge)
 		m.count(v.Unit, -1)
 		if noneAbove(m.faults(), settled) {
-			delete(m.taken, v.Unit)
+			v.Unit.taken = false
 			m.victims = slices.DeleteFunc(m.victims, func(w Victim) bool { return w.Unit == v.Unit })
 			continue
 		}

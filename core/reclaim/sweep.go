@@ -48,8 +48,12 @@ func newSweep(r *Round, c Claim, v role.ID) *sweep {
 	s.claim.Charge.At = v
 	tree := r.ledger.Tree()
 	s.within = tree.ReclaimBound(v, 0)
+	kinds, depth := r.ledger.Kinds(), tree.Roles[v].Depth
+	s.levels = make([]stage, 0, depth)
+	owed := make([]resource.Amount, depth*kinds)
 	for child, f := v, tree.Roles[v].Parent; f != role.None; child, f = f, tree.Roles[f].Parent {
-		st := stage{role: f, grace: tree.Roles[child].LendGrace, owed: make([]resource.Amount, r.ledger.Kinds())}
+		st := stage{role: f, grace: tree.Roles[child].LendGrace, owed: owed[:kinds:kinds]}
+		owed = owed[kinds:]
 		for i := range st.owed {
 			st.owed[i] = r.ledger.Excess(f, i)
 		}
@@ -122,7 +126,7 @@ func (s *sweep) byHope(ns []placement.NodeID) (out [2][]placement.NodeID) {
 		spare := s.book.Spare(n, s.within).Clone(s.ledger.Kinds())
 		all, alone := spare.Clone(0), false
 		for _, x := range s.sitesOn(n) {
-			if !s.taken[x.Unit] {
+			if !x.Unit.taken {
 				alone = alone || need.Fits(spare.Plus(x.on))
 				all.Inc(x.on)
 			}
@@ -176,7 +180,7 @@ func (s *sweep) tryWith(t *trial) (option, Outcome) {
 	ok, outcome := t.run()
 	for _, v := range t.victims {
 		s.ledger.Return(v.Unit.Charge)
-		delete(s.taken, v.Unit)
+		v.Unit.taken = false
 	}
 	if !ok {
 		return option{}, outcome
@@ -188,7 +192,7 @@ func (s *sweep) tryWith(t *trial) (option, Outcome) {
 func (s *sweep) apply(o option) {
 	for _, v := range o.victims {
 		s.ledger.Leave(v.Unit.Charge)
-		s.taken[v.Unit] = true
+		v.Unit.taken = true
 	}
 	s.advance()
 }

@@ -71,7 +71,7 @@ func (t *trial) choose(st *stage, i int, excess resource.Amount, ok func(*Unit) 
 	if short != nil {
 		for _, x := range t.sitesOn(t.node) { // whoever helps there goes before anybody else
 			u := x.Unit
-			if x.Level == st.role && !t.taken[u] && u.Charge.Hold <= st.grace && u.Charge.Amount.At(i) > 0 && ok(u) && t.helps(u, short) &&
+			if x.Level == st.role && !u.taken && u.Charge.Hold <= st.grace && u.Charge.Amount.At(i) > 0 && ok(u) && t.helps(u, short) &&
 				(best == nil || t.better(u, best, i, excess, short)) {
 				best = u
 			}
@@ -84,7 +84,7 @@ func (t *trial) choose(st *stage, i int, excess resource.Amount, ok func(*Unit) 
 		if best != nil && (class(best, u) < 0 || best.Charge.Amount.At(i) == excess) {
 			break // dearer ones follow, or there is none more fitting
 		}
-		if t.taken[u] || u.Charge.Hold > st.grace || u.Charge.Amount.At(i) == 0 || !ok(u) {
+		if u.taken || u.Charge.Hold > st.grace || u.Charge.Amount.At(i) == 0 || !ok(u) {
 			continue
 		}
 		if best == nil || t.better(u, best, i, excess, short) {
@@ -160,7 +160,7 @@ func (t *trial) roomiest(short resource.Vector) (best *Victim) {
 	sites := t.sitesOn(t.node)
 	for i := range sites {
 		v := &sites[i].Victim
-		if !t.taken[v.Unit] && t.helps(v.Unit, short) && (best == nil || t.roomier(v.Unit, best.Unit, short)) {
+		if !v.Unit.taken && t.helps(v.Unit, short) && (best == nil || t.roomier(v.Unit, best.Unit, short)) {
 			best = v
 		}
 	}
@@ -187,7 +187,7 @@ func (t *trial) gap(u *Unit, short resource.Vector) (sum resource.Amount) {
 
 func (t *trial) take(v Victim) {
 	t.ledger.Leave(v.Unit.Charge)
-	t.taken[v.Unit] = true
+	v.Unit.taken = true
 	t.victims = append(t.victims, v)
 }
 
@@ -199,7 +199,7 @@ func (t *trial) prune() {
 		t.ledger.Return(v.Unit.Charge)
 		t.victims = slices.Delete(slices.Clone(all), i, i+1)
 		if t.repaired() && t.shortage() == nil {
-			delete(t.taken, v.Unit)
+			v.Unit.taken = false
 			continue
 		}
 		t.ledger.Leave(v.Unit.Charge)
