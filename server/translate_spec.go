@@ -157,8 +157,8 @@ func (c *specCheck) ports() []cluster.Port {
 // constraints reads the constraints and adds the one that the runtime needs.
 func (c *specCheck) constraints() []placement.Constraint {
 	name := runtimeOf(c.spec)
-	if name != "docker" && name != "process" {
-		c.fail("runtime", "%q is unknown; use docker or process", name)
+	if name != "docker" && name != "process" && name != "kube" {
+		c.fail("runtime", "%q is unknown; use docker or process (kube is for the pods of the Kubernetes door)", name)
 	}
 	out := []placement.Constraint{
 		{Attribute: runtimeAttribute + name, Op: placement.Exists},
@@ -225,6 +225,8 @@ func (c *specCheck) program() {
 	switch name := runtimeOf(s); {
 	case name == "docker" && s.Image == "":
 		c.fail("image", "the docker runtime needs an image")
+	case name == "kube" && (s.Image != "" || len(s.Command) > 0):
+		c.fail("", "a task of the kube runtime is the lease of a pod: the pod says what runs")
 	case name == "process" && s.Image != "":
 		c.fail("image", "the process runtime starts no images; leave runtime empty or write docker")
 	case name == "process" && len(s.Command) == 0:

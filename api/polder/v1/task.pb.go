@@ -111,7 +111,8 @@ func (TaskState) EnumDescriptor() ([]byte, []int) {
 // TaskSpec is what to run and what it needs. It is immutable once submitted.
 type TaskSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Runtime that starts it: "docker", "process", or empty for docker when an image is given and process otherwise.
+	// Runtime that starts it: "docker", "process", or empty for docker when an image is given and process otherwise. "kube" holds
+	// the lease of a pod of the Kubernetes door and starts nothing.
 	Runtime string `protobuf:"bytes,1,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// Image, for the docker runtime.
 	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`

@@ -34,6 +34,8 @@ type AgentOptions struct {
 	Runtimes []string
 	// DockerHost is the engine's address; empty is the engine's usual one.
 	DockerHost string
+	// Kube is the file that names the node's program for pods; empty is no runtime for pods.
+	Kube string
 }
 
 // agentFlags are the texts behind AgentOptions until they are checked.
@@ -77,6 +79,7 @@ tasks keep running and are taken over by the next one.`,
 	registerMounts(cmd, &o.Mounts)
 	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
+	f.StringVar(&o.Kube, "kube", "", "run pods of the Kubernetes door: `file` that polder-kube wrote, or will write")
 	return cmd
 }
 

@@ -28,7 +28,12 @@ type UpOptions struct {
 	Runtimes []string
 	// DockerHost is the engine's address; empty is the engine's usual one.
 	DockerHost string
+	// Kube lets the agents run pods, with the program that the file [KubeFile] in Dir names once it is there.
+	Kube bool
 }
+
+// KubeFile is where "polder-kube up" writes what agents of the same directory start for pods.
+const KubeFile = "kube/node.json"
 
 func (a *app) upCmd() *cobra.Command {
 	var o UpOptions
@@ -61,6 +66,7 @@ asks, and tasks. Other commands find the server through the context file in --di
 	registerMounts(cmd, &o.Mounts)
 	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
+	f.BoolVar(&o.Kube, "kube", false, "let the agents run pods, once \"polder-kube up\" has started with the same directory")
 	return cmd
 }
 

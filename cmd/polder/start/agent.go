@@ -89,6 +89,14 @@ func (m *machine) openRuntimes(ctx context.Context, log *slog.Logger, o cli.Agen
 		m.runtimes = append(m.runtimes, r)
 		m.notes(log, r)
 	}
+	if o.Kube == "" {
+		return nil
+	}
+	r, err := openKube(log, m.tree, o)
+	if err != nil {
+		return err
+	}
+	m.runtimes = append(m.runtimes, r)
 	return nil
 }
 

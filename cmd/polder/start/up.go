@@ -179,6 +179,7 @@ func (p *pool) workOne(ctx, life context.Context, o cli.UpOptions, log *slog.Log
 	m, err := newMachine(ctx, log, cli.AgentOptions{
 		Server: p.addr, Token: token, Dir: filepath.Join(p.dir, "agents", name), Node: name, Capacity: p.slice, Ports: ports,
 		Attributes: map[string]string{"slice": fmt.Sprint(i + 1)}, Mounts: o.Mounts, TaskUser: o.TaskUser, Runtimes: o.Runtimes, DockerHost: o.DockerHost,
+		Kube: kubeFile(o),
 	})
 	if err != nil {
 		return err
