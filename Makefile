@@ -15,10 +15,10 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim seeds prove mutants chaos fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients
+.PHONY: help up demo build test check bench sim seeds prove mutants chaos fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube test-kube
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: engine build ## a server and three agents on this machine, until Ctrl-C (flags: ARGS="--agents 5")
 	@exec e2e/with-engine.sh usual .polder/engine bin/polder up --dir "$(CURDIR)/.polder" $(ARGS)
@@ -75,6 +75,21 @@ chaos: ## 1000 notices on real tasks while agents and the server are killed (fla
 
 clients: engine ## the doors with clients of other people, built from their modules; some ten minutes the first time
 	$(GO) test -tags clients -run 'TestCompose' -timeout 30m ./e2e/docker
+
+# The Kubernetes door is a module of its own: nothing above builds or tests it. Its flags are always the same, so that a build
+# finds in the cache what another one left there.
+KUBE    := $(shell sed -n 's,.*k8s.io/kubernetes v,v,p' kube/go.mod)
+KUBEBUILD := CGO_ENABLED=0 $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBE) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBE)))"
+
+kube: ## bin/polder-kube, the Kubernetes door; ten CPU-minutes the first time
+	@echo "Building bin/polder-kube with Kubernetes $(KUBE); the first time it takes a while (one dot for every 100 packages)"
+	@mkdir -p bin
+	@rm -f bin/polder-kube
+	@cd kube && $(KUBEBUILD) -v -o ../bin/ ./cmd/polder-kube 2>&1 | awk '/^[a-z]+[a-z0-9.]*[\/a-zA-Z0-9._-]*$$/ { if (++n % 100 == 0) { printf "."; fflush() }; next } { print } END { if (n >= 100) print "" }'
+	@test -x bin/polder-kube
+
+test-kube: engine kube ## the Kubernetes door: its packages, then pods on real kubelets; needs root
+	@cd kube && CGO_ENABLED=0 $(GO) test ./...
 
 fuzz: ## every fuzzer for FUZZTIME (10s)
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -28,7 +28,7 @@ var floors = [][]wing{
 	},
 	{{"server", "its tables are its own"}, {"agent", "its journal and health checks are its own"}, {"sim", "scenarios and reports"}},
 	{{"door", ""}},
-	{{"door/mesos", "a door's own parts"}, {"door/docker", "a door's own parts"}, {"door/kube", "a door's own parts"}, {"web", "the console's own parts"}},
+	{{"door/mesos", "a door's own parts"}, {"door/docker", "a door's own parts"}, {"kube", "the Kubernetes door's own parts"}, {"web", "the console's own parts"}},
 	{{"cmd", "a program is put together from its own parts"}, {"e2e", "stories share their stage"}, {"bench", "measurements share their stage"}},
 }
 

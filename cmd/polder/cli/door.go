@@ -24,7 +24,7 @@ func (a *app) doorCmd() *cobra.Command {
 	return a.noun("door", "Use the pool through other systems' own programs", "  polder door list\n  eval \"$(polder door env docker)\"\n  eval \"$(polder door env mesos)\"",
 		a.doorListCmd(), a.frameworksCmd(),
 		a.noun("env", "Print what clients of a door need, as shell exports", "  eval \"$(polder door env docker --role corp/search)\"",
-			a.doorDockerCmd(), a.doorMesosCmd()))
+			a.doorDockerCmd(), a.doorMesosCmd(), a.doorKubeCmd()))
 }
 
 func (a *app) doorDockerCmd() *cobra.Command {

@@ -32,9 +32,6 @@ type UpOptions struct {
 	Kube bool
 }
 
-// KubeFile is where "polder-kube up" writes what agents of the same directory start for pods.
-const KubeFile = "kube/node.json"
-
 func (a *app) upCmd() *cobra.Command {
 	var o UpOptions
 	cmd := &cobra.Command{

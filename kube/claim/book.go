@@ -1,0 +1,199 @@
+package claim
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"k8s.io/apimachinery/pkg/types"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/kube/pool"
+)
+
+// callLimit bounds one call to the pool: kube-scheduler waits for it.
+const callLimit = 10 * time.Second
+
+// Entry is what is known of a pod's claim: an ask that waits, or a lease on a node.
+type Entry struct {
+	UID  types.UID
+	Pod  string // namespace/name
+	Role string
+
+	Ask     string // id, while it waits
+	Refusal string // why it waits, in the pool's words
+
+	Task    string // id of the lease, once there is one
+	Node    string
+	Funding string // the role that pays, or "borrowed"
+	Since   time.Time
+}
+
+// Held reports whether the pod has a lease.
+func (e Entry) Held() bool { return e.Task != "" }
+
+// Book is what is known of all pods' claims.
+type Book struct {
+	client   *pool.Client
+	nodes    *pool.Nodes
+	roles    Roles
+	defaults resource.Resources
+	log      *slog.Logger
+	poke     chan struct{}
+
+	mu      sync.Mutex // guards all below
+	entries map[types.UID]Entry
+	pencil  []pencil // granted, and not in the picture of the nodes yet
+}
+
+// pencil is an amount that the picture of a node does not show as taken yet.
+type pencil struct {
+	node     string
+	need     resource.Resources
+	revision int64
+}
+
+// NewBook makes an empty book. Pods that request nothing at all are charged defaults; without defaults they are refused.
+func NewBook(c *pool.Client, nodes *pool.Nodes, roles Roles, defaults resource.Resources, log *slog.Logger) *Book {
+	return &Book{client: c, nodes: nodes, roles: roles, defaults: defaults, log: log, poke: make(chan struct{}, 1), entries: map[types.UID]Entry{}}
+}
+
+// Get finds the claim of a pod.
+func (b *Book) Get(uid types.UID) (Entry, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.entries[uid]
+	return e, ok
+}
+
+// ByTask finds the pod that a lease is of.
+func (b *Book) ByTask(task string) (Entry, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.entries {
+		if e.Task == task {
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
+// free is what a node has left for a claim, as far as is known.
+func (b *Book) free(n pool.Node) resource.Resources {
+	at := b.nodes.Revision()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := resource.Resources{}
+	for kind, a := range n.Available {
+		out[kind] = a
+	}
+	kept := b.pencil[:0]
+	for _, p := range b.pencil {
+		if p.revision <= at {
+			continue
+		}
+		kept = append(kept, p)
+		for kind, a := range p.need {
+			if p.node == n.Name {
+				out[kind] -= a
+			}
+		}
+	}
+	b.pencil = kept
+	return out
+}
+
+// take claims a place for a pod. When it is refused the pod waits for the pool, if that is of any use, and the sentence says why.
+func (b *Book) take(ctx context.Context, e Entry, r *request, node string) (refusal string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	res, err := b.client.Claims.Commit(ctx, connect.NewRequest(&polderv1.CommitRequest{
+		Tasks: []*polderv1.ClaimTask{{Name: r.name, Role: r.role, Node: node, Task: r.task}}, LeaveDemand: true,
+	}))
+	if err != nil {
+		return "", err
+	}
+	result := res.Msg.Results[0]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if result.Task != "" {
+		e.Task, e.Node, e.Ask, e.Refusal, e.Since = result.Task, node, "", "", time.Now()
+		b.pencil = append(b.pencil, pencil{node, r.need, res.Msg.Revision})
+	} else {
+		e.Ask, e.Refusal = result.Ask, sentence(result.Conflict)
+		refusal = e.Refusal
+	}
+	b.entries[e.UID] = e
+	b.wake()
+	return refusal, nil
+}
+
+// wait makes a pod an ask of its role, on any of some nodes; none is any node. The sentence says why it waits, or why it cannot.
+func (b *Book) wait(ctx context.Context, e Entry, r *request, nodes string) (refusal string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	task := r.task
+	if nodes != "" {
+		task.Constraints = []string{nodes}
+	}
+	res, err := b.client.Asks.Submit(ctx, connect.NewRequest(&polderv1.SubmitRequest{
+		Asks: []*polderv1.AskSpec{{Name: r.name, Role: r.role, Count: 1, Task: task}},
+	}))
+	if err != nil {
+		return "", err
+	}
+	result := res.Msg.Results[0]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e.Refusal = sentence(result.Refused); result.Ask != nil {
+		e.Ask, e.Refusal = result.Ask.Id, sentence(result.Ask.Reason)
+	}
+	b.entries[e.UID] = e
+	b.wake()
+	return e.Refusal, nil
+}
+
+// release gives a lease or an ask back and forgets the pod.
+func (b *Book) release(ctx context.Context, uid types.UID) {
+	b.mu.Lock()
+	e, ok := b.entries[uid]
+	delete(b.entries, uid)
+	b.mu.Unlock()
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
+	defer cancel()
+	var err error
+	switch {
+	case e.Task != "":
+		_, err = b.client.Tasks.Kill(ctx, connect.NewRequest(&polderv1.KillRequest{Ids: []string{e.Task}, Force: true}))
+	case e.Ask != "":
+		_, err = b.client.Asks.Cancel(ctx, connect.NewRequest(&polderv1.CancelRequest{Ids: []string{e.Ask}}))
+	}
+	if err != nil { // Run finds it again among the pool's tasks
+		b.log.Warn("a pod's claim could not be given back yet", "pod", e.Pod, "task", e.Task, "ask", e.Ask, "error", err)
+	}
+}
+
+// wake makes Run look at once.
+func (b *Book) wake() {
+	select {
+	case b.poke <- struct{}{}:
+	default:
+	}
+}
+
+// sentence is a reason for people.
+func sentence(r *polderv1.Reason) string {
+	switch {
+	case r == nil:
+		return ""
+	case r.UnblockedBy != "":
+		return r.Message + " (" + r.UnblockedBy + ")"
+	}
+	return r.Message
+}

@@ -1,0 +1,182 @@
+package claim
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"polder.dev/polder/kube/pool"
+)
+
+// Name is the plugin's in the scheduler's configuration.
+const Name = "Polder"
+
+// mostNames is how many nodes a constraint can name; a pod that more nodes would take may go to any.
+const mostNames = 64
+
+// Plugin is the scheduler's side of a [Book].
+type Plugin struct {
+	book   *Book
+	handle fwk.Handle
+}
+
+// Factory makes the plugin, for the scheduler to call.
+func Factory(b *Book) func(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) {
+	return func(_ context.Context, _ runtime.Object, h fwk.Handle) (fwk.Plugin, error) {
+		return &Plugin{book: b, handle: h}, nil
+	}
+}
+
+// Name is the plugin's name.
+func (p *Plugin) Name() string { return Name }
+
+// EventsToRegister says what may help a pod that was refused here. What the pool does is told by [Book.Run].
+func (p *Plugin) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
+	return []fwk.ClusterEventWithHint{{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeTaint | fwk.UpdateNodeLabel}}}, nil
+}
+
+// refused is a verdict that other nodes, and victims, change nothing about.
+func refused(format string, args ...any) *fwk.Status {
+	return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf(format, args...))
+}
+
+// PreFilter finds out what the pod needs of the pool, and sends a pod with a lease to where the lease is.
+func (p *Plugin) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	r, err := requestOf(pod, p.book.roles, p.book.defaults)
+	if err != nil {
+		return nil, refused("%v", err)
+	}
+	state.Write(Name, r)
+	e, _ := p.book.Get(pod.UID)
+	switch {
+	case e.Held():
+		return &fwk.PreFilterResult{NodeNames: sets.New(e.Node)}, nil
+	case e.Ask != "":
+		return nil, refused("waits in the pool as %s: %s", e.Ask, e.Refusal)
+	}
+	return nil, nil
+}
+
+// PreFilterExtensions are none: what other pods of Kubernetes do is in the pool's picture.
+func (p *Plugin) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
+
+func requestIn(state fwk.CycleState) (*request, *fwk.Status) {
+	data, err := state.Read(Name)
+	if err != nil {
+		return nil, fwk.AsStatus(err)
+	}
+	return data.(*request), nil
+}
+
+// Filter lets nodes pass that have room in the pool's picture.
+func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *v1.Pod, info fwk.NodeInfo) *fwk.Status {
+	r, bad := requestIn(state)
+	if bad != nil {
+		return bad
+	}
+	name := info.Node().Name
+	if e, _ := p.book.Get(pod.UID); e.Held() && e.Node == name {
+		return nil
+	}
+	n, ok := p.book.nodes.Get(name)
+	switch {
+	case !ok:
+		return refused("no node of the pool")
+	case n.State != pool.Ready:
+		return refused("%s in the pool", n.State)
+	}
+	free := p.book.free(n)
+	for _, kind := range r.need.Names() {
+		if free[kind] < r.need[kind] {
+			return refused("too little %s free in the pool", kind)
+		}
+	}
+	return nil
+}
+
+// PostFilter makes a pod an ask that has no room on the nodes that are otherwise fine. A lease that the pod cannot use, because
+// its node has become unfit, is given back.
+func (p *Plugin) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, why fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
+	no := func(text string) (*fwk.PostFilterResult, *fwk.Status) {
+		return nil, fwk.NewStatus(fwk.Unschedulable, text)
+	}
+	e, _ := p.book.Get(pod.UID)
+	r, bad := requestIn(state)
+	switch {
+	case bad != nil || e.Ask != "":
+		return no("")
+	case e.Held():
+		p.book.release(ctx, pod.UID)
+		return no("its lease on node " + e.Node + " was given back: the node does not take the pod any more")
+	}
+	nodes, some := p.candidates(why)
+	if !some {
+		return no("")
+	}
+	refusal, err := p.book.wait(ctx, entryOf(pod, r), r, nodes)
+	if err != nil {
+		return nil, fwk.AsStatus(fmt.Errorf("asking the pool: %w", err))
+	}
+	return no("Polder: " + refusal)
+}
+
+// candidates is a constraint on the nodes that only the pool refused; empty is all nodes. some is false when there is no such
+// node.
+func (p *Plugin) candidates(why fwk.NodeToStatusReader) (constraint string, some bool) {
+	all := p.book.nodes.All()
+	var names []string
+	for _, n := range all {
+		if s := why.Get(n.Name); s != nil && s.Plugin() == Name {
+			names = append(names, n.Name)
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return "", false
+	case len(names) == len(all) || len(names) > mostNames:
+		return "", true
+	}
+	return "node in (" + strings.Join(names, ",") + ")", true
+}
+
+func entryOf(pod *v1.Pod, r *request) Entry {
+	return Entry{UID: pod.UID, Pod: pod.Namespace + "/" + pod.Name, Role: r.role}
+}
+
+// Reserve claims the place. After it the lease holds, whatever the binding takes.
+func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
+	r, bad := requestIn(state)
+	if bad != nil {
+		return bad
+	}
+	e, _ := p.book.Get(pod.UID)
+	if e.Held() && e.Node == node {
+		return nil
+	}
+	refusal, err := p.book.take(ctx, entryOf(pod, r), r, node)
+	switch {
+	case err != nil:
+		return fwk.AsStatus(fmt.Errorf("claiming a place in the pool: %w", err))
+	case refusal != "":
+		return fwk.NewStatus(fwk.Unschedulable, "Polder: "+refusal)
+	}
+	return nil
+}
+
+// Unreserve gives the place back when the pod is not bound after all.
+func (p *Plugin) Unreserve(ctx context.Context, _ fwk.CycleState, pod *v1.Pod, node string) {
+	if e, _ := p.book.Get(pod.UID); e.Held() && e.Node == node {
+		p.book.release(ctx, pod.UID)
+	}
+}
+
+// Activator has the scheduler try waiting pods again.
+type Activator interface {
+	Activate(logger klog.Logger, pods map[string]*v1.Pod)
+}
