@@ -49,8 +49,8 @@ func (d *Door) pass(q *request, node string, e errand, path string, change func(
 			}
 			return change(res)
 		},
-		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failed = gone(err, node) },
-		ErrorLog:       quiet,
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = gone(err, node) },
+		ErrorLog:     quiet,
 	}
 	proxy.ServeHTTP(q.w, q.Request)
 	return failed
