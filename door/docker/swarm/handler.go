@@ -109,9 +109,7 @@ func (c *call) filters(names ...string) (map[string][]string, error) {
 	var now map[string]map[string]bool
 	if json.Unmarshal([]byte(text), &now) == nil {
 		for name, values := range now {
-			for _, v := range slices.Sorted(maps.Keys(values)) {
-				out[name] = append(out[name], v)
-			}
+			out[name] = slices.Sorted(maps.Keys(values))
 		}
 	} else if json.Unmarshal([]byte(text), &out) != nil {
 		return nil, fail(http.StatusBadRequest, "invalid filter: %s", clip(text))
