@@ -206,10 +206,15 @@ func (n *machine) wait(ctx context.Context) error {
 	}
 }
 
-// stop ends the children, the last one first.
+// stop ends the children, the last one first. Between the kubelet and containerd it removes what pods that ended have left.
 func (n *machine) stop() {
 	for i := len(n.children) - 1; i >= 0; i-- {
 		c := n.children[i]
+		if c.name == "containerd" {
+			if err := n.purge(); err != nil {
+				n.Logger.Warn("what ended pods have left could not be removed", "error", err)
+			}
+		}
 		_ = c.cmd.Process.Signal(syscall.SIGTERM) // one that has ended is fine
 		select {
 		case <-c.ended:
