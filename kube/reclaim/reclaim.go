@@ -30,10 +30,15 @@ const (
 	reconnect = time.Second
 )
 
+// Book says which pod a task is the lease of; package claim has it.
+type Book interface {
+	ByTask(task string) (claim.Entry, bool)
+}
+
 // Cluster is what [Run] works with.
 type Cluster struct {
 	Pool   *pool.Client
-	Book   *claim.Book
+	Book   Book
 	Client kubernetes.Interface
 	Pods   corelisters.PodLister // synced
 	Events events.EventRecorder
@@ -151,8 +156,8 @@ func (r *reclaimer) press(ctx context.Context, a *asked) {
 		return
 	}
 	deadline := a.notice.Deadline.AsTime()
-	if !a.shown.Equal(deadline) && r.show(ctx, pod, a.notice) {
-		a.shown = deadline
+	if shown := deadline.Truncate(time.Second); !a.shown.Equal(shown) && r.show(ctx, pod, a.notice) {
+		a.shown = shown
 	}
 	left := deadline.Sub(r.now())
 	switch {
