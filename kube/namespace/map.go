@@ -35,6 +35,7 @@ type Map struct {
 	client     *pool.Client
 	kube       kubernetes.Interface
 	namespaces corelisters.NamespaceLister
+	nodes      *pool.Nodes
 	usual      string // role of namespaces that have none of their own
 	log        *slog.Logger
 
@@ -44,8 +45,8 @@ type Map struct {
 
 // New makes a map. usual is the role of namespaces that have none of their own; empty is none. The lister must be synced before
 // the map is asked.
-func New(client *pool.Client, kube kubernetes.Interface, namespaces corelisters.NamespaceLister, usual string, log *slog.Logger) *Map {
-	return &Map{client: client, kube: kube, namespaces: namespaces, usual: usual, log: log, roles: map[string]*polderv1.RoleStatus{}}
+func New(client *pool.Client, nodes *pool.Nodes, kube kubernetes.Interface, namespaces corelisters.NamespaceLister, usual string, log *slog.Logger) *Map {
+	return &Map{client: client, nodes: nodes, kube: kube, namespaces: namespaces, usual: usual, log: log, roles: map[string]*polderv1.RoleStatus{}}
 }
 
 // RoleOf is the role that pays for the pods of a namespace, or why none does.

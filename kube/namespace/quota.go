@@ -34,18 +34,30 @@ func (m *Map) mirrorAll(ctx context.Context, roles map[string]*polderv1.RoleStat
 	for i := range quotas.Items {
 		have[quotas.Items[i].Namespace] = &quotas.Items[i]
 	}
+	whole := m.capacity()
 	for _, ns := range namespaces {
 		role := ns.Annotations[RoleAnnotation]
 		if role == "" {
 			role = RoleName(ns.Name)
 		}
 		if r := roles[role]; r != nil && ns.DeletionTimestamp == nil {
-			if err := m.mirror(ctx, ns.Name, have[ns.Name], QuotaStatus(r)); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+			if err := m.mirror(ctx, ns.Name, have[ns.Name], QuotaStatus(r, whole)); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// capacity is what the nodes for pods have in all.
+func (m *Map) capacity() polder.Resources {
+	out := polder.Resources{}
+	for _, n := range m.nodes.All() {
+		for kind, a := range n.Capacity {
+			out[kind] = out[kind].Add(a)
+		}
+	}
+	return out
 }
 
 // mirror writes one quota where it says anything else.
@@ -86,31 +98,27 @@ func texts(l v1.ResourceList) map[v1.ResourceName]string {
 	return out
 }
 
-// QuotaStatus is a role as a quota. Hard is the most the role may ever hold: its limit, or its guarantee and what it may borrow;
-// what nothing bounds is not shown. Used is what its tasks hold, whatever door they came through.
-func QuotaStatus(r *polderv1.RoleStatus) v1.ResourceQuotaStatus {
+// QuotaStatus is a role as a quota. Hard is the most the role may hold: the least of its limit, its guarantee and what it may
+// borrow, and what the nodes have. Used is what its tasks hold, whatever door they came through.
+func QuotaStatus(r *polderv1.RoleStatus, capacity polder.Resources) v1.ResourceQuotaStatus {
 	out := v1.ResourceQuotaStatus{Hard: v1.ResourceList{}, Used: v1.ResourceList{}}
-	e := r.GetEffective()
 	for kind, name := range quotaNames {
-		most, bounded := bound(e, kind)
-		if !bounded {
-			continue
-		}
-		out.Hard[name], out.Used[name] = quantity(kind, most), quantity(kind, amount(r.Usage, kind))
+		out.Hard[name] = quantity(kind, min(bound(r.GetEffective(), kind), capacity[kind]))
+		out.Used[name] = quantity(kind, amount(r.Usage, kind))
 	}
 	return out
 }
 
 // bound is the least of a role's bounds on a kind.
-func bound(e *polderv1.EffectiveRole, kind string) (most polder.Amount, bounded bool) {
-	most = polder.Unlimited
+func bound(e *polderv1.EffectiveRole, kind string) polder.Amount {
+	most := polder.Unlimited
 	if _, ok := e.Limit[kind]; ok {
 		most = amount(e.Limit, kind)
 	}
 	if _, ok := e.Borrow[kind]; ok {
 		most = min(most, amount(e.Guarantee, kind).Add(amount(e.Borrow, kind)))
 	}
-	return most, most != polder.Unlimited
+	return most
 }
 
 func amount(texts map[string]string, kind string) polder.Amount {

@@ -126,7 +126,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	factory := informers.NewSharedInformerFactory(kube, 0)
 	pods, namespaces := factory.Core().V1().Pods(), factory.Core().V1().Namespaces()
 	podLister, nsLister := pods.Lister(), namespaces.Lister()
-	roles := namespace.New(d.client, kube, nsLister, d.o.usual, d.log)
+	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, d.log)
 	d.book = claim.NewBook(d.client, d.nodes, roles, d.defaults, d.log)
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
