@@ -32,6 +32,14 @@ type Entry struct {
 	Since   time.Time
 }
 
+// waiting says that and why a pod waits.
+func (e Entry) waiting() string {
+	if e.Refusal == "" {
+		return "it waits in the pool as " + e.Ask
+	}
+	return "it waits in the pool as " + e.Ask + ": " + e.Refusal
+}
+
 // Held reports whether the pod has a lease.
 func (e Entry) Held() bool { return e.Task != "" }
 
@@ -131,8 +139,9 @@ func (b *Book) take(ctx context.Context, e Entry, r *request, node string) (refu
 	return refusal, nil
 }
 
-// wait makes a pod an ask of its role, on any of some nodes; none is any node. The sentence says why it waits, or why it cannot.
-func (b *Book) wait(ctx context.Context, e Entry, r *request, nodes string) (refusal string, err error) {
+// wait makes a pod an ask of its role, on nodes that a constraint selects; empty is any node. The text says that it waits, or why it
+// cannot.
+func (b *Book) wait(ctx context.Context, e Entry, r *request, nodes string) (text string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	task := r.task
@@ -150,10 +159,13 @@ func (b *Book) wait(ctx context.Context, e Entry, r *request, nodes string) (ref
 	defer b.mu.Unlock()
 	if e.Refusal = sentence(result.Refused); result.Ask != nil {
 		e.Ask, e.Refusal = result.Ask.Id, sentence(result.Ask.Reason)
+		text = e.waiting()
+	} else {
+		text = "the pool refuses: " + e.Refusal
 	}
 	b.entries[e.UID] = e
 	b.wake()
-	return e.Refusal, nil
+	return text, nil
 }
 
 // release gives a lease or an ask back and forgets the pod.

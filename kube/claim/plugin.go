@@ -58,7 +58,7 @@ func (p *Plugin) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod,
 	case e.Held():
 		return &fwk.PreFilterResult{NodeNames: sets.New(e.Node)}, nil
 	case e.Ask != "":
-		return nil, refused("waits in the pool as %s: %s", e.Ask, e.Refusal)
+		return nil, refused("%s", e.waiting())
 	}
 	return nil, nil
 }
@@ -119,11 +119,11 @@ func (p *Plugin) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.P
 	if !some {
 		return no("")
 	}
-	refusal, err := p.book.wait(ctx, entryOf(pod, r), r, nodes)
+	text, err := p.book.wait(ctx, entryOf(pod, r), r, nodes)
 	if err != nil {
 		return nil, fwk.AsStatus(fmt.Errorf("asking the pool: %w", err))
 	}
-	return no("Polder: " + refusal)
+	return no(text)
 }
 
 // candidates is a constraint on the nodes that only the pool refused; empty is all nodes. some is false when there is no such
@@ -164,7 +164,7 @@ func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod,
 	case err != nil:
 		return fwk.AsStatus(fmt.Errorf("claiming a place in the pool: %w", err))
 	case refusal != "":
-		return fwk.NewStatus(fwk.Unschedulable, "Polder: "+refusal)
+		return fwk.NewStatus(fwk.Unschedulable, "the pool refuses: "+refusal)
 	}
 	return nil
 }

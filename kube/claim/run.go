@@ -37,7 +37,7 @@ type Cluster struct {
 
 // Run keeps pods and leases together until ctx is done.
 func (b *Book) Run(ctx context.Context, c Cluster) {
-	k := &keeper{Book: b, Cluster: c, over: map[types.UID]time.Time{}}
+	k := &keeper{Book: b, Cluster: c, over: map[types.UID]time.Time{}, news: map[types.UID]bool{}}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -58,6 +58,7 @@ type keeper struct {
 	*Book
 	Cluster
 	over    map[types.UID]time.Time // since when a pod is over whose lease is not
+	news    map[types.UID]bool      // pods whose reason to wait became known
 	retried time.Time
 }
 
@@ -148,6 +149,7 @@ func (k *keeper) merge(v view) {
 	}
 	for uid, a := range v.asks {
 		if e := k.entries[uid]; !e.Held() {
+			k.news[uid] = e.Refusal == "" && a.Reason != nil
 			k.entries[uid] = Entry{UID: uid, Pod: a.Spec.Task.Labels[PodLabel], Role: a.Spec.Role, Ask: a.Id, Refusal: sentence(a.Reason)}
 		}
 	}
@@ -247,10 +249,11 @@ func (k *keeper) activate(v view) {
 	pods := map[string]*v1.Pod{}
 	for uid, pod := range v.pods {
 		e, known := k.Get(uid)
-		if pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil && (e.Held() || all && waits(pod, known)) {
+		if pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil && (e.Held() || k.news[uid] || all && waits(pod, known)) {
 			pods[pod.Namespace+"/"+pod.Name] = pod
 		}
 	}
+	clear(k.news)
 	if len(pods) > 0 && k.Queue != nil {
 		k.Queue.Activate(klog.Background(), pods)
 	}
