@@ -45,6 +45,7 @@ func (d *Door) cycle(ctx context.Context) error {
 		d.resend(now)
 		d.makeOffers(now)
 		d.demandOf(now)
+		d.maintain()
 		next := d.nextDue(now)
 		d.mu.Unlock()
 		timer.Reset(next)

@@ -102,6 +102,7 @@ type Door struct {
 	demands    map[string]*demand // by the pool's id of an ask
 	natives    map[string]native  // by the pool's id of a task
 	quotas     map[string]quota
+	maint      *maintenance
 	watchers   map[*stream]viewer // of the operator's event stream
 	turns      uint64
 	count      struct{ frameworks, offers uint64 }
@@ -133,7 +134,7 @@ func New(c Config) (*Door, error) {
 	return &Door{
 		c: c, log: c.Logger, uuid: newUUID(), started: c.Now(), who: newIdentities(c.API, c.Now),
 		frameworks: map[string]*framework{}, nodes: map[string]*node{}, offers: map[string]*offer{},
-		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{},
+		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{}, maint: newMaintenance(),
 		watchers: map[*stream]viewer{}, wake: make(chan struct{}, 1),
 		dirty: map[string]recorded{}, unkept: make(chan struct{}, 1), surveyed: make(chan struct{}),
 	}, nil

@@ -26,13 +26,19 @@ var endpoints = map[string]handler{
 	"/frameworks":       document((*Door).frameworksDoc),
 	"/roles":            document((*Door).rolesDoc),
 	"/roles.json":       document((*Door).rolesDoc),
-	"/quota":            document((*Door).quotaDoc),
-	"/weights":          document((*Door).weightsDoc),
+	"/quota":            (*Door).serveQuota,
+	"/weights":          (*Door).serveWeights,
 	"/metrics/snapshot": document(func(d *Door, v viewer, _ *http.Request) any { return d.metrics(v) }),
 	"/version":          document(func(*Door, viewer, *http.Request) any { return versionDoc() }),
 	"/flags":            document(func(d *Door, _ viewer, _ *http.Request) any { return object{"flags": d.flags()} }),
 	"/redirect":         (*Door).redirect,
-	"/teardown":         (*Door).serveTeardown,
+
+	"/maintenance/schedule": (*Door).serveSchedule,
+	"/maintenance/status":   document(func(d *Door, _ viewer, _ *http.Request) any { return wireDoc(d.maintenanceStatus()) }),
+	"/machine/down":         serveMachines(true),
+	"/machine/up":           serveMachines(false),
+
+	"/teardown": (*Door).serveTeardown,
 }
 
 // object is a JSON object without a type of its own.
@@ -45,17 +51,20 @@ func document(get func(*Door, viewer, *http.Request) any) handler {
 		if err != nil {
 			return answer(http.StatusForbidden, "%v", err)
 		}
-		ctx, cancel := context.WithTimeout(withSelf(r.Context()), remaining)
-		defer cancel()
-		if quotas, err := d.readQuotas(ctx); err == nil {
-			d.mu.Lock()
-			d.quotas = quotas
-			d.mu.Unlock()
-		}
+		d.freshen(r.Context())
 		d.mu.Lock()
 		out := get(d, v, r)
 		d.mu.Unlock()
 		return writeDoc(w, r, out)
+	}
+}
+
+// freshen reads what roles may have now; when that cannot be read, what was read last is good enough.
+func (d *Door) freshen(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(withSelf(ctx), remaining)
+	defer cancel()
+	if quotas, err := d.readQuotas(ctx); err == nil {
+		d.with(func() { d.quotas = quotas })
 	}
 }
 

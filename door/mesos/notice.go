@@ -9,6 +9,7 @@ import (
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/resource"
+	"polder.dev/polder/door/mesos/wire/allocatorv1"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 )
@@ -22,7 +23,8 @@ type inverseOffer struct {
 	node     string
 	amount   amounts
 	deadline time.Time
-	warnAt   time.Time // when the task's executor is told to end it; zero when it has been, or the task has none
+	window   *mesosv1.Unavailability // it is of maintenance, not of a notice
+	warnAt   time.Time               // when the task's executor is told to end it; zero when it has been, or the task has none
 }
 
 // followNotices turns the pool's notices into inverse offers.
@@ -112,11 +114,17 @@ func (d *Door) sendInverse(f *framework, x *inverseOffer) {
 		role = x.task.role
 	}
 	form.role, form.revocable = role, f.borrows()
+	gone := x.window
+	if gone == nil {
+		gone = &mesosv1.Unavailability{Start: &mesosv1.TimeInfo{Nanoseconds: new(x.deadline.UnixNano())}}
+	}
+	if x.window != nil {
+		form.revocable = false
+	}
 	e := event(schedulerv1.Event_INVERSE_OFFERS)
 	e.InverseOffers = &schedulerv1.Event_InverseOffers{InverseOffers: []*mesosv1.InverseOffer{{
 		Id: &mesosv1.OfferID{Value: &x.id}, FrameworkId: &mesosv1.FrameworkID{Value: &f.id}, AgentId: &mesosv1.AgentID{Value: &x.node}, Url: d.nodeURL(),
-		Unavailability: &mesosv1.Unavailability{Start: &mesosv1.TimeInfo{Nanoseconds: new(x.deadline.UnixNano())}},
-		Resources:      form.resources(x.amount, resource.PortSet{}),
+		Unavailability: gone, Resources: form.resources(x.amount, resource.PortSet{}),
 	}}}
 	f.send(e)
 }
@@ -138,6 +146,7 @@ func (d *Door) acceptInverse(f *framework, c *schedulerv1.Call) {
 	for _, id := range c.AcceptInverseOffers.InverseOfferIds {
 		if x := f.inverse[id.GetValue()]; x != nil {
 			d.forgetInverse(x)
+			d.answered(x, allocatorv1.InverseOfferStatus_ACCEPT)
 			d.counters.inverseAccepted++
 		}
 	}
@@ -148,6 +157,7 @@ func (d *Door) declineInverse(f *framework, c *schedulerv1.Call) {
 	for _, id := range c.DeclineInverseOffers.InverseOfferIds {
 		if x := f.inverse[id.GetValue()]; x != nil {
 			d.forgetInverse(x)
+			d.answered(x, allocatorv1.InverseOfferStatus_DECLINE)
 			d.counters.inverseDeclined++
 			d.log.Info("framework declines to make room; its task leaves at the deadline", "framework", f.id, "notice", x.id, "deadline", x.deadline)
 		}

@@ -101,7 +101,7 @@ func (d *Door) offerProto(f *framework, o *offer) *mesosv1.Offer {
 	out := &mesosv1.Offer{
 		Id: &mesosv1.OfferID{Value: &o.id}, FrameworkId: &mesosv1.FrameworkID{Value: &f.id}, AgentId: &mesosv1.AgentID{Value: &o.node.name},
 		Hostname: new(o.node.host()), Resources: form.resources(o.regular, o.ports), Attributes: o.node.attributeProtos(),
-		Url: d.nodeURL(),
+		Url: d.nodeURL(), Unavailability: d.maint.windows[o.node.name],
 	}
 	form.revocable = true
 	out.Resources = append(out.Resources, form.resources(o.revocable, resource.PortSet{})...)

@@ -112,6 +112,7 @@ func (d *Door) serveOperator(who principal, w http.ResponseWriter, r *http.Reque
 	if get == nil {
 		return answer(http.StatusNotImplemented, "%v is not supported; docs/mesos.md says why", call.GetType())
 	}
+	d.freshen(r.Context())
 	d.mu.Lock()
 	out := get(d, v)
 	d.mu.Unlock()
@@ -175,6 +176,15 @@ var queries = map[masterv1.Call_Type]func(*Door, viewer) *masterv1.Response{
 			out.WeightInfos = append(out.WeightInfos, &mesosv1.WeightInfo{Role: r.Name, Weight: r.Weight})
 		}
 		return &masterv1.Response{Type: masterv1.Response_GET_WEIGHTS.Enum(), GetWeights: out}
+	},
+	masterv1.Call_GET_LOGGING_LEVEL: func(*Door, viewer) *masterv1.Response {
+		return &masterv1.Response{Type: masterv1.Response_GET_LOGGING_LEVEL.Enum(), GetLoggingLevel: &masterv1.Response_GetLoggingLevel{Level: new(uint32(0))}}
+	},
+	masterv1.Call_GET_MAINTENANCE_STATUS: func(d *Door, _ viewer) *masterv1.Response {
+		return &masterv1.Response{Type: masterv1.Response_GET_MAINTENANCE_STATUS.Enum(), GetMaintenanceStatus: &masterv1.Response_GetMaintenanceStatus{Status: d.maintenanceStatus()}}
+	},
+	masterv1.Call_GET_MAINTENANCE_SCHEDULE: func(d *Door, _ viewer) *masterv1.Response {
+		return &masterv1.Response{Type: masterv1.Response_GET_MAINTENANCE_SCHEDULE.Enum(), GetMaintenanceSchedule: &masterv1.Response_GetMaintenanceSchedule{Schedule: d.maint.schedule}}
 	},
 	masterv1.Call_GET_QUOTA: func(d *Door, v viewer) *masterv1.Response {
 		return &masterv1.Response{Type: masterv1.Response_GET_QUOTA.Enum(), GetQuota: &masterv1.Response_GetQuota{Status: d.quotaStatus(v)}}
@@ -247,6 +257,28 @@ var orders = map[masterv1.Call_Type]func(*Door, principal, *masterv1.Call) error
 	},
 	masterv1.Call_REACTIVATE_AGENT: func(d *Door, who principal, c *masterv1.Call) error {
 		return d.cordon(who, c.GetReactivateAgent().GetAgentId().GetValue(), false)
+	},
+	masterv1.Call_UPDATE_QUOTA: func(d *Door, who principal, c *masterv1.Call) error { return d.updateQuota(who, c.GetUpdateQuota()) },
+	masterv1.Call_SET_QUOTA: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.setQuota(who, c.GetSetQuota().GetQuotaRequest())
+	},
+	masterv1.Call_REMOVE_QUOTA: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.removeQuota(who, c.GetRemoveQuota().GetRole())
+	},
+	masterv1.Call_UPDATE_WEIGHTS: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.updateWeights(who, c.GetUpdateWeights().GetWeightInfos())
+	},
+	masterv1.Call_MARK_AGENT_GONE: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.markGone(who, c.GetMarkAgentGone().GetAgentId().GetValue())
+	},
+	masterv1.Call_UPDATE_MAINTENANCE_SCHEDULE: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.updateSchedule(who, c.GetUpdateMaintenanceSchedule().GetSchedule())
+	},
+	masterv1.Call_START_MAINTENANCE: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.switchMachines(who, c.GetStartMaintenance().GetMachines(), true)
+	},
+	masterv1.Call_STOP_MAINTENANCE: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.switchMachines(who, c.GetStopMaintenance().GetMachines(), false)
 	},
 }
 

@@ -71,6 +71,7 @@ func (d *Door) followNodes(ctx context.Context) error {
 		if m.SnapshotComplete && !complete {
 			complete = true
 			d.known()
+			d.scheduleWindows()
 			for name := range d.nodes {
 				if !seen[name] {
 					d.removeNode(name)

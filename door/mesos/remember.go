@@ -22,6 +22,13 @@ func (d *Door) remember(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, e := range snap.Entries {
+		if e.Key == maintenanceKey {
+			if err := d.rememberMaintenance(e.Value); err != nil {
+				return fmt.Errorf("record %s of the mesos door cannot be read: %w", e.Key, err)
+			}
+		}
+	}
 	for _, kind := range []struct {
 		prefix string
 		read   func(*Door, []byte) error
