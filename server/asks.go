@@ -226,16 +226,16 @@ func (s asks) List(ctx context.Context, req *connect.Request[polderv1.AskService
 	p, v := s.board.look(), s.viewer(callerOf(ctx))
 	out, next, err := pageOf(m, p.asks.After, func(a askRow) bool {
 		return (m.State == "" || a.State == m.State) && under(a.Role, m.Role) && v.mayView(a.Role)
-	}, askProto)
+	}, func(a askRow) *polderv1.Ask { return s.askFor(callerOf(ctx), a) })
 	return connect.NewResponse(&polderv1.AskServiceListResponse{Asks: out, NextPageToken: next, Revision: p.revision}), err
 }
 
-func (s asks) Get(_ context.Context, req *connect.Request[polderv1.AskServiceGetRequest]) (*connect.Response[polderv1.Ask], error) {
+func (s asks) Get(ctx context.Context, req *connect.Request[polderv1.AskServiceGetRequest]) (*connect.Response[polderv1.Ask], error) {
 	row, ok := s.board.look().asks.Get(req.Msg.Id)
 	if !ok {
 		return nil, noAsk(req.Msg.Id)
 	}
-	return connect.NewResponse(askProto(row)), nil
+	return connect.NewResponse(s.askFor(callerOf(ctx), row)), nil
 }
 
 // Explain says why an ask or a task is where it is; of one that is over, how it ended.

@@ -32,12 +32,12 @@ func (s tasks) List(ctx context.Context, req *connect.Request[polderv1.TaskServi
 	return connect.NewResponse(&polderv1.TaskServiceListResponse{Tasks: out, NextPageToken: next, Revision: p.revision}), err
 }
 
-func (s tasks) Get(_ context.Context, req *connect.Request[polderv1.TaskServiceGetRequest]) (*connect.Response[polderv1.TaskServiceGetResponse], error) {
+func (s tasks) Get(ctx context.Context, req *connect.Request[polderv1.TaskServiceGetRequest]) (*connect.Response[polderv1.TaskServiceGetResponse], error) {
 	row, ok := s.board.look().tasks.Get(req.Msg.Id)
 	if !ok {
 		return nil, noTask(req.Msg.Id)
 	}
-	return connect.NewResponse(&polderv1.TaskServiceGetResponse{Task: taskProto(row), Spec: specOf(row.Payload)}), nil
+	return connect.NewResponse(&polderv1.TaskServiceGetResponse{Task: taskProto(row), Spec: s.shownTo(callerOf(ctx), row.Role, specOf(row.Payload))}), nil
 }
 
 // Kill stops tasks for good. One that is over is shown as it ended.

@@ -117,7 +117,8 @@ type TaskSpec struct {
 	// Image, for the docker runtime.
 	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
 	// Command and arguments. With an image it may be empty: the image's own entry point runs.
-	Command []string          `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	Command []string `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	// Who may neither run work in the role nor exec in it sees names without values.
 	Env     map[string]string `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	WorkDir string            `protobuf:"bytes,5,opt,name=work_dir,json=workDir,proto3" json:"work_dir,omitempty"`
 	// User (name or uid[:gid]) inside the task.
