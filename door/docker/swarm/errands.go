@@ -27,6 +27,9 @@ func (e *errands) open(ctx context.Context, all *errgroup.Group) {
 
 // add has something done for a task after everything that was added for it before.
 func (e *errands) add(task string, do func(context.Context) error) {
+	if e.ctx.Err() != nil {
+		return // it is done after the next start
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	line, busy := e.lines[task]

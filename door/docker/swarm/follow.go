@@ -34,14 +34,16 @@ func (s *Swarm) follow(ctx context.Context) error {
 		all.Go(func() error { return s.followTasks(inner, told) })
 		all.Go(func() error { return s.followReasons(inner) })
 		err := all.Wait()
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case connect.CodeOf(err) == connect.CodeOutOfRange:
-			s.opt.Logger.Warn("swarm mode fell behind and reads the pool anew", "error", err)
-		default:
-			return err
+		if ctx.Err() != nil || errors.Is(err, errWriting) {
+			return cmp.Or(context.Cause(ctx), err)
 		}
+		s.opt.Logger.Warn("swarm mode lost sight of the pool and reads it anew", "error", err)
+		timer := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
 	}
 }
 
@@ -187,6 +189,9 @@ func (s *Swarm) followTasks(ctx context.Context, told <-chan struct{}) error {
 
 // adopt tells of every task of a service that runs or waits in the pool.
 func (s *Swarm) adopt(ctx context.Context) error {
+	s.mu.Lock()
+	had := s.m.Placed()
+	s.mu.Unlock()
 	var news orchestrator.Batch
 	tasks := &polderv1.TaskServiceListRequest{PageSize: 1000, All: true}
 	for more := true; more; more = tasks.PageToken != "" {
@@ -210,10 +215,28 @@ func (s *Swarm) adopt(ctx context.Context) error {
 	}
 	select {
 	case <-s.up:
+		return s.missed(ctx, had, news)
 	default:
 		close(s.up)
 	}
 	return nil
+}
+
+// missed looks at tasks that had their place before the pool was read anew and were not told since: the pool may have forgotten them.
+func (s *Swarm) missed(ctx context.Context, had map[string]string, told orchestrator.Batch) error {
+	for _, e := range told {
+		if r, ok := e.(orchestrator.Report); ok {
+			delete(had, r.Pool)
+		}
+	}
+	var gone orchestrator.Batch
+	for ask, task := range had {
+		_, err := s.api.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: ask + ".0"}))
+		if connect.CodeOf(err) == connect.CodeNotFound {
+			gone = append(gone, orchestrator.Report{Task: task, Pool: ask, State: orchestrator.Orphaned, Forced: true, Reason: "the pool no longer knows the task"})
+		}
+	}
+	return s.step(ctx, gone)
 }
 
 // waiting tells of the asks that wait for a place, and why.

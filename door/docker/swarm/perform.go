@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -98,10 +99,10 @@ func (s *Swarm) claim(ctx context.Context, t orchestrator.Task) error {
 // refreshed looks at what happened before anybody knew whose it is.
 func (s *Swarm) refreshed(ctx context.Context, id string) error {
 	err := patiently(ctx, func() error { return s.refresh(ctx, id) })
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil && errors.Is(err, errWriting) {
+		return err
 	}
-	return err
+	return nil // the watch says it, or the next time the pool is read anew
 }
 
 // queue asks for a lease on any of some nodes; or on the first one, if something must be there before the task is.
@@ -186,16 +187,14 @@ func fixed(t orchestrator.Task) bool {
 
 // stop ends what the pool has under an ask.
 func (s *Swarm) stop(ctx context.Context, ask string) error {
-	err := patiently(ctx, func() error {
+	_ = patiently(ctx, func() error {
 		_, err := s.api.Asks.Cancel(ctx, connect.NewRequest(&polderv1.CancelRequest{Ids: []string{ask}}))
-		return err
+		if err == nil || connect.CodeOf(err) == connect.CodeNotFound || ctx.Err() != nil {
+			return nil
+		}
+		s.opt.Logger.Warn("a task of a service is not stopped yet", "ask", ask, "error", err)
+		return connect.NewError(connect.CodeUnavailable, err) // whatever it is: it is to end
 	})
-	if connect.CodeOf(err) == connect.CodeNotFound || ctx.Err() != nil {
-		err = nil
-	}
-	if err != nil {
-		return fmt.Errorf("stopping ask %s: %w", ask, err)
-	}
 	return s.over(ctx, ask)
 }
 

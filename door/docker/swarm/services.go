@@ -204,14 +204,26 @@ func (s *Swarm) updateService(c *call) error {
 
 // before is a service as it was before its last change.
 func (s *Swarm) before(c *call, old orchestrator.Service) (orchestrator.Service, error) {
-	if err := s.opt.Containers.May(c.Context(), "run", old.Role); err != nil {
-		return old, err
-	}
 	if old.Previous == nil {
 		return old, fail(http.StatusBadRequest, "rpc error: code = FailedPrecondition desc = service %s does not have a previous spec", old.ID)
 	}
 	old.Spec = *old.Previous
-	return old, nil
+	var t template
+	tree, err := fields.Decode(old.Spec.Template)
+	if err == nil {
+		err = json.Unmarshal(old.Spec.Template, &t)
+	}
+	if err != nil {
+		return old, err
+	}
+	verdict, err := fields.Service.Check(tree) // somebody else may have been allowed to want that
+	if err == nil {
+		err = s.permit(c.Context(), old.Role, verdict)
+	}
+	if err == nil {
+		err = s.tryOut(c.Context(), t, old)
+	}
+	return old, err
 }
 
 // removeService is docker service rm. Its tasks are stopped afterwards.

@@ -176,6 +176,9 @@ func (s *Swarm) load(ctx context.Context) error {
 	return nil
 }
 
+// errWriting is that what is wanted cannot be written down: then nothing is to be done any more.
+var errWriting = errors.New("writing down what services want")
+
 // step tells the machine what happened, writes down what it wants, and sets about it.
 func (s *Swarm) step(ctx context.Context, e orchestrator.Event) error {
 	s.stepping.Lock()
@@ -184,7 +187,7 @@ func (s *Swarm) step(ctx context.Context, e orchestrator.Event) error {
 	effects := s.m.Step(e, s.opt.Now())
 	s.mu.Unlock()
 	if err := s.books.write(ctx, effects); err != nil {
-		return fmt.Errorf("writing down what services want: %w", err)
+		return fmt.Errorf("%w: %w", errWriting, err)
 	}
 	for _, f := range effects {
 		s.set(f)

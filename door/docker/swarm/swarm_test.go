@@ -191,6 +191,18 @@ func TestServicesAreKept(t *testing.T) {
 	}
 }
 
+// TestWhatNobodyMayIsNotRolledBackTo: who may only run brings nothing back that takes more.
+func TestWhatNobodyMayIsNotRolledBackTo(t *testing.T) {
+	s := newStand(t)
+	var x shownService
+	s.does("POST", "/services/create", strings.Replace(web, `"Image"`, `"CapabilityAdd":["SYS_ADMIN"],"Image"`, 1), nil)
+	s.does("GET", "/services/web", "", &x)
+	s.does("POST", "/services/web/update?version="+number(x.Version.Index), web, nil)
+	s.does("GET", "/services/web", "", &x)
+	s.doors.forbidden["host default"] = true
+	s.refuses("POST", "/services/web/update?rollback=previous&version="+number(x.Version.Index), web, http.StatusForbidden, "CapabilityAdd")
+}
+
 func number(n uint64) string {
 	data, _ := json.Marshal(n) // a number
 	return string(data)

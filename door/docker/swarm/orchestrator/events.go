@@ -40,7 +40,8 @@ type Refused struct {
 	Room         bool
 }
 
-// Synced is that every node and every task the pool has was told: what was not is not there. Nothing is decided before.
+// Synced is that every node and every task the pool has was told: what was not is not there. Nothing is decided before. It counts
+// once; later, tasks may have come while the pool was read.
 type Synced struct{}
 
 // Effect is something to do. Effects are to be done in order.

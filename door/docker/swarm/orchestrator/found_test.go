@@ -42,6 +42,16 @@ func between(t *testing.T) *world {
 	return w
 }
 
+// TestReadAnew: that the pool was read again loses nothing that was not among what was read.
+func TestReadAnew(t *testing.T) {
+	w := newWorld(t, 2, 10)
+	w.put("s", func(s *Spec) { s.Replicas = 4 })
+	w.step(Synced{})
+	want(t, "in the pool", len(w.pool), 4)
+	want(t, "running", w.count("s"), 4)
+	want(t, "placed", len(w.m.Placed()), 4)
+}
+
 func TestBothEnd(t *testing.T) {
 	w := between(t)
 	w.holds = nil

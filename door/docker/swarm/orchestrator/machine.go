@@ -282,6 +282,9 @@ func (m *Machine) node(name string) *Node {
 }
 
 func (Synced) apply(m *Machine) {
+	if m.ready {
+		return
+	}
 	m.ready = true
 	for _, t := range m.tasks {
 		if t.State.Over() || m.reported[t.ID] {
@@ -317,6 +320,17 @@ func (m *Machine) Starting() (out []string) {
 	for _, id := range slices.Sorted(maps.Keys(m.tasks)) {
 		if t := m.tasks[id]; t.State == Starting && t.Pool != "" {
 			out = append(out, t.Pool)
+		}
+	}
+	return out
+}
+
+// Placed are the tasks that have their lease, by the pool's ask.
+func (m *Machine) Placed() map[string]string {
+	out := map[string]string{}
+	for _, t := range m.tasks {
+		if t.Pool != "" && t.State >= Starting && !t.State.Over() {
+			out[t.Pool] = t.ID
 		}
 	}
 	return out
