@@ -140,14 +140,34 @@ func (c *crowd) oddities(ctx context.Context) error {
 		{Name: "training", Role: "research/language", Gang: true, Count: uint32(max(2, c.cpus/cpus/20)), Task: &polderv1.TaskSpec{Runtime: runtimeName, Command: []string{"train"}, Resources: resources, Constraints: []string{"zone==c"}}},
 		{Name: "index", Role: "corp/search", Task: &polderv1.TaskSpec{Runtime: runtimeName, Command: []string{"index"}, Resources: resources, Constraints: []string{"rack==r1"}}},
 	} {
-		if _, err := c.ask(ctx, spec); err != nil {
+		if err := patiently(ctx, func() error { _, err := c.ask(ctx, spec); return err }); err != nil {
 			return err
 		}
 	}
 	for i := 1; i <= c.cpus/cpus; i += 60 {
-		if _, err := c.api.Nodes.Cordon(ctx, connect.NewRequest(&polderv1.CordonRequest{Name: fmt.Sprintf("sim-%d", i), Cordoned: true})); err != nil {
+		err := patiently(ctx, func() error {
+			_, err := c.api.Nodes.Cordon(ctx, connect.NewRequest(&polderv1.CordonRequest{Name: fmt.Sprintf("sim-%d", i), Cordoned: true}))
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// patiently does something again for as long as the server has more to do than it can take, as after thousands of nodes have
+// joined at once.
+func patiently(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if connect.CodeOf(err) != connect.CodeResourceExhausted {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(step):
+		}
+	}
 }

@@ -45,7 +45,7 @@ func (g ground) counted(name, address string, h http.Handler) http.Handler {
 
 // fronts are the doors that the options open. Each has a file of its own beside this one.
 func fronts(o cli.ServerOptions, g ground) []front {
-	return slices.Concat(mesosFront(o, g), dockerFront(o, g))
+	return slices.Concat(tracesFront(g), mesosFront(o, g), dockerFront(o, g))
 }
 
 // runFronts runs a server on its listener and, once it leads, everything in front of it, until ctx ends or one of them does.
