@@ -168,7 +168,11 @@ func end(t *testing.T, p process, sig unix.Signal) {
 		must(t, unix.PidfdSendSignal(fd, sig, nil, 0))
 	}
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(poll, 30_000); n == 0 || err != nil {
+	n, err := unix.Poll(poll, 30_000)
+	for err == unix.EINTR { // by the runtime's own signals
+		n, err = unix.Poll(poll, 30_000)
+	}
+	if n == 0 || err != nil {
 		t.Errorf("process %d has not ended: %v", p.pid, err)
 	}
 }
