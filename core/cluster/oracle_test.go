@@ -76,7 +76,7 @@ func (o *oracle) inflow(v role.ID, i int) (sum resource.Amount) {
 func (o *oracle) used(v role.ID, i int, by time.Time) (sum resource.Amount) {
 	for _, u := range o.units {
 		for _, t := range u.tasks {
-			leaves := u.leaving && t.node.reachable && t.notice != nil && !t.notice.Deadline.After(by)
+			leaves := u.leaving && t.node.reachable && t.notice != nil && !t.notice.by.After(by)
 			if o.c.within(u.charge.Leaf, v) && !leaves {
 				sum += t.need.At(i)
 			}
@@ -85,9 +85,19 @@ func (o *oracle) used(v role.ID, i int, by time.Time) (sum resource.Amount) {
 	return sum
 }
 
+// lends is what v offers its parent: within its lend, idle, not kept warm, nor kept or borrowed below.
 func (o *oracle) lends(v role.ID, i int) resource.Amount {
 	q := o.quota(v)
-	return max(0, min(q.Lend.At(i), o.idle(v, i)-q.Warm.At(i)))
+	own := o.private(v, i)
+	for _, kid := range o.tree.Roles[v].Children {
+		own += o.lends(kid, i)
+	}
+	for _, e := range o.books {
+		if e.At == v && !e.leaving {
+			own -= e.Amount.At(i)
+		}
+	}
+	return max(0, min(q.Lend.At(i), o.idle(v, i)-q.Warm.At(i), own))
 }
 
 func (o *oracle) private(f role.ID, i int) resource.Amount {
@@ -255,7 +265,7 @@ func (o *oracle) dues() (out []time.Time) {
 func coming(n *node, by time.Time, but *unit) resource.Vector {
 	sum := make(resource.Vector, len(n.total))
 	for _, t := range n.tasks {
-		if t.unit != but && t.unit.leaving && t.notice != nil && !t.notice.Deadline.After(by) {
+		if t.unit != but && t.unit.leaving && t.notice != nil && !t.notice.by.After(by) {
 			sum.Inc(t.need)
 		}
 	}

@@ -114,7 +114,7 @@ func (o *oracle) spared(u *unit) bool {
 	return !slices.ContainsFunc(u.tasks, func(t *task) bool {
 		for _, at := range o.dues() {
 			left := free(t.node).Plus(coming(t.node, at, u)).Minus(o.kept(t.node, at))
-			if !t.notice.Deadline.After(at) && left.Negative() >= 0 {
+			if !t.notice.by.After(at) && left.Negative() >= 0 {
 				return true
 			}
 		}

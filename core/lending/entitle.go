@@ -41,9 +41,10 @@ func (l *Ledger) Demand(leaf []resource.Vector) []resource.Vector {
 func (l *Ledger) Entitle(demand []resource.Vector) []resource.Vector {
 	out := make([]resource.Vector, len(l.accts))
 	out[role.Root] = l.Capacity().Clone(l.kinds)
+	lent := l.lendable(demand)
 	for id := range l.tree.Roles {
 		if len(l.tree.Roles[id].Children) > 0 {
-			l.entitleChildren(role.ID(id), out, demand)
+			l.entitleChildren(role.ID(id), out, demand, lent)
 		}
 	}
 	return out
@@ -51,7 +52,7 @@ func (l *Ledger) Entitle(demand []resource.Vector) []resource.Vector {
 
 // entitleChildren divides out[id] among the children of id. What they keep to themselves comes first out of the guarantee
 // that id is not entitled to because it does not ask for it.
-func (l *Ledger) entitleChildren(id role.ID, out, demand []resource.Vector) {
+func (l *Ledger) entitleChildren(id role.ID, out, demand, lent []resource.Vector) {
 	tiers := l.tiers(id)
 	left := out[id].Clone(0)
 	unasked := l.accts[id].quota.Guarantee.Minus(out[id]).Max(make(resource.Vector, l.kinds))
@@ -60,7 +61,7 @@ func (l *Ledger) entitleChildren(id role.ID, out, demand []resource.Vector) {
 	}
 	for _, tier := range tiers {
 		for _, c := range tier {
-			l.holdBack(c, unasked, left, demand[c])
+			l.holdBack(c, unasked, left, demand[c], lent[c])
 		}
 	}
 	for _, tier := range tiers {
@@ -102,13 +103,36 @@ func (l *Ledger) giveGuarantees(tier []role.ID, left resource.Vector, out, deman
 	}
 }
 
+// lendable is what every role below the root would offer its parent if it had all it asks for: within its lend, not kept warm, nor kept
+// by a role below it.
+func (l *Ledger) lendable(demand []resource.Vector) []resource.Vector {
+	out, own := make([]resource.Vector, len(l.accts)), make([]resource.Vector, len(l.accts))
+	for id := len(l.accts) - 1; id > 0; id-- {
+		a := &l.accts[id]
+		if own[id] == nil {
+			own[id] = make(resource.Vector, l.kinds)
+		}
+		up := own[a.parent]
+		if up == nil {
+			up = make(resource.Vector, l.kinds)
+			own[a.parent] = up
+		}
+		out[id] = make(resource.Vector, l.kinds)
+		for i := range out[id] {
+			g, d := a.quota.Guarantee[i], demand[id][i]
+			left := a.market.private[i] + own[id][i] - d // own has what the children offer, and what their guarantees cover of d
+			out[id][i] = max(0, min(a.quota.Lend.At(i), g-d-a.quota.Warm.At(i), left))
+			up[i] += out[id][i] + min(g, d)
+		}
+	}
+	return out
+}
+
 // holdBack takes from what nobody asked for, then from the surplus, what c neither uses of its guarantee nor lends.
-func (l *Ledger) holdBack(c role.ID, unasked, left, demand resource.Vector) {
+func (l *Ledger) holdBack(c role.ID, unasked, left, demand, lent resource.Vector) {
 	q := l.accts[c].quota
 	for i := range left {
-		idle := max(0, q.Guarantee[i]-demand[i])
-		lendable := max(0, min(q.Lend.At(i), idle-q.Warm.At(i)))
-		kept := idle - lendable
+		kept := max(0, q.Guarantee[i]-demand[i]) - lent[i]
 		free := min(kept, unasked[i])
 		unasked[i] -= free
 		left[i] = max(0, left[i]-(kept-free))

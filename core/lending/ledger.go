@@ -55,15 +55,17 @@ func NewLedger(tree *role.Tree, pool string, kinds int, capacity resource.Vector
 	l.accts[role.Root].quota.Guarantee = capacity.Clone(kinds)
 	for id := range l.accts {
 		a := &l.accts[id]
-		a.market.private.Inc(a.quota.Guarantee)
+		a.market.gain(a.quota.Guarantee, +1)
 		if role.ID(id) == role.Root {
 			continue
 		}
 		up := &l.accts[a.parent].market
-		up.private.Dec(a.quota.Guarantee)
+		up.gain(a.quota.Guarantee, -1)
 		up.warm.Inc(a.quota.Warm)
 		up.at(a.lendGrace).refs++
-		l.supply(role.ID(id))
+	}
+	for id := role.ID(len(l.accts) - 1); id > role.Root; id-- { // what a role offers depends on what those below it do
+		l.supply(id)
 	}
 	return l
 }
@@ -86,10 +88,10 @@ func newAccount(tree *role.Tree, id role.ID, pool string, k int) account {
 func (l *Ledger) SetCapacity(capacity resource.Vector) {
 	l.version++
 	root := &l.accts[role.Root]
-	root.market.private.Dec(root.quota.Guarantee)
+	root.market.gain(root.quota.Guarantee, -1)
 	root.quota.Guarantee = make(resource.Vector, l.kinds)
 	copy(root.quota.Guarantee, capacity)
-	root.market.private.Inc(root.quota.Guarantee)
+	root.market.gain(root.quota.Guarantee, +1)
 }
 
 // Capacity is what the pool's nodes hold in all.
@@ -101,17 +103,21 @@ func (l *Ledger) Kinds() int { return l.kinds }
 // Tree is the role tree the ledger was made for.
 func (l *Ledger) Tree() *role.Tree { return l.tree }
 
-// supply recomputes what role id offers its parent: min(lend, idle − warm), not below zero.
+// supply recomputes what role id offers its parent: min(lend, idle − warm, what its own market has left), not below zero. So nobody
+// outside gets what a role below keeps to itself.
 func (l *Ledger) supply(id role.ID) {
 	a := &l.accts[id]
 	if a.parent == role.None {
 		return
 	}
-	lv := l.accts[a.parent].market.at(a.lendGrace)
+	up := &l.accts[a.parent].market
+	lv := up.at(a.lendGrace)
 	for i := range a.supplied {
 		idle := a.quota.Guarantee[i] - a.funded[i] - a.quota.Warm.At(i)
-		now := max(0, min(a.quota.Lend.At(i), idle))
-		lv.supply[i] += now - a.supplied[i]
+		now := max(0, min(a.quota.Lend.At(i), idle, a.market.left[i]))
+		more := now - a.supplied[i]
+		lv.supply[i] += more
+		up.left[i] += more
 		a.supplied[i] = now
 	}
 }

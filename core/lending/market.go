@@ -11,6 +11,7 @@ import (
 type market struct {
 	private resource.Vector // guarantee of the role not promised to children; negative at the root when nodes are lost
 	levels  []level         // ascending hold
+	left    resource.Vector // private and what the children offer, less what is funded here; negative where charges were forced
 	warm    resource.Vector // what the children keep warm while their guarantees are idle
 }
 
@@ -24,7 +25,18 @@ type level struct {
 }
 
 func newMarket(k int) market {
-	return market{private: make(resource.Vector, k), warm: make(resource.Vector, k)}
+	return market{private: make(resource.Vector, k), left: make(resource.Vector, k), warm: make(resource.Vector, k)}
+}
+
+// gain adds to what is private here, or takes it away.
+func (m *market) gain(x resource.Vector, sign int) {
+	if sign > 0 {
+		m.private.Inc(x)
+		m.left.Inc(x)
+	} else {
+		m.private.Dec(x)
+		m.left.Dec(x)
+	}
 }
 
 // at returns the level of a hold value, inserting it when it is new.
@@ -54,8 +66,10 @@ func (m *market) charge(hold time.Duration, x resource.Vector, n int) {
 	l := m.at(hold)
 	if n < 0 {
 		l.used.Dec(x)
+		m.left.Inc(x)
 	} else {
 		l.used.Inc(x)
+		m.left.Dec(x)
 	}
 	m.deref(hold, n)
 }

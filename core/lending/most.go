@@ -35,15 +35,46 @@ func (l *Ledger) most(c *Charge, i int, n resource.Amount) resource.Amount {
 		a := &l.accts[id]
 		n = min(n, a.inflowCap[i].Sub(a.inflow[i]))
 	}
-	if n > 0 {
-		n = min(n, l.accts[c.At].market.slack(i, c.Hold))
-	}
-	for id := c.At; id != role.Root && n > 0; id = l.accts[id].parent {
-		a := &l.accts[id]
-		idle := a.quota.Guarantee[i] - a.funded[i] - a.quota.Warm.At(i)
-		n = min(n, l.accts[a.parent].market.pull(i, a.lendGrace, idle, a.supplied[i]))
+	for id := c.At; id != role.None && n > 0; id = l.accts[id].parent {
+		n = min(n, l.mostAt(c, i, id))
 	}
 	return max(0, n)
+}
+
+// mostAt is how much of kind i may be funded at c.At as far as the hold rule of one role is concerned: c.At, or one above it.
+func (l *Ledger) mostAt(c *Charge, i int, id role.ID) resource.Amount {
+	m := &l.accts[id].market
+	if id == c.At {
+		return m.slack(i, c.Hold)
+	}
+	child := l.childToward(id, c.At)
+	least := m.give(i, l.accts[child].lendGrace)
+	if least < 0 {
+		return 0
+	}
+	return l.pull(c.At, child, i, least)
+}
+
+// childToward is the child of role id on the path to one below it.
+func (l *Ledger) childToward(id, below role.ID) role.ID {
+	for l.accts[below].parent != id {
+		below = l.accts[below].parent
+	}
+	return below
+}
+
+// pull is how much of kind i may be funded at a role for what role id, the same or one above, offers to fall by no more than so much.
+func (l *Ledger) pull(at, id role.ID, i int, least resource.Amount) resource.Amount {
+	a := &l.accts[id]
+	if least >= a.supplied[i] {
+		return resource.Unlimited
+	}
+	still := a.supplied[i] - least // to be offered
+	most := a.quota.Guarantee[i] - a.funded[i] - a.quota.Warm.At(i) - still
+	if id == at {
+		return min(most, a.market.left[i]-still)
+	}
+	return min(most, l.pull(at, l.childToward(id, at), i, a.market.left[i]-still))
 }
 
 // slack is how much of kind i may still be funded here for a hold: the least, over every hold value up to it, of supply less
@@ -69,9 +100,9 @@ func (m *market) slack(i int, hold time.Duration) resource.Amount {
 	return max(0, least)
 }
 
-// pull is how much of kind i a child with this lend grace may take back into use of its guarantee, of which so much is idle
-// and so much lent out at most, without breaking the rule here.
-func (m *market) pull(i int, grace time.Duration, idle, supplied resource.Amount) resource.Amount {
+// give is by how much what a child with this lend grace offers of kind i may fall without breaking the rule here; below zero when it is
+// broken.
+func (m *market) give(i int, grace time.Duration) resource.Amount {
 	used, supply, least := resource.Amount(0), m.private[i], resource.Unlimited
 	for j := len(m.levels) - 1; j >= 0; j-- {
 		lv := &m.levels[j]
@@ -79,13 +110,10 @@ func (m *market) pull(i int, grace time.Duration, idle, supplied resource.Amount
 		supply = supply.Add(lv.supply[i])
 		switch {
 		case used > 0 && used > max(supply, 0):
-			return 0
+			return -1
 		case used > 0 && lv.hold <= grace:
 			least = min(least, supply-used)
 		}
 	}
-	if least >= supplied {
-		return resource.Unlimited
-	}
-	return idle - supplied + least
+	return least
 }

@@ -147,10 +147,20 @@ func (n *naive) used(id role.ID, i int) (sum resource.Amount) {
 	return sum
 }
 
-// lends is what role c offers its parent's market.
+// lends is what role c offers its parent's market: no more than its plan says, than is idle and not kept warm, and than nobody below keeps
+// to itself or has borrowed.
 func (n *naive) lends(c role.ID, i int) resource.Amount {
 	q := n.quota(c)
-	return max(0, min(q.Lend[i], q.Guarantee[i]-n.funded(c, i)-q.Warm[i]))
+	own := n.private(c, i)
+	for _, kid := range n.tree.Roles[c].Children {
+		own += n.lends(kid, i)
+	}
+	for _, x := range n.charged {
+		if x.At == c {
+			own -= x.Amount[i]
+		}
+	}
+	return max(0, min(q.Lend[i], q.Guarantee[i]-n.funded(c, i)-q.Warm[i], own))
 }
 
 func (n *naive) private(f role.ID, i int) resource.Amount {

@@ -55,6 +55,7 @@ func (l *Ledger) TryHold(c Charge) *Refusal {
 	l.Add(c)
 	if r := l.check(c); r != nil {
 		l.Remove(c)
+		r.Have = max(0, min(r.Need, l.mostAt(&c, int(r.Kind), r.Role)))
 		return r
 	}
 	return nil
@@ -107,9 +108,9 @@ func (l *Ledger) Inflow(c Charge) *Refusal {
 	return nil
 }
 
-// check verifies the hold rule at c's funding role and above, for the kinds c uses.
+// check verifies the hold rule at c's funding role and above, for the kinds c uses. What a refusal says is left is for the caller to find.
 func (l *Ledger) check(c Charge) *Refusal {
-	for child, id := role.None, c.At; id != role.None; child, id = id, l.accts[id].parent {
+	for id := c.At; id != role.None; id = l.accts[id].parent {
 		m := &l.accts[id].market
 		for i, n := range c.Amount {
 			if n == 0 {
@@ -120,37 +121,11 @@ func (l *Ledger) check(c Charge) *Refusal {
 				if id == c.Leaf {
 					rule = RuleGuarantee
 				}
-				return &Refusal{Rule: rule, Role: id, Kind: resource.Kind(i), Need: n, Have: l.left(id, child, i, n), Hold: c.Hold}
+				return &Refusal{Rule: rule, Role: id, Kind: resource.Kind(i), Need: n, Hold: c.Hold}
 			}
 		}
 	}
 	return nil
-}
-
-// left is how much of a charge of n, just added and over at role id, its market could take. What the charge took beyond an
-// offer that was used up already (by warmth of the child on its path, or by missing nodes) counts in full.
-func (l *Ledger) left(id, child role.ID, i int, n resource.Amount) resource.Amount {
-	var beyond resource.Amount
-	var grace time.Duration
-	if child != role.None {
-		a := &l.accts[child]
-		beyond = max(0, a.quota.Warm.At(i)-(a.quota.Guarantee[i]-a.funded[i]))
-		grace = a.lendGrace
-	}
-	m := &l.accts[id].market
-	used, supply, worst := resource.Amount(0), m.private[i], resource.Amount(0)
-	for j := len(m.levels) - 1; j >= 0; j-- {
-		used += m.levels[j].used[i]
-		supply = supply.Add(m.levels[j].supply[i])
-		offered := supply
-		if child != role.None && m.levels[j].hold <= grace {
-			offered -= beyond
-		}
-		if used > 0 {
-			worst = max(worst, used-offered)
-		}
-	}
-	return max(0, n-worst)
 }
 
 // Fund charges c at the deepest role on its leaf's path where every rule stays true, c.At being ignored. A pinned charge
