@@ -22,6 +22,9 @@ func (c *Cluster) tick() {
 	}
 	c.wake = time.Time{}
 	c.rested()
+	if !c.leadAt.IsZero() && !c.now.Before(c.leadAt) {
+		c.readCalendar()
+	}
 	for _, p := range c.pools {
 		p.decide()
 	}
@@ -42,6 +45,7 @@ func (p *pool) decide() {
 	p.packages.settle()
 	for range passes {
 		before := p.epoch
+		p.aheads = nil
 		p.startPinned()
 		p.deepen()
 		p.weigh()
@@ -271,6 +275,7 @@ func (p *pool) start(cl *class, a *ask) bool {
 		return false
 	}
 	p.launch(cl, a, charge, places)
+	p.begun(cl)
 	return true
 }
 
@@ -285,13 +290,22 @@ func (p *pool) fit(cl *class) (lending.Charge, places, *verdict) {
 		return charge, places{}, p.c.refused(p, cl, r)
 	}
 	for {
-		if found, ok := p.find(cl, charge, nil); ok {
-			return charge, found, nil
+		found, ok := p.find(cl, charge, nil)
+		if !ok {
+			p.ledger.Remove(charge)
+			if p.packages == nil || cl.shape.Pinned || !p.payHigher(&charge) {
+				return charge, places{}, p.noPlace(cl)
+			}
+			continue
 		}
-		p.ledger.Remove(charge)
-		if p.packages == nil || cl.shape.Pinned || !p.payHigher(&charge) {
-			return charge, places{}, p.noPlace(cl)
+		if charge.At == role.Root { // after the search: looking ahead costs more than a place in vain
+			if v := p.heldBack(cl); v != nil {
+				p.give(cl, found)
+				p.ledger.Remove(charge)
+				return charge, places{}, v
+			}
 		}
+		return charge, found, nil
 	}
 }
 
@@ -309,12 +323,13 @@ func (p *pool) payHigher(c *lending.Charge) bool {
 // find chooses the nodes for one start of a class that is charged so and takes the places there. The start may be that of a claim, whose
 // own place does not count.
 func (p *pool) find(cl *class, c lending.Charge, but *claim) (places, bool) {
-	if p.packages == nil {
+	fenced := c.At == role.Root && p.fenced(cl)
+	if p.packages == nil && !fenced {
 		return p.findAnywhere(cl)
 	}
 	if p.packages.owner(c) == nil {
 		out, ok := p.findAnywhere(cl)
-		if !ok || p.packages.admit(cl, c, out, but) {
+		if !ok || p.packages.admit(cl, c, out, but) && (!fenced || p.mayBorrowAll(cl, out)) {
 			return out, ok
 		}
 		p.give(cl, out)

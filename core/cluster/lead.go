@@ -24,6 +24,8 @@ type scene struct {
 	gone   map[*unit]bool                       // leaving, or under notice for this scene
 	more   map[placement.NodeID]resource.Vector // spare on a node, beside what the pool has
 	at     time.Time
+
+	planned map[*class][]reclaim.Plan // for what waits, inside its guarantee
 }
 
 // newScene books everything of a pool under a tree that holds at an instant: what has notice for a window that opens by then is
@@ -32,7 +34,7 @@ func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 	s := &scene{
 		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, known: map[*unit]*reclaim.Unit{}, gone: map[*unit]bool{},
 		book: lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
-		more: map[placement.NodeID]resource.Vector{}, at: at,
+		more: map[placement.NodeID]resource.Vector{}, at: at, planned: map[*class][]reclaim.Plan{},
 	}
 	var demoted []*unit
 	for _, u := range byStanding(p.units, p.ledger.Tree()) {
@@ -144,9 +146,20 @@ func (s *scene) describe(u *unit) *reclaim.Unit {
 	if v == nil {
 		v = s.pool.unit(u)
 		v.Charge = s.charge[u]
+		if s.late(u) {
+			v.RolePriority += afterThePunctual
+		}
 		s.known[u] = v
 	}
 	return v
+}
+
+// afterThePunctual is above all priorities of roles.
+const afterThePunctual = 1 << 30
+
+// late reports whether a unit that is told now is still there at the scene's instant: who can be gone by then is asked first.
+func (s *scene) late(u *unit) bool {
+	return s.at.After(s.c.now) && slices.ContainsFunc(u.tasks, func(t *task) bool { return t.earliestEnd(s.c.now).After(s.at) })
 }
 
 // Leaving implements [reclaim.Book].
@@ -183,10 +196,14 @@ func (s *scene) plan(repairFor string) []leaver {
 	for _, v := range round.Repair() {
 		out = append(out, s.leave(v.Unit.Owner.(*unit), repairFor))
 	}
-	for _, cl := range s.byNeed() {
-		for _, a := range cl.asks {
-			if !s.planAsk(round, cl, a, &out) {
-				break
+	waits := s.byNeed()
+	planned := map[*ask]int{}
+	for _, own := range []bool{true, false} { // what a role's own guarantee covers goes before what one above it does
+		for _, cl := range waits {
+			for _, a := range cl.asks {
+				if !s.planAsk(round, cl, a, own, planned, &out) {
+					break
+				}
 			}
 		}
 	}
@@ -199,16 +216,19 @@ func (s *scene) leave(u *unit, claimant string) leaver {
 	return leaver{u, claimant}
 }
 
-// planAsk plans what of an ask is inside a guarantee of the scene; false when the next of it is not.
-func (s *scene) planAsk(round *reclaim.Round, cl *class, a *ask, out *[]leaver) bool {
-	waiting := a.readyCount(s.c.now) - a.claims*cl.count
+// planAsk plans what of an ask is inside a guarantee of the scene, its role's own or one above, and has not been planned; false when the next
+// of it is not.
+func (s *scene) planAsk(round *reclaim.Round, cl *class, a *ask, own bool, planned map[*ask]int, out *[]leaver) bool {
+	waiting := a.readyCount(s.c.now) - a.claims*cl.count - planned[a]
 	claimant := a.Role + " (" + a.ID + ")"
 	for range waiting {
-		p, ok := s.planOne(round, cl)
+		p, ok := s.planOne(round, cl, own)
 		if !ok {
 			return false
 		}
+		planned[a]++
 		s.more[p.Node] = s.more[p.Node].Minus(cl.need)
+		s.planned[cl] = append(s.planned[cl], p)
 		for _, v := range p.Victims {
 			*out = append(*out, s.leave(v.Unit.Owner.(*unit), claimant))
 		}
@@ -216,15 +236,18 @@ func (s *scene) planAsk(round *reclaim.Round, cl *class, a *ask, out *[]leaver) 
 	return true
 }
 
-func (s *scene) planOne(round *reclaim.Round, cl *class) (reclaim.Plan, bool) {
+// planOne plans a task of a class inside its role's own guarantee, or inside one above.
+func (s *scene) planOne(round *reclaim.Round, cl *class, own bool) (reclaim.Plan, bool) {
 	leaf := leafIn(s.tree, cl.path)
 	c := reclaim.Claim{Task: cl, Charge: lending.Charge{Leaf: leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}}
 	for v := leaf; v > role.Root; v = s.tree.Roles[v].Parent {
 		c.Whole = wholeIn(s.tree, s.name, c.Charge, v)
-		if p, o := round.Plan(c, v); o == reclaim.Planned {
-			return p, true
+		if own == (v == leaf) {
+			if p, o := round.Plan(c, v); o == reclaim.Planned {
+				return p, true
+			}
 		}
-		if cl.shape.Pinned {
+		if own || cl.shape.Pinned {
 			break
 		}
 	}
@@ -234,9 +257,6 @@ func (s *scene) planOne(round *reclaim.Round, cl *class) (reclaim.Plan, bool) {
 // lead gives the notices for the next rise of a guarantee whose lead has begun, and takes those back that nobody needs. A
 // task under such a notice keeps its funding until the window opens: its deadline is never before.
 func (c *Cluster) lead() {
-	if !c.leadAt.IsZero() && !c.now.Before(c.leadAt) {
-		c.readCalendar()
-	}
 	current := slices.DeleteFunc(slices.Clone(c.raises), func(r role.Raise) bool { return !r.At.After(c.now) })
 	for _, p := range c.pools {
 		p.dropLeads(current)

@@ -31,6 +31,7 @@ type pool struct {
 	opens   int64   // rises when a claim's place may have come free
 	serving bool    // some of them may be over; see sweep
 
+	aheads   []*ahead  // what is needed when windows open, as of this pass of a decision
 	packages *packages // guarantees in whole packages; nil when there are none
 
 	entitled []resource.Vector    // by role, as of the last decision

@@ -125,8 +125,8 @@ func TestFillIsFair(t *testing.T) {
 }
 
 // TestLeadIsInTime is I16: a guarantee that a window raises is free when it opens for demand declared before the lead, and, with warm,
-// for nobody in particular. Nobody starts during
-// the lead: it does not keep anybody from that, and who starts then leaves a hold later.
+// for nobody in particular. During the lead tasks end, and guests without any guarantee ask for whatever is idle: who could not be gone in time
+// does not start in the window's room.
 func TestLeadIsInTime(t *testing.T) {
 	raised, warmed := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -138,6 +138,9 @@ func TestLeadIsInTime(t *testing.T) {
 				if g := rapid.IntRange(-6, 12).Draw(t, "in the window"); g >= 0 {
 					w.Set[path] = role.RoleSpec{Guarantee: cpu(g)}
 				}
+			}
+			for i := range 2 {
+				p.Roles[fmt.Sprintf("guest%d", i)] = role.RoleSpec{}
 			}
 			p.Windows = []role.Window{w}
 			if len(role.Validate(p)) > 0 {
@@ -156,13 +159,32 @@ func TestLeadIsInTime(t *testing.T) {
 			}
 			b.run(time.Second)
 		}
-		b.run(opens.Sub(b.now) + epsilon)
+		b.run(opens.Sub(b.now) - time.Duration(rapid.IntRange(20, 150).Draw(t, "crowded for"))*time.Second)
+		for n := 0; b.now.Before(opens); n++ {
+			b.crowd(n)
+			b.run(min(opens.Sub(b.now), rapid.SampledFrom([]time.Duration{time.Second, 4 * time.Second, 11 * time.Second}).Draw(t, "pass")))
+		}
+		b.run(epsilon)
 		b.judgeOpening(&raised, &warmed)
 		b.done()
 	})
 	if raised == 0 || warmed == 0 {
 		t.Errorf("guarantees pay for %d, %d are warm", raised, warmed)
 	}
+}
+
+// crowd has a guest ask for something, or a task end.
+func (b *busy) crowd(n int) {
+	if ts := b.live(); len(ts) > 0 && rapid.Bool().Draw(b.t, "ends") {
+		b.ends(rapid.SampledFrom(ts).Draw(b.t, "task").Task, Succeeded)
+		return
+	}
+	spec := askFor(fmt.Sprintf("g%d", n), fmt.Sprintf("guest%d", n%2), rapid.IntRange(1, b.cpus).Draw(b.t, "count"), rapid.IntRange(1, 2).Draw(b.t, "cpus"))
+	spec.Gang = rapid.IntRange(0, 3).Draw(b.t, "gang") == 0
+	if rapid.Bool().Draw(b.t, "short") {
+		spec.Shape.ReclaimGrace = dur(5 * time.Second)
+	}
+	b.step(Submit{spec})
 }
 
 // promised is what the top roles are guaranteed at an instant, in cores.

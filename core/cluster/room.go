@@ -220,11 +220,11 @@ func (p *pool) mayRefund(u *unit, c lending.Charge) bool {
 	return n == len(u.tasks)
 }
 
-// findBeside is find where packages are: places for one start of a class, charged so, that are in the way of none of them. A claim
-// whose own place it is looked for is not counted.
+// findBeside is find where the usual choice is in the way of a package, or of a window: places for one start of a class, charged so, that
+// are in the way of none. A claim whose own place it is looked for is not counted.
 func (p *pool) findBeside(cl *class, c lending.Charge, but any) (out places, ok bool) {
 	for range cl.count {
-		id, ok := p.placeBeside(cl, c, but)
+		id, ok := p.placeBeside(cl, c, out, but)
 		if !ok {
 			p.packages.unbook(len(out.nodes))
 			p.give(cl, out)
@@ -237,26 +237,24 @@ func (p *pool) findBeside(cl *class, c lending.Charge, but any) (out places, ok 
 	return out, true
 }
 
-// placeBeside books the first node for one member, its own role's packages before others.
-func (p *pool) placeBeside(cl *class, c lending.Charge, but any) (found placement.NodeID, ok bool) {
-	k := p.packages
+// placeBeside books the first node for one member beside those that have a place, its own role's packages before others.
+func (p *pool) placeBeside(cl *class, c lending.Charge, others places, but any) (found placement.NodeID, ok bool) {
 	try := func(id placement.NodeID) bool {
-		room := p.nodes[id].availableTo(nil)
-		for _, x := range k.booked {
-			if x.node == id {
-				room.Dec(x.need)
+		beside := make(resource.Vector, len(cl.need))
+		for _, o := range others.nodes {
+			if o == id {
+				beside.Inc(cl.need)
 			}
 		}
-		if !cl.need.Fits(room) || !p.portsFree(cl, id) || !k.book(c, cl.need, id, but) {
-			return false
-		}
-		found, ok = id, true
-		return true
+		ok = cl.need.Plus(beside).Fits(p.nodes[id].available()) && p.portsFree(cl, id) && (c.At != role.Root || p.mayBorrowAt(cl, id, beside)) &&
+			p.packages.book(c, cl.need, id, but)
+		found = id
+		return ok
 	}
-	if b := k.owner(c); b != nil {
+	if b := p.packages.owner(c); b != nil {
 		for _, id := range p.ownFirst(b, cl) {
 			if try(id) {
-				return found, ok
+				return found, true
 			}
 		}
 	}

@@ -103,6 +103,9 @@ func what(cl *class) string {
 
 // commit claims the places a scheduler chose: each that still fits, or all or none.
 func (c *Cluster) commit(e Commit) {
+	for _, p := range c.pools {
+		p.aheads = nil
+	}
 	out := Committed{Results: make([]CommitResult, len(e.Tasks))}
 	for _, k := range e.GiveUp {
 		c.giveUp(k)
@@ -199,6 +202,10 @@ func (h *hold) book() *verdict {
 			return p.inTheWay(cl.leaf)
 		}
 	}
+	if v := p.heldBackAt(cl, charge, h.node.id); v != nil {
+		p.ledger.Remove(charge)
+		return v
+	}
 	ports, ok := p.take(cl, h.node.id)
 	if !ok {
 		p.ledger.Remove(charge)
@@ -206,6 +213,7 @@ func (h *hold) book() *verdict {
 	}
 	h.add(h.node.id, ports)
 	h.charge = charge
+	p.begun(cl)
 	p.ledger.Occupy(cl.leaf, cl.need)
 	h.node.used.Inc(cl.need)
 	h.node.refresh()
@@ -280,6 +288,11 @@ func limitText(c *Cluster, p *pool, r *lending.Refusal) string {
 func (p *pool) noPlace(cl *class) *verdict {
 	e := p.index.Explain(cl.compiled)
 	v := &verdict{code: string(e.Reason), message: e.String(), next: "a task ends or a node that fits joins"}
+	if e.Fit >= cl.count {
+		for _, a := range p.fences(cl) {
+			return p.tooLate(cl, a.window, a.at)
+		}
+	}
 	if e.Fit >= cl.count && p.packages != nil {
 		return p.inTheWay(cl.leaf)
 	}

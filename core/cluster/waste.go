@@ -261,6 +261,9 @@ func (cl *class) heldUp() waste.Reason {
 	case lending.RuleHold:
 		return v.unlent
 	}
+	if v.code == "Lead" {
+		return waste.HoldTooLong
+	}
 	return waste.NoFit
 }
 
