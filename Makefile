@@ -88,8 +88,8 @@ kube: ## bin/polder-kube, the Kubernetes door; ten CPU-minutes the first time
 	@cd kube && $(KUBEBUILD) -v -o ../bin/ ./cmd/polder-kube 2>&1 | awk '/^[a-z]+[a-z0-9.]*[\/a-zA-Z0-9._-]*$$/ { if (++n % 100 == 0) { printf "."; fflush() }; next } { print } END { if (n >= 100) print "" }'
 	@test -x bin/polder-kube
 
-test-kube: engine kube ## the Kubernetes door: its packages, then pods on real kubelets; needs root
-	@cd kube && CGO_ENABLED=0 $(GO) test ./...
+test-kube: engine kube ## the Kubernetes door: its packages, and pods on real kubelets; needs root
+	@cd kube && CGO_ENABLED=0 $(GO) test -tags e2e -timeout 30m ./...
 
 fuzz: ## every fuzzer for FUZZTIME (10s)
 	@set -e; for package in $$($(GO) list ./...); do \

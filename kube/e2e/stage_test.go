@@ -1,0 +1,198 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const patience = 3 * time.Minute
+
+// world is a pool with two agents and a Kubernetes on it, all of them programs.
+type world struct {
+	t   *testing.T
+	dir string
+	bin string
+}
+
+func newWorld(t *testing.T) *world {
+	for _, missing := range []struct{ file, pkg string }{{"/usr/lib/cni/bridge", "containernetworking-plugins"}, {"/usr/bin/containerd", "containerd"}} {
+		if _, err := os.Stat(missing.file); err != nil {
+			t.Fatalf("%v: apt-get install %s", err, missing.pkg)
+		}
+	}
+	dir, err := os.MkdirTemp("/tmp", "polder-kube-") // sockets have short paths
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, dir: dir, bin: filepath.Join(dir, "bin")}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("everything is kept in %s", dir)
+		} else if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("what is left: %v", err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.build()
+	w.start("pool", "The pool is up", "polder", "up", "--kube", "--agents", "2", "--dir", w.data(), "--runtime", "process", "--listen", address(t), "--mesos", "", "--docker", "")
+	w.start("kubernetes", "Kubernetes is up", w.kube()[0], "up", "--dir", w.data(), "--listen", address(t), "--images", filepath.Join(dir, "images"),
+		"--sandbox-image", "localhost/pause:1", "--unsafe-no-sync")
+	return w
+}
+
+func (w *world) data() string   { return filepath.Join(w.dir, "d") }
+func (w *world) kube() []string { return []string{filepath.Join(w.bin, "polder-kube"), "kubectl"} }
+
+// address is a free port of this machine.
+func address(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// build builds the programs and the images.
+func (w *world) build() {
+	w.t.Helper()
+	images := filepath.Join(w.dir, "images")
+	for _, d := range []string{w.bin, images, w.data()} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for _, b := range []struct{ dir, pkg string }{{"../..", "./cmd/polder"}, {"..", "./cmd/polder-kube"}, {"..", "./e2e/pause"}, {"..", "./e2e/images"}} {
+		cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", w.bin+"/", b.pkg)
+		cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			w.t.Fatalf("building %s: %v\n%s", b.pkg, err, out)
+		}
+	}
+	if out, err := exec.Command(filepath.Join(w.bin, "images"), filepath.Join(w.bin, "pause"), images).CombinedOutput(); err != nil {
+		w.t.Fatalf("images: %v\n%s", err, out)
+	}
+}
+
+// start runs a program until the test ends, and waits for a word in its log.
+func (w *world) start(name, word, program string, args ...string) {
+	w.t.Helper()
+	log := filepath.Join(w.dir, name+".log")
+	f, err := os.Create(log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !filepath.IsAbs(program) {
+		program = filepath.Join(w.bin, program)
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = f, f, w.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	w.t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		if err := <-ended; err != nil {
+			w.t.Errorf("%s ended: %v", name, err)
+		}
+		f.Close()
+	})
+	w.await(name, func() (string, bool) {
+		data, _ := os.ReadFile(log)
+		return string(data), strings.Contains(string(data), word)
+	})
+}
+
+// run runs a command of a user and returns what it says.
+func (w *world) run(command ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(w.data(), "context.yaml"), "KUBECONFIG="+filepath.Join(w.data(), "kube/admin.kubeconfig"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (w *world) must(command ...string) string {
+	w.t.Helper()
+	out, err := w.run(command...)
+	if err != nil {
+		w.t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
+	}
+	return out
+}
+
+func (w *world) kubectl(args ...string) string {
+	w.t.Helper()
+	return w.must(append(w.kube(), args...)...)
+}
+
+func (w *world) polder(args ...string) string {
+	w.t.Helper()
+	return w.must(append([]string{filepath.Join(w.bin, "polder")}, args...)...)
+}
+
+// await tries until it is so; what it saw last is in the failure.
+func (w *world) await(what string, try func() (saw string, ok bool)) {
+	w.t.Helper()
+	for until := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		saw, ok := try()
+		if ok {
+			return
+		}
+		if time.Now().After(until) {
+			w.t.Fatalf("%s: not within %v; last:\n%s", what, patience, saw)
+		}
+	}
+}
+
+// awaitSays waits until a command's answer has a word.
+func (w *world) awaitSays(word string, command ...string) {
+	w.t.Helper()
+	w.await(fmt.Sprintf("%q in what %s says", word, strings.Join(command, " ")), func() (string, bool) {
+		out, err := w.run(command...)
+		return out, err == nil && strings.Contains(out, word)
+	})
+}
+
+// deploy applies a Deployment of pods that serve until they are told to end.
+func (w *world) deploy(namespace, name string, replicas int, cpu string) {
+	w.t.Helper()
+	file := filepath.Join(w.dir, name+".yaml")
+	text := fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[2]s, namespace: %[1]s}
+spec:
+  replicas: %[3]d
+  selector: {matchLabels: {app: %[2]s}}
+  template:
+    metadata: {labels: {app: %[2]s}}
+    spec:
+      terminationGracePeriodSeconds: 4
+      containers:
+      - name: main
+        image: localhost/busybox:1
+        imagePullPolicy: Never
+        command: [sh, -c, "trap 'exit 0' TERM; echo serving; while :; do sleep 0.1; done"]
+        resources: {requests: {cpu: %[4]s, memory: 16Mi}}
+`, namespace, name, replicas, cpu)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	w.awaitSays("deployment.apps/"+name, append(w.kube(), "apply", "-f", file)...) // its namespace comes with its role
+}
