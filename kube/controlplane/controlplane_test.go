@@ -1,0 +1,106 @@
+package controlplane
+
+import (
+	"crypto/x509"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+func newFiles(t *testing.T, dir string) *files {
+	t.Helper()
+	f, err := prepare(Config{Dir: dir, Listen: "127.0.0.1:6443", ServiceCIDR: "10.97.0.0/16", Advertise: net.ParseIP("192.0.2.7"), Hosts: []string{"kube.example.org"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestServerIsKnown by every name that it is called by, and only through its own authority.
+func TestServerIsKnown(t *testing.T) {
+	f := newFiles(t, t.TempDir())
+	c, _, err := loadPair(f.server[0], f.server[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(f.ca.cert)
+	for _, name := range []string{"127.0.0.1", "localhost", "192.0.2.7", "10.97.0.1", "kubernetes.default.svc", "kube.example.org"} {
+		if _, err := c.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); err != nil {
+			t.Errorf("as %s: %v", name, err)
+		}
+	}
+	client, _, err := loadPair(f.etcdClient[0], f.etcdClient[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+		t.Error("etcd's clients are known to the API server's authority")
+	}
+}
+
+// TestKubeconfigsSayWhoCalls.
+func TestKubeconfigsSayWhoCalls(t *testing.T) {
+	dir := t.TempDir()
+	f := newFiles(t, dir)
+	for file, want := range map[string]string{AdminFile: "polder-admin", schedulerFile: "system:kube-scheduler"} {
+		c, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, _, err := loadPair(filepath.Join(dir, pkiDir, strings.TrimSuffix(file, ".kubeconfig")+".crt"), filepath.Join(dir, pkiDir, strings.TrimSuffix(file, ".kubeconfig")+".key"))
+		if err != nil || cert.Subject.CommonName != want || c.Host != "https://127.0.0.1:6443" {
+			t.Errorf("%s: %v, %+v, %s", file, err, cert.Subject, c.Host)
+		}
+		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", file, info.Mode(), err)
+		}
+	}
+	join, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, JoinFile))
+	if err != nil || join.BearerToken != f.bootstrap || len(f.bootstrap) != 23 || f.bootstrap[6] != '.' {
+		t.Errorf("join with %q, %v", join.BearerToken, err)
+	}
+}
+
+// TestAuthorityStays over restarts; what is damaged is told, not replaced.
+func TestAuthorityStays(t *testing.T) {
+	dir := t.TempDir()
+	first, second := newFiles(t, dir), newFiles(t, dir)
+	if !first.ca.cert.Equal(second.ca.cert) || first.bootstrap != second.bootstrap {
+		t.Error("a restart made another authority, or another token")
+	}
+	if err := os.WriteFile(filepath.Join(dir, pkiDir, "ca.key"), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prepare(first.Config); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
+		t.Errorf("a damaged key: %v", err)
+	}
+}
+
+func TestBadAddresses(t *testing.T) {
+	for _, c := range []Config{{Listen: "nowhere", ServiceCIDR: "10.0.0.0/8"}, {Listen: "127.0.0.1:1", ServiceCIDR: "ten"}} {
+		c.Dir = t.TempDir()
+		if _, err := prepare(c); err == nil {
+			t.Errorf("%+v is accepted", c)
+		}
+	}
+}
+
+// TestSchedulerConfig: the plugin is on and preemption is off; without a plugin everything is stock.
+func TestSchedulerConfig(t *testing.T) {
+	f := &files{Config: Config{Dir: t.TempDir(), Plugins: []Plugin{{Name: "Polder"}}}}
+	for _, want := range []string{"- name: Polder\n      disabled:\n      - name: DefaultPreemption\n", "schedulerName: default-scheduler\n"} {
+		if err := f.writeSchedulerConfig(); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(f.Dir, schedulerConf))
+		if err != nil || !strings.Contains(string(data), want) {
+			t.Errorf("no %q in\n%s", want, data)
+		}
+		f.Plugins = nil
+	}
+}
