@@ -1,7 +1,8 @@
 // Package reclaim says notices in Kubernetes' terms. A pod whose lease is asked back gets the condition DisruptionTarget, an event
 // and annotations that say for whom, how much and by when. It is evicted through the Eviction API, so that budgets for
-// disruption are heard, so long before the deadline that its own grace fits in. A budget may hold an eviction back until the
-// deadline; then the notice counts, and the pod is deleted. A withdrawn notice clears the condition.
+// disruption are heard, so long before the deadline that its own grace fits in; from a node that is drained, at once. A budget may
+// hold an eviction back until the deadline; then the notice counts, and the pod is deleted. A withdrawn notice clears the
+// condition.
 //
 // It does not choose who leaves, and it does not enforce the deadline: the agent does, even when nothing of Kubernetes runs.
 //

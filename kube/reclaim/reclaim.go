@@ -23,6 +23,9 @@ import (
 	"polder.dev/polder/kube/pool"
 )
 
+// drain is the kind of notice for which a pod leaves at once: its node is going away, and its controller makes another elsewhere.
+const drain = "drain"
+
 const (
 	lookEvery = time.Second
 	margin    = 2 * time.Second // for the eviction itself, before a pod's own grace
@@ -164,7 +167,7 @@ func (r *reclaimer) press(ctx context.Context, a *asked) {
 	case pod.DeletionTimestamp != nil && left > 0:
 	case left <= 0 && !a.over:
 		a.over = r.delete(ctx, pod, a.notice)
-	case left <= graceOf(pod)+margin && !a.evict && left > 0:
+	case (a.notice.Kind == drain || left <= graceOf(pod)+margin) && !a.evict && left > 0:
 		r.evict(ctx, pod, a, left)
 	}
 }

@@ -122,6 +122,17 @@ func TestNoticeIsToldAndThePodEvictedInTime(t *testing.T) {
 	}
 }
 
+// TestDrainEvictsAtOnce: there is nothing to wait for.
+func TestDrainEvictsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	n := notice("open", 5*time.Minute)
+	n.Kind = "drain"
+	w.take(t.Context(), n)
+	if !slices.Equal(w.evicted, []int64{10}) {
+		t.Errorf("evictions with graces %v", w.evicted)
+	}
+}
+
 // TestShortNotice: the grace is what the notice leaves.
 func TestShortNotice(t *testing.T) {
 	w := newWorld(t)
