@@ -81,6 +81,23 @@ func TestAuthorityStays(t *testing.T) {
 	}
 }
 
+// TestOneControlPlaneADirectory: the second is told, and may start when the first has ended.
+func TestOneControlPlaneADirectory(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockDir(dir); err == nil || !strings.Contains(err.Error(), "in use by another polder-kube up") {
+		t.Errorf("the second: %v", err)
+	}
+	lock.Close()
+	if lock, err = lockDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	lock.Close()
+}
+
 func TestBadAddresses(t *testing.T) {
 	for _, c := range []Config{{Listen: "nowhere", ServiceCIDR: "10.0.0.0/8"}, {Listen: "127.0.0.1:1", ServiceCIDR: "ten"}} {
 		c.Dir = t.TempDir()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -56,7 +57,23 @@ const (
 	pkiDir        = "pki"
 )
 
-// prepare makes the directory, the certificates and the kubeconfigs.
+// lockDir makes the directory and takes it for this process: etcd would wait for another's end without a word. The lock is let go
+// when the file is closed.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s is in use by another polder-kube up: stop that one first, it takes some seconds to end", dir), f.Close())
+	}
+	return f, nil
+}
+
+// prepare makes the certificates and the kubeconfigs.
 func prepare(c Config) (*files, error) {
 	f := &files{Config: c}
 	pki := filepath.Join(c.Dir, pkiDir)

@@ -25,6 +25,11 @@ const readyEvery = 100 * time.Millisecond
 // with ctx or with the first component that fails. The scheduler starts when ready returns.
 func Run(ctx context.Context, c Config, ready func(context.Context, *rest.Config) error) error {
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged // every component wants to set up the logs
+	lock, err := lockDir(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	f, err := prepare(c)
 	if err != nil {
 		return err
