@@ -45,7 +45,7 @@ CONFIG
 bridge() {
     number=$(printf %s "$dir" | cksum | cut -d' ' -f1)
     bridge=polder$((number % 65536))
-    [ -d "/sys/class/net/$bridge" ] && return
+    busybox ip link show "$bridge" >/dev/null 2>&1 && return # /sys may show another network than ours
     busybox ip link add name "$bridge" type bridge
     busybox ip addr add "10.$((number / 256 % 64 + 192)).$((number % 256)).1/24" dev "$bridge"
     busybox ip link set "$bridge" up

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	runtime "polder.dev/polder/agent/runtime/docker"
+	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
 // Labels of what a door makes, besides those of the agent's runtime.
@@ -63,7 +64,11 @@ func mine(filters map[string][]string) url.Values {
 
 // survey asks every engine what there is and remembers where.
 func (d *Door) survey(ctx context.Context) error {
-	engines, err := d.engines(ctx)
+	nodes, err := d.nodes(ctx, &polderv1.EngineServiceListRequest{})
+	if err != nil {
+		return err
+	}
+	engines, err := d.group(ctx, nodes)
 	if err != nil {
 		return err
 	}
@@ -76,9 +81,13 @@ func (d *Door) survey(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	clear(d.places) // what is being made now is noted when it is there
+	for id, p := range d.places { // what is being made now is noted when it is there
+		if answered(engines, found, p.host) || !slices.ContainsFunc(nodes, func(n *polderv1.EngineNode) bool { return n.Name == p.node }) {
+			delete(d.places, id)
+		}
+	}
 	for name, id := range d.names {
-		if id != "" {
+		if _, kept := d.places[id]; id != "" && !kept {
 			delete(d.names, name)
 		}
 	}
@@ -91,6 +100,12 @@ func (d *Door) survey(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// answered reports whether an engine has told what it has. What is on one of the pool's that has not stays known, and its names taken.
+func answered(engines []engine, found [][]summary, host string) bool {
+	i := slices.IndexFunc(engines, func(e engine) bool { return e.id == host })
+	return i >= 0 && found[i] != nil
 }
 
 // has reports whether a node of this pool stands on the engine: another pool may use it, too.

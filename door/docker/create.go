@@ -241,7 +241,7 @@ func (d *Door) choose(ctx context.Context, x *draft) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
-	nodes = slices.DeleteFunc(nodes, func(n *polderv1.EngineNode) bool { return n.State == "unreachable" })
+	nodes = slices.DeleteFunc(nodes, func(n *polderv1.EngineNode) bool { return n.State == "unreachable" || d.info(ctx, n.Name).ID == "" })
 	if len(nodes) == 0 {
 		return site{}, fail(http.StatusConflict, "no node with a container engine may run this container: %s",
 			cmp.Or(strings.Join(append(slices.Clone(x.task.Constraints), x.pins.why...), ", "), "there is none"))

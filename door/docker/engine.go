@@ -150,9 +150,9 @@ func (d *Door) call(ctx context.Context, node string, e errand, method, path str
 
 // gone says that a node's engine could not be asked, in words for a client of the door.
 func gone(err error, node string) error {
-	var call *connect.Error
-	if errors.As(err, &call) {
-		return err
+	switch connect.CodeOf(err) {
+	case connect.CodePermissionDenied, connect.CodeUnauthenticated, connect.CodeNotFound, connect.CodeInvalidArgument, connect.CodeCanceled:
+		return err // said by the server, or by the client
 	}
 	return fail(http.StatusServiceUnavailable, "the engine of node %s did not answer: %v", node, err)
 }
@@ -171,6 +171,11 @@ func (d *Door) ask(ctx context.Context, node string, e errand, method, path stri
 		}
 		body = bytes.NewReader(data)
 		header.Set("Content-Type", "application/json")
+	}
+	if e == looking && path != "/system/df" { // which may take its time
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, engineTimeout)
+		defer cancel()
 	}
 	res, err := d.call(ctx, node, e, method, path, query, body, header)
 	if err != nil {
@@ -267,15 +272,17 @@ type engineInfo struct {
 	at  time.Time
 }
 
-// infoLife is how long an engine is believed to be the same.
-const infoLife = time.Minute
+const (
+	infoLife   = time.Minute      // how long an engine is believed to be the same
+	silentLife = 10 * time.Second // how long one that did not answer is not asked again
+)
 
 // info asks which engine a node has; empty when it does not answer.
 func (d *Door) info(ctx context.Context, node string) engineInfo {
 	d.mu.Lock()
 	known, ok := d.infos[node]
 	d.mu.Unlock()
-	if ok && time.Since(known.at) < infoLife {
+	if age := time.Since(known.at); ok && (age < silentLife || age < infoLife && known.ID != "") {
 		return known
 	}
 	known = engineInfo{at: time.Now()}
@@ -283,7 +290,7 @@ func (d *Door) info(ctx context.Context, node string) engineInfo {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
 	if d.askRaw(ctx, node, "/info", &known) != nil || d.askRaw(ctx, node, "/version", &version) != nil {
-		return engineInfo{}
+		known = engineInfo{at: time.Now()}
 	}
 	known.api = version.ApiVersion
 	d.mu.Lock()
@@ -292,8 +299,17 @@ func (d *Door) info(ctx context.Context, node string) engineInfo {
 	return known
 }
 
+// silence notes that an engine did not answer. For a moment the pool is what the others have.
+func (d *Door) silence(e engine) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range e.nodes {
+		d.infos[n.Name] = engineInfo{at: time.Now()}
+	}
+}
+
 // engineTimeout bounds a question that an engine answers at once.
-const engineTimeout = 10 * time.Second
+const engineTimeout = 5 * time.Second
 
 // askRaw reads from an engine before its version is known.
 func (d *Door) askRaw(ctx context.Context, node, path string, out any) error {
@@ -312,12 +328,28 @@ func (d *Door) askRaw(ctx context.Context, node, path string, out any) error {
 	return json.NewDecoder(io.LimitReader(res.Body, maxBody)).Decode(out)
 }
 
-// each asks every engine at the same time. An engine that fails fails the whole.
+// each asks every engine at the same time. One that does not answer is left out, as a node is that does not; one that refuses fails the
+// whole, and so does it when none answers.
 func (d *Door) each(ctx context.Context, engines []engine, f func(ctx context.Context, i int, e engine) error) error {
-	all, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	var silent []error
+	all, one := errgroup.WithContext(ctx)
 	all.SetLimit(32)
 	for i, e := range engines {
-		all.Go(func() error { return f(ctx, i, e) })
+		all.Go(func() error {
+			err := f(one, i, e)
+			if one.Err() != nil || statusIn(err) != http.StatusServiceUnavailable {
+				return err
+			}
+			d.silence(e)
+			mu.Lock()
+			defer mu.Unlock()
+			silent = append(silent, err)
+			return nil
+		})
 	}
-	return all.Wait()
+	if err := all.Wait(); err != nil || len(silent) < len(engines) {
+		return err
+	}
+	return silent[0]
 }

@@ -58,7 +58,8 @@ func (d *Door) poolInfo(q *request) error {
 	if err != nil {
 		return err
 	}
-	out := maps.Clone(infos[0]) // drivers, plugins and security of the first engine; numbers and names are the pool's
+	first := slices.IndexFunc(infos, func(info thing) bool { return info != nil })
+	out := maps.Clone(infos[first]) // drivers, plugins and security of the first engine; numbers and names are the pool's
 	for _, key := range []string{"Swarm", "DockerRootDir", "HttpProxy", "HttpsProxy", "Labels", "ClusterStore", "ClusterAdvertise"} {
 		delete(out, key)
 	}

@@ -12,11 +12,20 @@ import (
 // Engine starts a container engine of its own in a directory, with [Image] in it, and returns where it answers and how to end
 // it. It fails when this machine cannot run one, and says what is missing.
 func Engine(ctx context.Context, dir string) (host string, stop func() error, err error) {
+	return engine(ctx, "engine.sh", dir)
+}
+
+// ApartEngine is [Engine] with a network, mounts and a host name of its own, as on another machine. Starting it again starts what died.
+func ApartEngine(ctx context.Context, dir string) (host string, stop func() error, err error) {
+	return engine(ctx, "apart.sh", dir)
+}
+
+func engine(ctx context.Context, name, dir string) (host string, stop func() error, err error) {
 	root, err := Root()
 	if err != nil {
 		return "", nil, err
 	}
-	script := filepath.Join(root, "e2e", "engine.sh")
+	script := filepath.Join(root, "e2e", name)
 	out, err := run(exec.CommandContext(ctx, script, "start", dir))
 	stop = func() error {
 		_, err := run(exec.Command(script, "stop", dir))

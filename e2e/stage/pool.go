@@ -21,8 +21,11 @@ type Options struct {
 	Agents   int
 	Capacity string // of each node, as in cpu=1,memory=1Gi
 	Runtime  string
-	// DockerHost is where the engine of runtime docker answers.
-	DockerHost string
+	// DockerHost is where the engine of runtime docker answers; DockerHosts is that for each agent, where they have engines of their own.
+	DockerHost  string
+	DockerHosts []string
+	// Via is the address at which an agent reaches the server; nil is the server's own.
+	Via func(agent int, server string) string
 	Plan       string // YAML
 	// ServerFlags are further flags of the server.
 	ServerFlags []string
@@ -147,10 +150,17 @@ func (p *Pool) join(ctx context.Context, o Options, i int) error {
 	if p.Standby != nil {
 		server += "," + address(p.Standby)
 	}
+	if o.Via != nil {
+		server = o.Via(i, server)
+	}
+	host := o.DockerHost
+	if len(o.DockerHosts) > 0 {
+		host = o.DockerHosts[i]
+	}
 	argv := []string{o.Programs.Polder, "agent", "--server", server, "--token-file", file, "--node", node,
 		"--dir", filepath.Join(o.Dir, node), "--capacity", o.Capacity, "--runtime", o.Runtime, "--task-user", "root"}
-	if o.DockerHost != "" {
-		argv = append(argv, "--docker-host", o.DockerHost, "--allow-mount", o.Dir)
+	if host != "" {
+		argv = append(argv, "--docker-host", host, "--allow-mount", o.Dir)
 	}
 	a := newProcess(node, filepath.Join(o.Dir, node+".log"), argv...)
 	p.Agents, p.Nodes = append(p.Agents, a), append(p.Nodes, node)
