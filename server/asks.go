@@ -225,7 +225,7 @@ func (s asks) List(ctx context.Context, req *connect.Request[polderv1.AskService
 	}
 	p, v := s.board.look(), s.viewer(callerOf(ctx))
 	out, next, err := pageOf(m, p.asks.After, func(a askRow) bool {
-		return (m.State == "" || a.State == m.State) && under(a.Role, m.Role) && v.mayView(a.Role)
+		return (m.State == "" || a.State == m.State) && (!m.Waiting || a.Pending > 0) && under(a.Role, m.Role) && v.mayView(a.Role)
 	}, func(a askRow) *polderv1.Ask { return s.askFor(callerOf(ctx), a) })
 	return connect.NewResponse(&polderv1.AskServiceListResponse{Asks: out, NextPageToken: next, Revision: p.revision}), err
 }

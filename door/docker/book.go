@@ -35,7 +35,7 @@ type summary struct {
 	Created int64
 	State   string
 	Labels  map[string]string
-	Ports   []struct{ PrivatePort, PublicPort int }
+	SizeRw  int64
 }
 
 func (s summary) place(engine string) place {

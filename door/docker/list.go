@@ -1,9 +1,11 @@
 package docker
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -155,7 +157,7 @@ func (d *Door) containers(ctx context.Context, query url.Values) ([]listed, erro
 	if err != nil {
 		return nil, err
 	}
-	found := make([][]thing, len(engines))
+	found := make([][]row, len(engines))
 	err = d.each(ctx, engines, func(ctx context.Context, i int, e engine) error {
 		return d.ask(ctx, e.node(), looking, http.MethodGet, "/containers/json", query, nil, &found[i])
 	})
@@ -170,22 +172,50 @@ func (d *Door) containers(ctx context.Context, query url.Values) ([]listed, erro
 	var out []listed
 	for i, list := range found {
 		for _, c := range list {
-			l := listed{thing: c}
-			if err := json.Unmarshal([]byte(encode(c)), &l.summary); err != nil {
+			l, err := c.listed(engines[i].id)
+			if err != nil {
 				return nil, err
 			}
-			l.at = l.place(engines[i].id)
 			if !has(engines[i], l.at.node) || !mayView(l.at.role) {
 				continue
 			}
 			d.mu.Lock()
 			d.note(l.at)
 			d.mu.Unlock()
-			leases.show(c, l.at)
+			leases.show(l.thing, l.at)
 			out = append(out, l)
 		}
 	}
 	return out, nil
+}
+
+// row is a container in an engine's list. What the door has nothing to say about is passed on as it came, unread.
+type row map[string]json.RawMessage
+
+// listed reads of a row what the door reads and changes.
+func (r row) listed(engine string) (l listed, err error) {
+	l.thing = make(thing, len(r))
+	for name, raw := range r {
+		l.thing[name] = raw
+	}
+	labels, status := thing{}, ""
+	for name, to := range map[string]any{"Id": &l.ID, "Names": &l.Names, "Created": &l.Created, "State": &l.State, "SizeRw": &l.SizeRw, "Labels": &labels, "Status": &status} {
+		if raw := r[name]; raw != nil {
+			err = errors.Join(err, json.Unmarshal(raw, to))
+		}
+	}
+	l.Labels = map[string]string{}
+	for _, name := range []string{runtime.LabelContainer, runtime.LabelRole, runtime.LabelAgent} {
+		l.Labels[name] = text(labels, name)
+	}
+	l.thing["Labels"], l.thing["Status"], l.thing["State"] = labels, status, l.State
+	if bytes.Contains(r["Mounts"], []byte(runtime.SandboxPath)) {
+		var mounts []any
+		err = errors.Join(err, json.Unmarshal(r["Mounts"], &mounts))
+		l.thing["Mounts"] = mounts
+	}
+	l.at = l.place(engine)
+	return l, err
 }
 
 // leases are the pool's side of containers: what runs, what waits.
@@ -196,7 +226,7 @@ type leases struct {
 
 func (d *Door) leases(ctx context.Context) (leases, error) {
 	out := leases{map[string]*polderv1.Task{}, map[string]*polderv1.Ask{}}
-	tasks := &polderv1.TaskServiceListRequest{}
+	tasks := &polderv1.TaskServiceListRequest{PageSize: 1000}
 	for more := true; more; more = tasks.PageToken != "" {
 		res, err := d.api.Tasks.List(ctx, connect.NewRequest(tasks))
 		if err != nil {
@@ -209,7 +239,7 @@ func (d *Door) leases(ctx context.Context) (leases, error) {
 		}
 		tasks.PageToken = res.Msg.NextPageToken
 	}
-	asks := &polderv1.AskServiceListRequest{State: "open"}
+	asks := &polderv1.AskServiceListRequest{State: "open", Waiting: true, PageSize: 1000}
 	for more := true; more; more = asks.PageToken != "" {
 		res, err := d.api.Asks.List(ctx, connect.NewRequest(asks))
 		if err != nil {

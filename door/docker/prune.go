@@ -35,8 +35,7 @@ func (d *Door) pruneContainers(q *request) error {
 		}
 		err := d.onEngine(ctx, c.at, errand{c.at.role, "run", "remove container " + short(c.at.id)}, http.MethodDelete, "", url.Values{}, nil, nil)
 		if err == nil {
-			n, _ := number(c.thing, "SizeRw")
-			gone, space = append(gone, c.at.id), space+n
+			gone, space = append(gone, c.at.id), space+c.SizeRw
 			d.forget(c.at.id)
 		}
 	}

@@ -25,8 +25,8 @@ type Options struct {
 	DockerHost  string
 	DockerHosts []string
 	// Via is the address at which an agent reaches the server; nil is the server's own.
-	Via func(agent int, server string) string
-	Plan       string // YAML
+	Via  func(agent int, server string) string
+	Plan string // YAML
 	// ServerFlags are further flags of the server.
 	ServerFlags []string
 	// Standby starts a second server with the same flags, which must name a store that servers share.

@@ -2701,9 +2701,11 @@ type AskServiceListRequest struct {
 	// Role and everything below it.
 	Role string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
 	// "open", "finished", "cancelled", or empty for all.
-	State         string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	PageSize      int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	State     string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	PageSize  int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only asks of which something waits.
+	Waiting       bool `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2764,6 +2766,13 @@ func (x *AskServiceListRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *AskServiceListRequest) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
 }
 
 type AskServiceListResponse struct {
@@ -6948,13 +6957,14 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\fkeep_running\x18\x02 \x01(\bR\vkeepRunning\"J\n" +
 	"\x0eCancelResponse\x12\x1c\n" +
 	"\twithdrawn\x18\x01 \x01(\rR\twithdrawn\x12\x1a\n" +
-	"\bstopping\x18\x02 \x01(\rR\bstopping\"}\n" +
+	"\bstopping\x18\x02 \x01(\rR\bstopping\"\x97\x01\n" +
 	"\x15AskServiceListRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"\x80\x01\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\bR\awaiting\"\x80\x01\n" +
 	"\x16AskServiceListResponse\x12\"\n" +
 	"\x04asks\x18\x01 \x03(\v2\x0e.polder.v1.AskR\x04asks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
