@@ -35,6 +35,9 @@ func works(method, path, mode string, serve func(*Door, *request) error) Endpoin
 	return Endpoint{Method: method, Path: path, Mode: mode, serve: serve}
 }
 
+// noBuildKit says why a builder's own protocol is not carried.
+const noBuildKit = "what BuildKit is to run comes in a stream that nobody can judge before it runs; build with DOCKER_BUILDKIT=0"
+
 // none are endpoints that are refused for one reason.
 func none(why string, lines ...string) (out []Endpoint) {
 	for _, line := range lines {
@@ -83,7 +86,7 @@ var Endpoints = concat(
 		works("DELETE", "/volumes/{name}", "route", (*Door).removeVolume),
 	},
 	none("images are shared by all roles; remove them by name", "POST /images/prune", "POST /build/prune"),
-	none("BuildKit is not supported; build with DOCKER_BUILDKIT=0", "POST /session", "POST /grpc", "POST /build/cancel"),
+	none(noBuildKit, "POST /session", "POST /grpc", "POST /build/cancel"),
 	none("volumes are directories of the node", "PUT /volumes/{name}"),
 	none("plugins would change the machines of the pool; its operators install them", "POST /plugins/pull", "POST /plugins/create",
 		"DELETE /plugins/{name}", "POST /plugins/{name}/enable", "POST /plugins/{name}/disable", "POST /plugins/{name}/upgrade",

@@ -360,7 +360,7 @@ func (d *Door) build(q *request) error {
 		return fail(http.StatusBadRequest, "networkmode %s: a build has the engine's default network, or none", clip(mode))
 	}
 	if query.Get("version") == "2" {
-		return fail(http.StatusNotImplemented, "BuildKit is not supported; build with DOCKER_BUILDKIT=0")
+		return fail(http.StatusNotImplemented, noBuildKit)
 	}
 	engines, err := d.roomiest(q.Context())
 	if err != nil {

@@ -145,7 +145,7 @@ var resources = Table{
 	"HostConfig.BlkioDeviceReadIOps": refused("disk bandwidth is not leased"), "HostConfig.BlkioDeviceWriteIOps": refused("disk bandwidth is not leased"),
 	"HostConfig.Devices":           host("devices of the machine"),
 	"HostConfig.DeviceCgroupRules": host("devices of the machine"),
-	"HostConfig.DeviceRequests":    refused("GPUs are leased by number and not yet handed to containers"),
+	"HostConfig.DeviceRequests":    refused("GPUs are leased by number, and engines would give each container the first ones"),
 	"HostConfig.OomKillDisable":    refused("a container over its memory must end"),
 	"HostConfig.KernelMemory":      refused("engines have dropped it"), "HostConfig.KernelMemoryTCP": refused("engines have dropped it"),
 	"HostConfig.CpuCount": refused(windows), "HostConfig.CpuPercent": refused(windows),
