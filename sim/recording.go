@@ -111,7 +111,7 @@ func (r *Recording) Scenario(plan *role.Plan) (*Scenario, error) {
 	s := &Scenario{
 		Name: "recording", Title: "A recording replayed", Start: from.UTC().Format(time.RFC3339), End: r.At.UTC().Add(time.Second).Format(time.RFC3339),
 		About: fmt.Sprintf("%d asks on %d nodes, as recorded at %s.", len(r.Asks), len(r.Nodes), r.At.UTC().Format(time.RFC3339)), Plan: *plan,
-		Leader: Leader{Turn: role.Duration(100 * time.Millisecond)},
+		Leader: Leader{Turn: role.Duration(100 * time.Millisecond)}, notes: r.LeftOut(),
 	}
 	start, _ := time.Parse(time.RFC3339, s.Start)
 	for _, n := range r.Nodes {

@@ -93,3 +93,24 @@ func FuzzReadRecording(f *testing.F) {
 		}
 	})
 }
+
+// TestLeftOut reads from the events of a recording what a replay does not play.
+func TestLeftOut(t *testing.T) {
+	r := recorded()
+	if got := r.LeftOut(); len(got) != 1 || !strings.Contains(got[0], "1 tasks had not ended") {
+		t.Errorf("of a recording without events: %q", got)
+	}
+	for _, e := range []string{
+		`{"time":"2026-03-02T10:05:00Z","kind":"TaskStarted","subject":"b-1.0"}`, `{"time":"2026-03-02T10:05:01Z","kind":"TaskStarted","subject":"b-1.1.1"}`,
+		`{"time":"2026-03-02T10:04:00Z","kind":"TaskStarted","subject":"gone.0"}`, `{"time":"2026-03-02T10:06:00Z","kind":"NodeLost","subject":"n3"}`,
+		`{"time":"2026-03-02T10:07:00Z","kind":"PlanApplied"}`, `{"time":"2026-03-02T10:08:00Z","kind":"TaskResized","subject":"b-1.0"}`, `"not an event"`,
+	} {
+		r.Events = append(r.Events, json.RawMessage(e))
+	}
+	got := strings.Join(r.LeftOut(), "\n")
+	for _, want := range []string{"from 2026-03-02T10:04:00Z on", "1 starts in the events", "were lost 1 times", "applied 1 times", "1 leases were resized"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("nothing is said about %q in:\n%s", want, got)
+		}
+	}
+}

@@ -19,7 +19,8 @@ type Report struct {
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
 	TZ       string    `json:"tz"`
-	Trace    string    `json:"trace"` // digest of the trace
+	Notes    []string  `json:"notes,omitempty"` // what of a recording is not played
+	Trace    string    `json:"trace"`           // digest of the trace
 
 	Nodes  int `json:"nodes"`
 	Events int `json:"events"` // the leader has taken
@@ -160,7 +161,7 @@ func (r *run) report(took time.Duration) *Report {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	out := &Report{
-		Scenario: r.Name, Title: r.Title, About: r.About, Seed: r.seed, From: r.from, To: r.to, TZ: r.zone.String(), Nodes: len(r.nodes),
+		Scenario: r.Name, Title: r.Title, About: r.About, Seed: r.seed, From: r.from, To: r.to, TZ: r.zone.String(), Notes: r.notes, Nodes: len(r.nodes),
 		Events: r.out.events, Turns: r.checks.turns, Faults: b.faults, Checks: r.checks.done, Findings: r.probes.judged(),
 		Refused: b.refusedN, Refusals: b.refusals, Claims: b.claims, Conflicts: b.conflicts,
 		Took: Took{Wall: took.Round(time.Millisecond).String(), Memory: mem.Sys},

@@ -32,6 +32,7 @@ type Scenario struct {
 	zone     *time.Location
 	given    []cluster.NodeInfo // machines that are not written as Nodes
 	arrivals []TraceTask        // recorded work
+	notes    []string           // what of it is not played
 }
 
 // Nodes are Count machines of one kind, named <name>-0000 and so on.

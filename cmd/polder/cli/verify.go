@@ -175,8 +175,10 @@ same nodes: who waits less, who gives back more, how many hours are idle. Nothin
 
 // replayed is what "plan replay" found.
 type replayed struct {
-	Idle    [2]float64   `json:"idleHours"` // of cpu, before and after
-	Changes []sim.Change `json:"changes"`
+	Idle    [2]float64       `json:"idleHours"` // of cpu, before and after
+	Ledger  [2]sim.LedgerRow `json:"ledger"`    // of all cpu, before and after
+	Changes []sim.Change     `json:"changes"`
+	LeftOut []string         `json:"leftOut,omitempty"`
 }
 
 func (a *app) replay(ctx context.Context, file, from string, o simOptions) error {
@@ -204,10 +206,11 @@ func (a *app) replay(ctx context.Context, file, from string, o simOptions) error
 		}
 		for _, x := range reports[i].Whole() {
 			if x.Resource == "cpu" {
-				out.Idle[i] = x.Idle
+				out.Idle[i], out.Ledger[i] = x.Idle, reports[i].Ledger.Whole("cpu")
 			}
 		}
 	}
+	out.LeftOut = rec.LeftOut()
 	if err := a.keepReport(o, reports[1]); err != nil {
 		return err
 	}
@@ -219,7 +222,13 @@ func (a *app) replay(ctx context.Context, file, from string, o simOptions) error
 }
 
 func (a *app) printReplayed(r replayed) error {
-	fmt.Fprintf(a.Out, "cpu idle: %.1f core-hours as recorded, %.1f with the new plan\n\n", r.Idle[0], r.Idle[1])
+	fmt.Fprintf(a.Out, "cpu idle: %.1f core-hours as recorded, %.1f with the new plan\n", r.Idle[0], r.Idle[1])
+	for i, row := range r.Ledger {
+		if row.Why != "" {
+			fmt.Fprintf(a.Out, "%s: %s.\n", []string{"as recorded", "with the new plan"}[i], row.Why)
+		}
+	}
+	fmt.Fprintln(a.Out)
 	both := func(x, y string) string {
 		if x == y {
 			return x
@@ -234,7 +243,16 @@ func (a *app) printReplayed(r replayed) error {
 			both(fmt.Sprintf("%.1f", c.Before.Hours["cpu"]), fmt.Sprintf("%.1f", c.After.Hours["cpu"])),
 			both(fmt.Sprintf("%.1f", c.Before.Borrowed["cpu"]), fmt.Sprintf("%.1f", c.After.Borrowed["cpu"]))})
 	}
-	return table(a.Out, output{}, []string{"ROLE", "STARTED", "WAIT P50", "P99", "RECLAIMED", "CPU HOURS", "BORROWED"}, rows, a.colour())
+	if err := table(a.Out, output{}, []string{"ROLE", "STARTED", "WAIT P50", "P99", "RECLAIMED", "CPU HOURS", "BORROWED"}, rows, a.colour()); err != nil {
+		return err
+	}
+	if len(r.LeftOut) > 0 {
+		fmt.Fprintln(a.Out, "\nNot as it was:")
+	}
+	for _, x := range r.LeftOut {
+		fmt.Fprintf(a.Out, "  %s\n", clean(x))
+	}
+	return nil
 }
 
 func (a *app) debugCmd() *cobra.Command {
