@@ -227,8 +227,9 @@ func (b *books) judge(a *account, since int64) bool {
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.asks)) {
 		q := b.asks[id]
-		if q.owed == 0 || q.owed >= late || !b.isWithin(b.owes(q), a) {
-			continue
+		by := b.owes(q)
+		if q.owed == 0 || !b.isWithin(by, a) || q.owed >= b.now-int64(b.roles[by].bound+b.slow) {
+			continue // T is that of the role that owes it
 		}
 		v, _ := b.c.Ask(id)
 		a.short.excused--

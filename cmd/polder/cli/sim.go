@@ -21,7 +21,7 @@ import (
 
 func (a *app) simCmd() *cobra.Command {
 	cmd := a.noun("sim", "Play a cluster in virtual time", "  polder sim list\n  polder sim run singles-day\n  polder sim run my.yaml --seeds 100",
-		a.simListCmd(), a.simShowCmd(), a.simRunCmd(), a.simRandomCmd(), a.simCompareCmd(), a.simTraceCmd())
+		a.simListCmd(), a.simShowCmd(), a.simRunCmd(), a.simRandomCmd(), a.simLargeCmd(), a.simCompareCmd(), a.simTraceCmd())
 	cmd.Long = `Play a cluster in virtual time: the core that decides for real machines, with simulated machines, work and faults.
 A scenario says what there is, what happens and what is expected; docs/simulator.md says how to write one. No server is needed.`
 	return cmd
