@@ -15,7 +15,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube test-kube
+.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube test-kube swarmkit
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ test-kube: engine kube ## the Kubernetes door: its packages, and pods on real ku
 
 engines: engine ## the Docker door on three engines with networks, mounts and host names of their own, which are killed, frozen and cut off
 	$(GO) test -tags engines -run 'TestThreeEngines' -count 1 -v ./e2e/docker
+
+swarmkit: ## decisions about services beside those of swarm mode's own orchestrators; a minute or two
+	cd e2e/swarmkit && $(GO) test -mod=mod -count=1 ./...
 
 fuzz: ## every fuzzer for FUZZTIME (10s)
 	@set -e; for package in $$($(GO) list ./...); do \
