@@ -224,11 +224,25 @@ func (s *Swarm) clear(ctx context.Context, t orchestrator.Task) error {
 	if t.Node == "" {
 		return nil
 	}
-	if err := s.opt.Containers.Remove(ctx, containerID(t.ID)); err != nil && ctx.Err() == nil {
-		s.opt.Logger.Warn("the container of an ended task stays", "task", t.ID, "node", t.Node, "error", err)
+	var err error
+	for try := range clearTries {
+		if err = s.opt.Containers.Remove(ctx, containerID(t.ID)); err == nil || ctx.Err() != nil {
+			return nil
+		}
+		timer := time.NewTimer(time.Duration(try+1) * time.Second)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
 	}
+	s.opt.Logger.Warn("the container of an ended task stays", "task", t.ID, "node", t.Node, "error", err)
 	return nil
 }
+
+// clearTries is how often a container is tried to be removed, a little later each time: an engine may be busy with its end.
+const clearTries = 5
 
 var notName = regexp.MustCompile(`[^a-z0-9]+`)
 
