@@ -51,6 +51,7 @@ func (d *Door) accept(f *framework, c *schedulerv1.Call) (int, error) {
 	d.with(func() {
 		d.counters.accepted++
 		a, who = d.begin(f, c.Accept), f.caller
+		d.committing++
 	})
 	ctx, cancel := contextFor(d, who)
 	defer cancel()
@@ -64,9 +65,14 @@ func (d *Door) accept(f *framework, c *schedulerv1.Call) (int, error) {
 		d.with(func() { d.settle(a, b, results, revision, err) })
 		d.lookAgain(ctx, b)
 	}
-	if a.node != nil {
-		d.with(func() { d.leftovers(a, len(c.Accept.Operations) == 0) })
-	}
+	d.with(func() {
+		if d.committing--; d.committing == 0 {
+			clear(d.missed)
+		}
+		if a.node != nil {
+			d.leftovers(a, len(c.Accept.Operations) == 0)
+		}
+	})
 	if len(a.places) > 0 {
 		d.settled(ctx, a.places)
 	}
@@ -348,8 +354,9 @@ func (d *Door) lookAgain(ctx context.Context, b *batch) {
 		} else {
 			id = l.task.native
 		}
+		_, news := d.missed[id]
 		d.mu.Unlock()
-		if id != "" {
+		if news {
 			d.refresh(withSelf(ctx), id)
 		}
 	}
@@ -358,6 +365,7 @@ func (d *Door) lookAgain(ctx context.Context, b *batch) {
 // leftovers treats what an ACCEPT did not use as declined.
 func (d *Door) leftovers(a *acceptance, declined bool) {
 	a.sub.refuse(a.node, plus(a.regular, a.revoc), a.filters, d.c.Now())
+	d.fresh[a.node] = struct{}{}
 	for _, o := range a.offers {
 		if declined {
 			d.unwanted(o, filterFor(a.filters))

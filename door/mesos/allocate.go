@@ -34,6 +34,8 @@ type grant struct {
 	node               *node
 	regular, revocable amounts
 	ports              resource.PortSet
+	demand             *demand // of places kept for this; nil for what is idle
+	kept               int
 }
 
 // allocate says who is to be offered what. Each node goes to one contender, or in optimistic mode to each. First come those below

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -15,8 +16,8 @@ import (
 
 // Pace of the cycle.
 const (
-	cycleRest = 20 * time.Millisecond // between two looks, so that many small changes make one
-	cycleMost = 2 * time.Second       // without news it looks this soon again when somebody wants offers
+	cycleRest  = 20 * time.Millisecond  // between two looks, so that many small changes make one
+	choresRest = 100 * time.Millisecond // between two looks at what falls due, and at all nodes
 )
 
 // cycle makes offers, and does what is due, whenever something has changed.
@@ -35,26 +36,50 @@ func (d *Door) cycle(ctx context.Context) error {
 			if err != nil && ctx.Err() == nil {
 				return err
 			}
-			d.mu.Lock()
-			d.quotas = quotas
-			d.mu.Unlock()
+			d.with(func() { d.setQuotas(quotas) })
 		}
-		d.mu.Lock()
-		now := d.c.Now()
-		d.expire(now)
-		d.resend(now)
-		d.makeOffers(now)
-		d.demandOf(now)
-		d.maintain()
-		next := d.nextDue(now)
-		d.mu.Unlock()
-		timer.Reset(next)
+		d.with(func() { timer.Reset(d.turn()) })
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(cycleRest):
 		}
 	}
+}
+
+// turn does what is due, makes offers, and returns how long there is nothing to do. The mutex is held.
+func (d *Door) turn() time.Duration {
+	now := d.c.Now()
+	if rest := d.choresAt.Sub(now); rest > 0 {
+		d.makeOffers(now)
+		return rest
+	}
+	d.choresAt = now.Add(choresRest)
+	d.expire(now)
+	d.resend(now)
+	d.makeOffers(now)
+	d.demandOf(now)
+	d.maintain()
+	return max(d.nextDue(now), choresRest)
+}
+
+// setQuotas takes over what roles may have. When one may have more, all nodes may be for it.
+func (d *Door) setQuotas(now map[string]quota) {
+	for path, q := range now {
+		old := d.quotas[path]
+		d.anew = d.anew || q.known != old.known || !fits(q.idle, old.idle) || moreRoom(q.room, old.room)
+	}
+	d.quotas = now
+}
+
+// moreRoom reports whether something may be taken that could not be before. A kind that is missing is not bounded.
+func moreRoom(now, old amounts) bool {
+	for kind, was := range old {
+		if is, bounded := now[kind]; !bounded || is > was {
+			return true
+		}
+	}
+	return false
 }
 
 // wanted reports whether anybody wants offers.
@@ -113,16 +138,14 @@ func (d *Door) makeOffers(now time.Time) {
 	if !d.ready {
 		return
 	}
+	nodes := d.lookedAt(now)
+	if len(nodes) == 0 && len(d.demands) == 0 {
+		return
+	}
 	contenders := d.contenders()
 	if len(contenders) == 0 {
 		return
 	}
-	nodes := slices.SortedFunc(maps.Values(d.nodes), func(a, b *node) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
 	made := map[*framework][]*offer{}
 	var order []*framework
 	list := d.offerPlaces(now)
@@ -140,15 +163,24 @@ func (d *Door) makeOffers(now time.Time) {
 	}
 }
 
+// lookedAt are the nodes that may be offered otherwise than before, by name.
+func (d *Door) lookedAt(now time.Time) []*node {
+	if d.anew && !now.Before(d.anewAt) {
+		d.anew, d.anewAt = false, now.Add(choresRest)
+		clear(d.fresh)
+		return d.order
+	}
+	out := slices.SortedFunc(maps.Keys(d.fresh), compareNodes)
+	clear(d.fresh)
+	return out
+}
+
+func compareNodes(a, b *node) int { return strings.Compare(a.name, b.name) }
+
 // contenders are the subscriptions that want offers, with what their roles may have less what they have been offered.
 func (d *Door) contenders() []*contender {
 	var out []*contender
-	offered, quotas := map[string]amounts{}, map[string]*quota{}
-	for _, o := range d.offers {
-		if o.demand == nil {
-			offered[o.to.path] = plus(offered[o.to.path], plus(o.regular, o.revocable))
-		}
-	}
+	offered, quotas := maps.Clone(d.shown), map[string]*quota{}
 	for _, x := range d.demands {
 		offered[x.sub.path] = plus(offered[x.sub.path], times(x.unit, x.left))
 	}
@@ -239,13 +271,26 @@ func (d *Door) expire(now time.Time) {
 			continue
 		}
 		for _, s := range f.subs {
-			maps.DeleteFunc(s.filters, func(_ string, x filter) bool { return !now.Before(x.until) })
+			d.unfilter(s, now)
 		}
 		for _, e := range f.executors {
 			if !e.killAt.IsZero() && !now.Before(e.killAt) {
 				e.killAt = time.Time{}
 				d.killNative(f, true, e.native)
 			}
+		}
+	}
+}
+
+// unfilter drops the filters of a subscription that are over.
+func (d *Door) unfilter(s *subscription, now time.Time) {
+	for name, x := range s.filters {
+		if now.Before(x.until) {
+			continue
+		}
+		delete(s.filters, name)
+		if n := d.nodes[name]; n != nil {
+			d.fresh[n] = struct{}{}
 		}
 	}
 }

@@ -342,9 +342,7 @@ func (d *Door) offerPlaces(now time.Time) (out []*offer) {
 				continue
 			}
 			_, ports := n.unoffered(d.c.Optimistic)
-			o := d.newOffer(grant{to: x.sub, node: n, regular: times(x.unit, more), ports: ports}, now)
-			o.demand, o.kept = x, more
-			out = append(out, o)
+			out = append(out, d.newOffer(grant{to: x.sub, node: n, regular: times(x.unit, more), ports: ports, demand: x, kept: more}, now))
 		}
 	}
 	return out

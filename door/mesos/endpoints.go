@@ -64,7 +64,7 @@ func (d *Door) freshen(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(withSelf(ctx), remaining)
 	defer cancel()
 	if quotas, err := d.readQuotas(ctx); err == nil {
-		d.with(func() { d.quotas = quotas })
+		d.with(func() { d.setQuotas(quotas) })
 	}
 }
 

@@ -182,6 +182,7 @@ func (d *Door) subscribe(f *framework, suppressed []string, constraints *schedul
 		}
 	}
 	f.subs, f.constraints = subs, constraints
+	d.anew = true
 	return nil
 }
 

@@ -28,8 +28,9 @@ func (d *Door) newOffer(g grant, now time.Time) *offer {
 	d.count.offers++
 	o := &offer{
 		id: fmt.Sprintf("%s-O%d", d.uuid, d.count.offers), to: g.to, node: g.node, regular: g.regular, revocable: g.revocable,
-		ports: g.ports.Clone(), until: now.Add(d.c.OfferTimeout),
+		ports: g.ports.Clone(), until: now.Add(d.c.OfferTimeout), demand: g.demand, kept: g.kept,
 	}
+	d.tally(o, +1)
 	d.offers[o.id], g.node.offers[o.id], g.to.fw.offers[o.id] = o, o, o
 	d.counters.offersSent++
 	return o
@@ -37,9 +38,28 @@ func (d *Door) newOffer(g grant, now time.Time) *offer {
 
 // forget takes an offer off the books without a word.
 func (d *Door) forget(o *offer) {
+	d.tally(o, -1)
+	d.fresh[o.node] = struct{}{}
 	delete(d.offers, o.id)
 	delete(o.node.offers, o.id)
 	delete(o.to.fw.offers, o.id)
+}
+
+// tally counts an offer of what is idle for its role, or no more.
+func (d *Door) tally(o *offer, sign resource.Amount) {
+	if o.demand != nil {
+		return
+	}
+	sum := d.shown[o.to.path]
+	if sum == nil {
+		sum = amounts{}
+		d.shown[o.to.path] = sum
+	}
+	for _, part := range []amounts{o.regular, o.revocable} {
+		for kind, a := range part {
+			sum[kind] += sign * a
+		}
+	}
 }
 
 // rescind takes an offer back.

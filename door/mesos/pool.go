@@ -3,6 +3,7 @@ package mesos
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -91,7 +92,10 @@ func (d *Door) setNode(p *polderv1.Node, revision int64) {
 	if !known {
 		n = &node{name: p.Name, offers: map[string]*offer{}}
 		d.nodes[p.Name] = n
+		at, _ := slices.BinarySearchFunc(d.order, n, compareNodes)
+		d.order = slices.Insert(d.order, at, n)
 	}
+	d.fresh[n] = struct{}{}
 	was := n.state
 	n.state, n.attributes, n.pool, n.registered = p.State, p.Attributes, p.Pool, p.Registered.AsTime()
 	n.total, n.docker, n.process = ofKind(p.Capacity), false, false
@@ -157,6 +161,8 @@ func (d *Door) removeNode(name string) {
 	d.trim(n)
 	d.nodeAway(n)
 	delete(d.nodes, name)
+	delete(d.fresh, n)
+	d.order = slices.DeleteFunc(d.order, func(o *node) bool { return o == n })
 	d.tell(agentRemoved(name))
 }
 
@@ -178,6 +184,8 @@ func (d *Door) followTasks(ctx context.Context) error {
 	}
 	for stream.Receive() {
 		switch e := stream.Msg(); e.Kind {
+		case "TaskStarted":
+			d.runs(e.Subject)
 		case "PlaceKept", "PlaceLost":
 			d.lookAfter(ctx, e.Subject)
 		case "AskSubmitted", "AskCancelled", "TaskStarting", "PlanApplied":
@@ -196,12 +204,34 @@ type news struct {
 
 func (n news) over() bool { return n.State >= polderv1.TaskState_TASK_STATE_SUCCEEDED }
 
+// native finds what a task of the pool is here. Of one that is none of ours yet, while something is being claimed, it is noted that there
+// were news.
+func (d *Door) native(id string) (native, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	x, ours := d.natives[id]
+	if !ours && d.committing > 0 {
+		d.missed[id] = struct{}{}
+	}
+	return x, ours
+}
+
+// runs takes over that a task runs, which is all there is to say.
+func (d *Door) runs(id string) {
+	x, ours := d.native(id)
+	if !ours {
+		return
+	}
+	d.with(func() {
+		if d.natives[id] == x {
+			x.report(d, news{&polderv1.Task{Id: id, State: polderv1.TaskState_TASK_STATE_RUNNING}})
+		}
+	})
+}
+
 // refresh looks a task up, if it is one of ours.
 func (d *Door) refresh(ctx context.Context, id string) {
-	d.mu.Lock()
-	_, ours := d.natives[id]
-	d.mu.Unlock()
-	if !ours {
+	if _, ours := d.native(id); !ours {
 		return
 	}
 	res, err := d.c.API.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: id}))

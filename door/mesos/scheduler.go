@@ -179,6 +179,7 @@ func (d *Door) revive(f *framework, c *schedulerv1.Call) {
 		s.wish.believe()
 		s.wish.exactly, s.wish.asked = false, nil
 		clear(s.filters)
+		d.anew = true
 	}
 	d.keep(frameworkKey(f.id), f)
 }
@@ -205,6 +206,7 @@ func (d *Door) request(f *framework, c *schedulerv1.Call) {
 		s.wish.believe()
 		s.wish.exactly, s.wish.asked = true, slices.Clone(need)
 		clear(s.filters)
+		d.anew = true
 	}
 }
 

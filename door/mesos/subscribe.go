@@ -153,6 +153,7 @@ func (d *Door) attach(f *framework, s *stream) {
 		t.restart() // unacknowledged updates are sent again at once
 	}
 	d.noticesOf(f)
+	d.anew = true
 	if known {
 		d.tellFramework(f, frameworkUpdated(d.frameworkProto(f)))
 	} else {
