@@ -71,7 +71,7 @@ func newWorld(t *testing.T, plan string, nodes int, change func(*Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := servertest.Start(t, func(c *server.Config) { c.FirstPlan = first; c.Heartbeat = 100 * time.Millisecond })
+	s := servertest.Start(t, func(c *server.Config) { c.FirstPlan = first; c.Heartbeat = 2 * time.Second })
 	w := &world{t: t, api: door.Open(s.Handler, "mesos"), admin: s.Admin}
 	for i := range nodes {
 		w.join(s, fmt.Sprintf("n%d", i+1))

@@ -57,7 +57,7 @@ func newLoad(b *testing.B, nodes int) *load {
 	}
 	l := &load{&world{api: api, admin: s.Admin}, b}
 	l.http = httptest.NewUnstartedServer(nil)
-	d, err := New(Config{API: api, Addr: l.http.Listener.Addr().String(), Logger: slog.New(slog.DiscardHandler)})
+	d, err := New(Config{API: api, Addr: l.http.Listener.Addr().String(), OfferTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

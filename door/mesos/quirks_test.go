@@ -322,3 +322,26 @@ func TestReconnectingInALoop(t *testing.T) {
 		t.Errorf("%d frameworks, %d offers, %d of the node", len(w.door.frameworks), len(w.door.offers), len(w.door.nodes["n1"].offers))
 	}
 }
+
+// TestQ7AnExecutorKnowsItsFrameworkByID: an executor compares the id in SUBSCRIBED with an object that has a value and nothing else.
+func TestQ7AnExecutorKnowsItsFrameworkByID(t *testing.T) {
+	w := newWorld(t, onePlan, 1, nil)
+	c := w.subscribe(w.admin, info("q7", []string{"a"}))
+	o := c.offer()
+	c.must(http.StatusAccepted, launchCall(o, custom(o, "t", "e")))
+	data, err := w.execute(c.id, "e").in.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first struct {
+		Subscribed struct {
+			Framework struct{ ID map[string]any } `json:"framework_info"`
+		}
+	}
+	if err := json.Unmarshal(data, &first); err != nil {
+		t.Fatal(err)
+	}
+	if id := first.Subscribed.Framework.ID; len(id) != 1 || id["value"] != c.id {
+		t.Errorf("the framework's id is %v", id)
+	}
+}
