@@ -25,8 +25,23 @@ type pool struct {
 	dir, polder, addr, token string
 }
 
-// start builds everything and starts a pool. A tool that is missing fails the test.
+// start starts a pool and builds the clients. A tool that is missing fails the test.
 func start(t *testing.T) *pool {
+	t.Helper()
+	p := startPool(t)
+	for _, name := range theClients {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", p.dir+"/", "github.com/mesos/mesos-go/api/v1/cmd/"+name)
+		cmd.Dir = "clients"
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // msh speaks with the terminal through C: a C compiler must be there
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("building %s: %v\n%s", name, err, out)
+		}
+	}
+	return p
+}
+
+// startPool builds Polder and starts a pool.
+func startPool(t *testing.T) *pool {
 	t.Helper()
 	dir, remove, err := stage.TempDir("mesos")
 	if err != nil {
@@ -40,14 +55,6 @@ func start(t *testing.T) *pool {
 	programs, err := stage.Build(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, name := range theClients {
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "github.com/mesos/mesos-go/api/v1/cmd/"+name)
-		cmd.Dir = "clients"
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // msh speaks with the terminal through C: a C compiler must be there
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v\n%s", name, err, out)
-		}
 	}
 	p := &pool{dir: dir, polder: programs.Polder}
 	p.up(t)
