@@ -43,6 +43,7 @@ type class struct {
 	compiled *placement.Compiled
 	asks     []*ask // with something waiting, oldest first
 
+	nowhere int64 // opens and one, when a claim of it was last looked for another place in vain
 	tried   int64 // epoch in which nothing more of it could start
 	refusal *verdict
 	impasse impasse

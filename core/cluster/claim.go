@@ -22,9 +22,9 @@ type claim struct {
 	due     time.Time // the latest it may have to wait: everything it counts on has left by then
 	planned time.Time
 	victims int
-	looked  look
-	over    bool // it is reserved no more
-	kept    bool // its places are free and wait for a commit
+	looked  int64 // pool.touches when somebody last looked after it
+	over    bool  // it is reserved no more
+	kept    bool  // its places are free and wait for a commit
 }
 
 // impasse is that no claim of a class could be planned, and why if a guarantee covers it. It lasts until the pool's epoch rises,
@@ -48,23 +48,21 @@ func (p *pool) serveClaims() {
 	urgent := slices.SortedStableFunc(slices.Values(p.claims), func(a, b *claim) int { return a.due.Compare(b.due) })
 	p.serving = true // many may be over at once
 	for _, cl := range urgent {
-		if cl.over || cl.kept || cl.looked == p.look() || cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
+		if cl.over || cl.kept || p.idle(cl) || cl.ask.readyCount(p.c.now) < cl.class.count || p.ledger.Room(cl.class.leaf, cl.charge.Amount) != nil {
 			continue
 		}
 		p.serve(cl)
-		cl.looked = p.look()
+		cl.looked = p.touches
 	}
 	p.serving = false
 	p.sweep()
 }
 
-// look is when somebody looked whether a claim's places are free: it is of no use to look again as long as it is the same.
-type look struct {
-	opens int64
-	at    time.Time
+// idle reports whether it is of no use to look after a claim: nothing has changed on its nodes since somebody did, and nothing has come
+// free anywhere since one of its class was looked for in vain.
+func (p *pool) idle(k *claim) bool {
+	return k.class.nowhere == p.opens+1 && !slices.ContainsFunc(k.nodes, func(id placement.NodeID) bool { return p.nodes[id].touched > k.looked })
 }
-
-func (p *pool) look() look { return look{p.opens, p.c.now} }
 
 // serve starts a claimant whose places are free or that finds others. One whose nodes do not take it any more, whatever comes
 // free there, is planned anew.
@@ -93,6 +91,9 @@ func (p *pool) serve(cl *claim) {
 		return
 	}
 	p.reseat(cl)
+	if cl.class.steady() {
+		cl.class.nowhere = p.opens + 1
+	}
 }
 
 // served tells how long a claim took that somebody was asked for.
@@ -108,7 +109,7 @@ func (p *pool) reseat(cl *claim) bool {
 	for i, id := range cl.nodes {
 		ok, why := p.index.Fits(cl.class.compiled, id)
 		if !ok && why != placement.ReasonResources || !p.retake(cl.class, id, cl.ports[i]) {
-			p.give(cl.class, places{cl.nodes[:i], cl.ports[:i]})
+			p.give(cl.class, places{nodes: cl.nodes[:i], ports: cl.ports[:i]})
 			return false
 		}
 	}
@@ -232,6 +233,14 @@ func (p *pool) endRound() {
 	clear(p.asked)
 	p.asked = p.asked[:0]
 	p.freshen()
+	for _, k := range p.fresh {
+		k.looked = p.touches
+		if k.class.steady() {
+			k.class.nowhere = p.opens + 1
+		}
+	}
+	clear(p.fresh)
+	p.fresh = p.fresh[:0]
 }
 
 // freshen tells the index what nodes have that changed while a round looked at whom to ask back.
@@ -356,7 +365,7 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	p.reserve(k)
 	p.packages.unbook(len(plans))
 	if k.victims > 0 && cl.count == 1 {
-		k.looked = p.look() // had there been room anywhere, nobody would have been asked
+		p.fresh = append(p.fresh, k) // had there been room anywhere, nobody would have been asked
 	}
 	return outcome
 }
@@ -452,7 +461,7 @@ func (p *pool) planMember(round *reclaim.Round, want reclaim.Claim, v role.ID) (
 }
 
 func (p *pool) unplan(round *reclaim.Round, cl *class, m member) {
-	p.give(cl, places{[]placement.NodeID{m.Node}, []map[string]uint16{m.ports}})
+	p.give(cl, places{nodes: []placement.NodeID{m.Node}, ports: []map[string]uint16{m.ports}})
 	p.unmark(m.Node, nil)
 	p.packages.unbook(1)
 	for _, v := range m.Victims {

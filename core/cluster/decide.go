@@ -362,8 +362,9 @@ func (p *pool) findAnywhere(cl *class) (out places, ok bool) {
 // places are where the tasks of one start go: a node each, and the host ports taken for it there. While they are booked every
 // task counts in its group as if it ran; its amounts are its holder's business.
 type places struct {
-	nodes []placement.NodeID
-	ports []map[string]uint16
+	nodes   []placement.NodeID
+	ports   []map[string]uint16
+	amounts bool // are booked on node and ledger as well
 }
 
 func (s *places) add(id placement.NodeID, ports map[string]uint16) {
@@ -415,7 +416,7 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
 		a.take(ins[i])
 		a.live[t.index] = t
 		p.index.RemoveTask(id, cl.group) // occupy counts it
-		c.occupy(t)
+		c.occupy(t, at.amounts)
 	}
 	p.enter(u)
 	a.note()

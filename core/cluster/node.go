@@ -21,7 +21,8 @@ type node struct {
 	tasks     []*task         // the order has no meaning
 	going     []*task         // those that have given their funding away, or are to; see sort
 	reachable bool
-	stale     bool // the index is to be told what it has
+	stale     bool  // the index is to be told what it has
+	touched   int64 // pool.touches when it last changed
 	shelved   shelved
 	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover
 }
@@ -39,6 +40,8 @@ func (n *node) refresh() {
 		}
 		return
 	}
+	n.pool.touches++
+	n.touched = n.pool.touches
 	n.pool.noteNode(n)
 	var scratch [resource.MaxKinds]resource.Amount
 	n.pool.index.SetAvailable(n.id, n.writeAvailable(scratch[:len(n.total)]))
@@ -67,6 +70,8 @@ func (n *node) sortedTasks() []*task {
 
 // index tells the placement index everything about the node.
 func (n *node) reindex() {
+	n.pool.touches++
+	n.touched = n.pool.touches
 	n.pool.noteNode(n)
 	n.pool.index.Set(n.id, placement.Node{
 		Name: n.Name, Attributes: n.Attributes, Capacity: n.total, Ports: n.Ports, Schedulable: n.schedulable(),

@@ -95,8 +95,13 @@ func (b book) Spare(n placement.NodeID, within time.Duration) resource.Vector {
 
 // Steady implements [reclaim.Steady]: neither ports, packages nor other tasks of its group can close a node to the claim.
 func (b book) Steady(c reclaim.Claim) bool {
-	s := c.Task.(*class).shape
-	return len(s.Ports) == 0 && len(s.Spread) == 0 && !s.Exclusive && b.packages == nil
+	return c.Task.(*class).steady()
+}
+
+// steady reports whether what starts and ends on nodes changes nothing but amounts for a class.
+func (cl *class) steady() bool {
+	s := cl.shape
+	return len(s.Ports) == 0 && len(s.Spread) == 0 && !s.Exclusive && cl.pool.packages == nil
 }
 
 // Feasible implements [reclaim.Book].

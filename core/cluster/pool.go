@@ -27,9 +27,11 @@ type pool struct {
 	claims  []*claim          // reservations waiting for their victims, in order
 	asking  bool              // a round looks at whom to ask back: asked are still on their lists
 	asked   []*unit
-	stale   []*node // to be refreshed when it is over
-	opens   int64   // rises when a claim's place may have come free
-	serving bool    // some of them may be over; see sweep
+	stale   []*node  // to be refreshed when it is over
+	fresh   []*claim // made by it, with victims
+	opens   int64    // rises when something may have come free
+	touches int64    // rises with every change of a node
+	serving bool     // some of them may be over; see sweep
 
 	aheads   []*ahead  // what is needed when windows open, as of this pass of a decision
 	packages *packages // guarantees in whole packages; nil when there are none

@@ -218,7 +218,7 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 		c.dissolveAsk(a) // its claims may be for what runs already; they are planned anew
 		c.unwait(a)
 	}
-	c.occupy(t)
+	c.occupy(t, false)
 	c.syncNotice(t, r.Notice)
 	if t.notice != nil {
 		t.notice.accepted = !saved // only the agent can say that it has it

@@ -212,7 +212,7 @@ func (h *hold) book() *verdict {
 		return &verdict{code: string(placement.ReasonPorts), message: "node " + h.node.Name + " does not have its ports free", next: "choose another node from a fresh snapshot"}
 	}
 	h.add(h.node.id, ports)
-	h.charge = charge
+	h.charge, h.amounts = charge, true
 	p.begun(cl)
 	p.ledger.Occupy(cl.leaf, cl.need)
 	h.node.used.Inc(cl.need)
@@ -220,15 +220,10 @@ func (h *hold) book() *verdict {
 	return nil
 }
 
-// unbook undoes what book did to amounts on ledger and node, except the charge.
-func (h *hold) unbook() {
+func (h *hold) release() {
 	h.class.pool.ledger.Vacate(h.class.leaf, h.class.need)
 	h.node.used.Dec(h.class.need)
 	h.node.refresh()
-}
-
-func (h *hold) release() {
-	h.unbook()
 	h.class.pool.give(h.class, h.places)
 	h.class.pool.ledger.Remove(h.charge)
 	h.class.release()
@@ -236,7 +231,6 @@ func (h *hold) release() {
 
 // launch turns the booking into a running task and returns its ID.
 func (h *hold) launch() string {
-	h.unbook()
 	p := h.class.pool
 	a := p.c.know(h.spec, AskState{}, h.class)
 	defer h.class.release()

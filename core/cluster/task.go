@@ -90,17 +90,20 @@ func (t *task) askID() string {
 	return t.id
 }
 
-// occupy books a task on its node: amounts, ports, spread counters, the role's usage.
-func (c *Cluster) occupy(t *task) {
+// occupy books a task on its node: amounts, ports, spread counters, the role's usage. The amounts may be
+// booked already.
+func (c *Cluster) occupy(t *task, amounts bool) {
 	n := t.node
 	t.slot = len(n.tasks)
 	n.tasks = append(n.tasks, t)
-	n.used.Inc(t.need)
 	if t.group != "" {
 		n.pool.index.AddTask(n.id, t.group)
 	}
-	t.unit.pool.ledger.Occupy(t.unit.charge.Leaf, t.need)
-	n.refresh()
+	if !amounts {
+		n.used.Inc(t.need)
+		t.unit.pool.ledger.Occupy(t.unit.charge.Leaf, t.need)
+		n.refresh()
+	}
 	c.tasks[t.id] = t
 	c.changed(ObjectTask, t.id)
 }

@@ -172,8 +172,8 @@ func (p *pool) bookUnit(u *unit) {
 
 // shelve brings what the stock has of a node up to date.
 func (p *pool) shelve(n *node) {
-	p.unshelve(n)
-	n.shelved = n.share()
+	p.stock(&n.shelved, resource.Vector.Dec)
+	n.share(&n.shelved)
 	p.stock(&n.shelved, resource.Vector.Inc)
 }
 
@@ -186,34 +186,48 @@ func (p *pool) unshelve(n *node) {
 // stock adds what a node has to the stock, or takes it away.
 func (p *pool) stock(n *shelved, change func(resource.Vector, resource.Vector)) {
 	s := &p.accounts.stock
-	for _, part := range []struct {
-		of   *resource.Vector
-		have resource.Vector
-	}{{&s.Capacity, n.capacity}, {&s.Free, n.free}, {&s.Idle[waste.Earmarked], n.kept}, {&s.Idle[n.at], n.idle}} {
-		if len(*part.of) < len(part.have) {
-			*part.of = part.of.Clone(len(part.have))
+	add := func(of *resource.Vector, have resource.Vector) {
+		if len(*of) < len(have) {
+			*of = of.Clone(len(have))
 		}
-		change(*part.of, part.have)
+		change(*of, have)
 	}
+	add(&s.Capacity, n.capacity)
+	add(&s.Free, n.free)
+	add(&s.Idle[waste.Earmarked], n.kept)
+	add(&s.Idle[n.at], n.idle)
 	p.accounts.moved = true
 }
 
-// share is what a node has for the stock.
-func (n *node) share() shelved {
-	s := shelved{capacity: n.total.Max(n.used)}
-	idle := s.capacity.Minus(n.used)
+// share works out what a node has for the stock, in the vectors of the last time.
+func (n *node) share(s *shelved) {
+	k := len(n.total)
+	if len(s.capacity) != k {
+		v := make(resource.Vector, 4*k)
+		s.capacity, s.idle, s.kept, s.free = v[:k:k], v[k:2*k:2*k], v[2*k:3*k:3*k], v[3*k:]
+	}
+	s.noted = false
+	var available resource.Vector
 	switch {
 	case !n.reachable:
-		s.at, s.idle = waste.Unreachable, idle
+		s.at = waste.Unreachable
 	case n.Draining != nil:
-		s.at, s.idle = waste.Draining, idle
+		s.at = waste.Draining
 	case n.Cordoned:
-		s.at, s.idle = waste.Cordoned, idle
+		s.at = waste.Cordoned
 	default:
-		s.free = n.pool.index.Available(n.id).Min(idle) // what may be placed there, as of when the node was last touched
-		s.kept = idle.Minus(s.free)
+		s.at = 0
+		available = n.pool.index.Available(n.id) // what may be placed there, as of when the node was last touched
 	}
-	return s
+	for i := range k {
+		s.capacity[i] = max(n.total[i], n.used.At(i))
+		idle := s.capacity[i] - n.used.At(i)
+		s.idle[i], s.kept[i], s.free[i] = idle, 0, 0
+		if available != nil {
+			s.free[i] = min(available.At(i), idle)
+			s.idle[i], s.kept[i] = 0, idle-s.free[i]
+		}
+	}
 }
 
 // queueUp brings what a class has of an ask up to date.

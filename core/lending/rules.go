@@ -135,6 +135,9 @@ func (l *Ledger) Fund(c Charge, pinned bool) (Charge, *Refusal) {
 	var why *Refusal
 	for id := c.Leaf; id != role.None; id = l.accts[id].parent {
 		c.At = id
+		if !pinned && id != role.Root && l.Inflow(c) == nil && !l.hasSlack(c) {
+			continue // Try would only say so
+		}
 		r := l.Try(c)
 		if r == nil {
 			return c, nil
@@ -145,6 +148,17 @@ func (l *Ledger) Fund(c Charge, pinned bool) (Charge, *Refusal) {
 		}
 	}
 	return c, why
+}
+
+// hasSlack reports whether the market of the role that is to pay for c has enough left for it.
+func (l *Ledger) hasSlack(c Charge) bool {
+	m := &l.accts[c.At].market
+	for i, n := range c.Amount {
+		if n > 0 && m.slack(i, c.Hold) < n {
+			return false
+		}
+	}
+	return true
 }
 
 // Breach returns the greatest hold value at which role id's market is over in kind i, and by how much.

@@ -41,16 +41,34 @@ type prey struct {
 // Forget drops what the round remembers of nodes: their room has changed by something else than its plans.
 func (r *Round) Forget() { r.fields, r.changed = map[fieldKey]*field{}, nil }
 
+// change is a node on which there is more or less room than before.
+type change struct {
+	node placement.NodeID
+	more bool // there may be more
+}
+
 // change notes that a plan, taken over or undone, changes what nodes have.
-func (r *Round) change(p Plan) {
-	r.changed = append(r.changed, p.Node)
+func (r *Round) change(p Plan, undone bool) {
 	for _, v := range p.Victims {
 		for _, part := range v.Unit.Parts {
 			if part.Node != p.Node {
-				r.changed = append(r.changed, part.Node)
+				r.changed = append(r.changed, change{part.Node, true})
 			}
 		}
 	}
+	r.changed = append(r.changed, change{p.Node, undone || !p.covered()})
+}
+
+// covered reports whether a plan's node gives no more than the claim needs.
+func (p *Plan) covered() bool {
+	if len(p.Victims) == 0 {
+		return true
+	}
+	on := p.Victims[0].Unit.On(p.Node)
+	for _, v := range p.Victims[1:] {
+		on = on.Plus(v.Unit.On(p.Node))
+	}
+	return on.Fits(p.Charge.Amount)
 }
 
 // field returns the field of a claim as of now, nil when its nodes are not steady.
@@ -64,8 +82,10 @@ func (s *sweep) field() *field {
 		f = s.survey()
 		s.fields[key] = f
 	}
-	for _, n := range s.changed[f.seen:] {
-		f.judge(n, s.fits(n))
+	for _, c := range s.changed[f.seen:] {
+		if _, in := slices.BinarySearch(f.roomy, c.node); in || c.more {
+			f.judge(c.node, s.fits(c.node))
+		}
 	}
 	f.seen = len(s.changed)
 	return f

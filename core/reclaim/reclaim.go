@@ -132,7 +132,7 @@ type Round struct {
 	taken  map[*Unit]bool
 
 	fields  map[fieldKey]*field
-	changed []placement.NodeID // nodes that plans have changed, in order
+	changed []change // nodes that plans have changed, in order
 }
 
 // NewRound starts a round on a ledger.
@@ -148,7 +148,7 @@ func (r *Round) Undo(p Plan) {
 		r.ledger.Return(v.Unit.Charge)
 		v.Unit.taken = false
 	}
-	r.change(p)
+	r.change(p, true)
 	for _, f := range r.fields {
 		f.head = 0
 	}
@@ -171,6 +171,6 @@ func (r *Round) Plan(c Claim, v role.ID) (Plan, Outcome) {
 	}
 	s.apply(best)
 	p := Plan{Charge: s.claim.Charge, Node: best.node, Victims: best.victims}
-	r.change(p)
+	r.change(p, false)
 	return p, Planned
 }
