@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"time"
 
 	"polder.dev/polder/core/cluster"
 )
@@ -26,6 +27,8 @@ func (w Fill) Run(seed uint64) Result {
 		}
 		s.Must(cluster.Tick{})
 	})
+	s.now = s.now.Add(time.Second)
+	books := measure(func() { s.Must(cluster.Tick{}) })
 	shape, mix := "wide", "plain"
 	if w.Deep {
 		shape = "deep"
@@ -35,7 +38,8 @@ func (w Fill) Run(seed uint64) Result {
 	}
 	r := Result{
 		Workload: "W1 fill", Case: fmt.Sprintf("%s %s", shape, mix), Agents: w.Agents, Roles: w.Leaves, Cost: cost, Units: s.Launched, Unit: "placement",
-		Note: fmt.Sprintf("%d asks, %d refused; %.1f %% of cpu", len(asks), refused, 100*m.allocated(s)),
+		Note: fmt.Sprintf("%d asks, %d refused; %.1f %% of cpu; the books of waste and an idle decision after it %.1f %% of the time",
+			len(asks), refused, 100*m.allocated(s), 100*float64(books.CPU)/float64(cost.CPU)),
 	}
 	r.judge(s)
 	return r

@@ -10,41 +10,61 @@ import (
 )
 
 // Spike is W5: batch work has borrowed the cluster to 98 %, and online wants so much of its guarantee back that two borrowers an
-// agent have to leave. All tasks are of one size: where they are not, a guarantee is a quantity and not a shape.
+// agent have to leave; while they do, it wants half as much as one an agent more. All tasks are of one size: where they are not, a
+// guarantee is a quantity and not a shape.
 type Spike struct {
 	Agents int
+	Gangs  bool // a third of the batch tasks are in gangs of four
 }
 
-// Run fills the cluster, lets online ask, and measures the decision that gives every notice. Then everybody leaves, and online has to
-// run.
-func (w Spike) Run(seed uint64) Result {
+// gangSize is how many tasks leave together where there are gangs.
+const gangSize = 4
+
+// Run fills the cluster, lets online ask twice, and measures the decisions that give every notice, and the one that starts what was
+// waited for. Of ten who have notice one ignores it until its deadline is over.
+func (w Spike) Run(seed uint64) []Result {
 	m := w.build(seed)
 	s := m.Open()
 	s.keep = true
 	w.borrow(m, s)
-	tasks := w.Agents * 2
+	first, _ := w.spike(m, s, "notices", 2*w.Agents)
+	second, needed := w.spike(m, s, "notices of a second, meanwhile", w.Agents/2)
+	end := w.leave(s)
+	end.Note = fmt.Sprintf("freed/needed %.3f; %s", float64(end.freed)/float64(needed), end.Note)
+	got, want := s.running("online")
+	if got != want {
+		end.Faults = append(end.Faults, fmt.Sprintf("%d of %d tasks of online run", got, want))
+	}
+	if n := s.torn(); n > 0 {
+		end.Faults = append(end.Faults, fmt.Sprintf("%d gangs run in part", n))
+	}
+	out := []Result{first, second, end.Result}
+	for i := range out {
+		out[i].Workload, out[i].Agents, out[i].Roles = "W5 spike", w.Agents, 6
+		if w.Gangs {
+			out[i].Case += ", gangs"
+		}
+		out[i].judge(s)
+	}
+	return out
+}
+
+// spike lets online ask for what is free and so many tasks more, and measures the decision that asks for them back. It returns how
+// much cpu online then waits for.
+func (w Spike) spike(m *Market, s *Stage, name string, victims int) (Result, int64) {
+	tasks := victims + int(m.cpu-s.Roles()[0].Usage["cpu"])/int(w.size(2)["cpu"])
 	for i := range 3 {
-		s.Must(cluster.Submit{Ask: cluster.AskSpec{ID: fmt.Sprintf("online%d", i), Role: fmt.Sprintf("online/l%d", i), Count: (tasks + 2) / 3,
+		s.Must(cluster.Submit{Ask: cluster.AskSpec{ID: fmt.Sprintf("%s %d", name, i), Role: fmt.Sprintf("online/l%d", i), Count: tasks/3 + (i+tasks%3)/3,
 			Shape: cluster.Shape{Resources: w.size(2)}}})
 	}
 	s.Must(cluster.Tick{})
-	asked, _ := s.running("online")
 	s.now = s.now.Add(time.Second)
-	s.Must(cluster.Tick{})         // what began is booked
-	s.now = s.now.Add(time.Minute) // older than any claim must be
+	s.Must(cluster.Tick{}) // what began is booked
+	is, all := s.running("online")
+	s.now = s.now.Add(role.DefaultReclaimDelay)
+	before := s.Noticed
 	cost := measure(func() { s.Must(cluster.Tick{}) })
-	needed := int64((tasks+2)/3*3-asked) * int64(w.size(2)["cpu"])
-	freed := w.leave(s)
-	got, want := s.running("online")
-	r := Result{
-		Workload: "W5 spike", Case: "notices", Agents: w.Agents, Roles: 6, Cost: cost, Units: s.Noticed, Unit: "victim",
-		Note: fmt.Sprintf("freed/needed %.3f", float64(freed)/float64(max(1, needed))),
-	}
-	if got != want {
-		r.Faults = append(r.Faults, fmt.Sprintf("%d of %d tasks of online run", got, want))
-	}
-	r.judge(s)
-	return r
+	return Result{Case: name, Cost: cost, Units: s.Noticed - before, Unit: "victim"}, int64(all-is) * int64(w.size(2)["cpu"])
 }
 
 // build makes machines of the standard classes, with 60 % of them guaranteed to online and 30 % to batch.
@@ -66,20 +86,76 @@ func (w Spike) size(cpus int64) resource.Resources {
 func (w Spike) borrow(m *Market, s *Stage) {
 	all := int(float64(m.cpu) * 0.98 / float64(2*resource.Milli))
 	for i := range 3 {
-		s.Must(cluster.Submit{Ask: cluster.AskSpec{ID: fmt.Sprintf("batch%d", i), Role: fmt.Sprintf("batch/l%d", i), Count: all / 3,
-			Shape: cluster.Shape{Resources: w.size(2)}}})
+		a := cluster.AskSpec{ID: fmt.Sprintf("batch%d", i), Role: fmt.Sprintf("batch/l%d", i), Count: all / 3, Shape: cluster.Shape{Resources: w.size(2)}}
+		if !w.Gangs || i < 2 {
+			s.Must(cluster.Submit{Ask: a})
+			continue
+		}
+		a.Count, a.Gang = gangSize, true
+		for g := range all / 3 / gangSize {
+			a.ID = fmt.Sprintf("gang%d", g)
+			s.Must(cluster.Submit{Ask: a})
+		}
 	}
 	s.Must(cluster.Tick{})
 }
 
-// leave ends everything under notice, and says how much cpu that was.
-func (w Spike) leave(s *Stage) (freed int64) {
-	for _, n := range s.notices {
-		freed += int64(n.Amount["cpu"])
+// left is how a spike ended.
+type left struct {
+	Result
+	freed int64 // cpu of those who left
+}
+
+// leave ends everything under notice, what obeys in the middle of its notice and what does not when it is over, and measures both
+// decisions with what was reported before them.
+func (w Spike) leave(s *Stage) (end left) {
+	launched := s.Launched
+	var obey, ignore []cluster.Notice
+	last := s.now
+	for i, n := range s.notices {
+		end.freed += int64(n.Amount["cpu"])
+		if n.Deadline.After(last) {
+			last = n.Deadline
+		}
+		if i%10 == 9 {
+			ignore = append(ignore, n)
+		} else {
+			obey = append(obey, n)
+		}
+	}
+	end.Cost = measure(func() {
+		s.now = s.now.Add(10 * time.Second)
+		s.gone(obey)
+		s.now = last.Add(time.Second) // agents stop what ignores its notice
+		s.gone(ignore)
+	})
+	end.Case, end.Units, end.Unit = "they leave, others start", s.Launched-launched, "start"
+	end.Note = fmt.Sprintf("one in ten ignores its notice; all run %s after the last deadline", s.now.Sub(last))
+	return end
+}
+
+// gone reports that tasks have left, and lets the core decide.
+func (s *Stage) gone(notices []cluster.Notice) {
+	for _, n := range notices {
 		s.Must(cluster.Report{Node: n.Node, Task: cluster.TaskReport{Assignment: cluster.Assignment{Task: n.Task}, State: cluster.Reclaimed}})
 	}
 	s.Must(cluster.Tick{})
-	return freed
+}
+
+// torn is how many gangs run in part.
+func (s *Stage) torn() (n int) {
+	run := map[string]int{}
+	for _, t := range s.Tasks() {
+		if t.Gang {
+			run[t.Ask]++
+		}
+	}
+	for _, tasks := range run {
+		if tasks%gangSize != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // running is how many tasks of a role run, and how many there should be.

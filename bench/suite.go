@@ -29,7 +29,8 @@ func suite(agents, leaves int) (out []Workload) {
 			out = append(out, fill(Fill{agents, leaves, deep, mixed}))
 		}
 	}
-	out = append(out, one("W3 claims", Claims{agents, leaves, 8, 50}.Run), one("W5 spike", Spike{agents}.Run), Workload{"W8 footprint", Footprint{agents, leaves, 20}.Run})
+	out = append(out, one("W3 claims", Claims{agents, leaves, 8, 50}.Run), Workload{"W5 spike", Spike{agents, false}.Run},
+		Workload{"W5 spike, gangs", Spike{agents, true}.Run}, one("W1 arrival", Arrival{agents, leaves, min(20_000, 5*agents)}.Run), Workload{"W8 footprint", Footprint{agents, leaves, 20}.Run})
 	return append(out,
 		cycle(Cycle{agents, leaves, Flat}), cycle(Cycle{agents, leaves / 10 * 10, Levels}), cycle(Cycle{agents, leaves, Quotas}),
 		cycle(Cycle{max(agents*3/10, leaves), leaves * 10, Many}), cycle(Cycle{max(agents/10, 20), max(leaves*2/3, 10), Flat}))
@@ -41,7 +42,7 @@ func growth() (out []Workload) {
 		out = append(out, fill(Fill{agents, 300, false, false}), fill(Fill{agents, 300, true, false}), fill(Fill{agents, 300, false, true}),
 			cycle(Cycle{agents, 300, Levels}), cycle(Cycle{agents, 300, Quotas}))
 	}
-	out = append(out, one("W3 claims, 50,000 agents", Claims{50_000, 300, 8, 10}.Run), one("W5 spike, 50,000 agents", Spike{50_000}.Run),
+	out = append(out, one("W3 claims, 50,000 agents", Claims{50_000, 300, 8, 10}.Run), Workload{"W5 spike, 50,000 agents", Spike{50_000, false}.Run}, Workload{"W5 spike, 1,000 agents", Spike{1000, false}.Run},
 		Workload{"W8 footprint, 50,000 agents", Footprint{50_000, 300, 20}.Run})
 	for _, leaves := range []int{30, 3000} {
 		out = append(out, fill(Fill{10_000, leaves, false, false}), cycle(Cycle{10_000, leaves, Quotas}))
