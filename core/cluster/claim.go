@@ -352,8 +352,8 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	for _, m := range plans {
 		k.add(m.Node, m.ports)
 		p.unmark(m.Node, nil) // planMembers marked it; reserve does so for good
+		p.touched = p.touched || len(p.leavers) > 0 && m.frees(cl.need)
 		if m.frees(cl.need) {
-			p.touched = p.touched || len(p.leavers) > 0
 			p.opens++
 		}
 		for _, v := range m.Victims {
