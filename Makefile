@@ -23,6 +23,10 @@ help: ## list the targets
 up: engine build ## a server and three agents on this machine, until Ctrl-C (flags: ARGS="--agents 5")
 	@exec e2e/with-engine.sh usual .polder/engine bin/polder up --dir "$(CURDIR)/.polder" $(ARGS)
 
+.PHONY: scale
+scale: ui ## what the console costs before 10,000 nodes and 100,000 tasks, in Chromium; a quarter of an hour (flags: ARGS="-minutes 60")
+	$(GO) test -tags scale ./e2e/console -run TestScale -v -timeout 3h -args $(ARGS)
+
 demo: engine build ## two teams share this machine: borrow, ask, notice, leave in time
 	@dir=$$(mktemp -d /tmp/polder-engine.XXXXXX) && code=0 && \
 	{ e2e/with-engine.sh own $$dir bin/polder demo $(ARGS) || code=$$?; } && rm -rf $$dir && exit $$code
