@@ -112,7 +112,7 @@ abstract class Feed<T> implements Source {
     if (this.byKey.delete(key)) this.resorted = true
   }
 
-  /** Draws what came since the last frame at once. */
+  /** Draws what came since the last time at once: with the next frame, and of long lists four times a second, which nobody tells from more. */
   private flushSoon() {
     if (this.flushing) return
     this.flushing = true
@@ -121,6 +121,7 @@ abstract class Feed<T> implements Source {
       this.flush()
     }
     if (document.hidden) setTimeout(flush, 1000)
+    else if (this.byKey.size > 500) setTimeout(() => requestAnimationFrame(flush), 250)
     else requestAnimationFrame(flush)
   }
 
