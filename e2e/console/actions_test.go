@@ -79,6 +79,10 @@ func (b *tab) terminal() {
 	b.until("cat says it again", func() bool { return strings.Count(b.text(".box"), "typed") == 2 })
 	b.shot("terminal")
 	b.do(chromedp.KeyEvent("c", chromedp.KeyModifiers(input.ModifierCtrl)))
+	b.until("the shell is back", func() bool { // it throws away what was typed before
+		text := strings.TrimSpace(b.text(".box"))
+		return strings.HasSuffix(text, "#") || strings.HasSuffix(text, "$")
+	})
 	b.keys("exit 7\r")
 	b.sees("main", "It ended with code 7.")
 }
