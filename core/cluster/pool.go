@@ -78,8 +78,8 @@ func (p *pool) measure() {
 
 // opened notes that something may fit now that did not before.
 func (p *pool) opened() {
-	p.opens++
 	p.epoch++
+	p.opens++
 	p.touched = true
 }
 
