@@ -98,6 +98,9 @@ func (p *process) finish(as cluster.State) {
 
 // perish is the end of a process whose machine is gone.
 func (p *process) perish() {
+	if p.job != nil {
+		p.job.gone(p.report.Task)
+	}
 	if p.report.State.Terminal() {
 		return
 	}
@@ -105,9 +108,6 @@ func (p *process) perish() {
 	p.life++
 	p.report.State = cluster.Lost
 	p.account(false)
-	if p.job != nil {
-		p.job.gone(p.report.Task)
-	}
 }
 
 // account writes down what work is saved and what is lost.
