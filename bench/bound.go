@@ -21,11 +21,10 @@ func boundOf(workload string) string {
 
 // boundRecord is what is remembered of a task.
 type boundRecord struct {
-	id                uint64
-	agent, leaf, spec int32
-	cpu, memory       int64
-	started           int64
-	state             int32
+	id          uint64
+	agent, leaf int32
+	cpu, memory int64
+	_           [24]byte // as much again as a record keeps of its task's shape, start and state
 }
 
 // boundPlacement places a million tasks: the fullest of eight sampled agents, limits on four levels, usage on four levels, a

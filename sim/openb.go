@@ -60,11 +60,10 @@ func ReadTrace(podsName string, pods io.Reader, nodesName string, nodes io.Reade
 	return t, nil
 }
 
-// row is a line of a table being read; the first thing wrong with it is kept.
+// row is a line of a table being read.
 type row struct {
 	names []string
 	cells []string
-	wrong error
 }
 
 func readTable(file string, from io.Reader, columns []string, bad func(BadLine) bool, take func(row)) error {

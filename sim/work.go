@@ -23,7 +23,6 @@ type workload struct {
 	until  int64
 	view   []cluster.NodeView // of a claimer
 	seen   int64
-	most   float64 // rate of asks at the peak of the day, as a share
 }
 
 // job is one ask and how far the work of each of its tasks is.

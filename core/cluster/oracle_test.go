@@ -176,16 +176,6 @@ func (o *oracle) with(c lending.Charge) *oracle {
 	return &oracle{o.pool, o.tree, append(o.books[:len(o.books):len(o.books)], entry{c, false})}
 }
 
-// without is the book after a unit has got its notice.
-func (o *oracle) without(u *unit) *oracle {
-	out := &oracle{pool: o.pool, tree: o.tree}
-	for i, e := range o.books {
-		e.leaving = e.leaving || i < len(o.units) && o.units[i] == u
-		out.books = append(out.books, e)
-	}
-	return out
-}
-
 // room reports whether x more may run in leaf under every limit, once those are gone who leave by an instant.
 func (o *oracle) room(leaf role.ID, x resource.Vector, by time.Time) bool {
 	for v := leaf; v != role.Root; v = o.tree.Roles[v].Parent {

@@ -20,7 +20,6 @@ type packer struct {
 	unit   resource.Resources
 	owners map[string]int         // packages by role
 	since  map[string][]time.Time // of each role with packages: since when each of those it waits for is covered
-	waited int                    // how many were served after they had to wait
 }
 
 // amounts writes cores, with a GiB each.

@@ -198,8 +198,6 @@ func (o *oracle) placeable(cl *class) bool {
 	return fits >= cl.count
 }
 
-var far = epoch.AddDate(1, 0, 0)
-
 // times is how many tasks of a class find room in an amount.
 func times(cl *class, room resource.Vector) (n int) {
 	for sum := cl.need.Clone(0); n < cl.count && sum.Fits(room); n++ {

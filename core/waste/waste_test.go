@@ -187,7 +187,7 @@ func TestMemory(t *testing.T) {
 	for at := epoch; at.Before(epoch.Add(72 * time.Hour)); at = at.Add(30 * time.Second) {
 		if b.Advance(at); at.Equal(epoch.Add(time.Hour)) {
 			_, other, _ := market(t, 10, "a 4 -")
-			p = b.Retree("", other.tree, other.kinds)
+			b.Retree("", other.tree, other.kinds)
 		}
 	}
 	now := time.Unix(0, b.now).UTC()

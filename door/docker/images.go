@@ -139,11 +139,6 @@ func union(a, b any) []any {
 	return out
 }
 
-// imageName is the image a call is about: the path between images and the last word.
-func imageName(q *request, last string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(q.URL.Path, "/images/"), last)
-}
-
 // onImage sends calls about one image: reading ones to an engine that has it, changing ones to all of them.
 func (d *Door) onImage(q *request) error {
 	name := strings.TrimPrefix(q.URL.Path, "/images/")
