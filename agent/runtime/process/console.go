@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,12 +54,15 @@ const lastOutput = 200 * time.Millisecond
 
 // consoleMain is the process that holds the input of an interactive task while agents come and go: the end of a pipe, or the
 // master of a terminal, whose output it also writes down. Its descriptors: 0 the fifo with the frames, 1 what it holds, 2 the
-// file for output. It ends when the supervisor tells it to, or is gone.
-func consoleMain() {
+// file for output. It ends when the supervisor, whose pid it is given, tells it to, or is gone.
+func consoleMain(supervisor string) {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, unix.SIGTERM)
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGTSTP, unix.SIGPIPE) // keys are for the command
 	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0)
+	if strconv.Itoa(os.Getppid()) != supervisor { // it was gone before that
+		os.Exit(0)
+	}
 	frames, held := polled(0, "frames"), polled(1, "held")
 	copied := make(chan struct{})
 	terminal := isMaster(held)

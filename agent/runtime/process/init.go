@@ -43,7 +43,7 @@ func MaybeInit() {
 	case "exec":
 		execMain()
 	case "console":
-		consoleMain()
+		consoleMain(os.Args[3])
 	}
 	fmt.Fprintf(os.Stderr, "%s %s: not a stage of a task\n", initArg, os.Args[2])
 	os.Exit(exitSetup)
@@ -71,7 +71,7 @@ code=$?
 // that too, for a terminal), 8 the end that the console holds, 9 the frames for it. Keys are for the command: the supervisor
 // leads the terminal's session, and must not be ended or stopped by them; what it catches is back to normal in its children.
 const attended = joinGroups + `trap : HUP INT QUIT TSTP
-"$exe" ` + initArg + ` console <&9 >&8 2>&5 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+"$exe" ` + initArg + ` console $$ <&9 >&8 2>&5 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
 console=$!
 exec 8>&- 9>&-
 if [ -t 7 ]; then

@@ -136,14 +136,15 @@ func (s *stream) copy() error {
 	return err
 }
 
-// firstData is the first offset from at on that holds data, or the end of the file.
+// firstData is the first offset from at on that holds data, or the end of the file as it was before the search: what is written
+// meanwhile is not to be skipped.
 func firstData(f *os.File, at int64) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
 	off, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) {
-		info, err := f.Stat()
-		if err != nil {
-			return 0, err
-		}
 		return info.Size(), nil
 	}
 	if errors.Is(err, unix.EINVAL) { // a file system without holes
