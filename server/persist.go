@@ -59,20 +59,7 @@ func (b *batch) chunks() [][]store.Op {
 		ops = slices.Clone(ops)
 		slices.SortStableFunc(ops, func(a, b store.Op) int { return cmp.Compare(rank(a), rank(b)) })
 	}
-	var out [][]store.Op
-	from, bytes := 0, 0
-	for i, op := range ops {
-		size := len(op.Key) + len(op.Value)
-		if i > from && (i-from == store.MaxOps || bytes+size > store.MaxBytes) {
-			out = append(out, ops[from:i])
-			from, bytes = i, 0
-		}
-		bytes += size
-	}
-	if from < len(ops) {
-		out = append(out, ops[from:])
-	}
-	return out
+	return store.Cut(ops, store.MaxOps, store.MaxBytes)
 }
 
 // rank orders what one transaction cannot hold. A task that is counted twice is noticed when its node is back; one that no

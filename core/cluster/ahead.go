@@ -27,18 +27,21 @@ type ahead struct {
 func (p *pool) fences(cl *class) []*ahead {
 	var out []*ahead
 	for _, r := range p.c.raises {
-		if r.At.After(p.c.now) && p.c.now.Add(cl.hold()).After(r.At) {
+		if p.c.outstays(cl, r) {
 			out = append(out, p.lookAhead(r))
 		}
 	}
 	return out
 }
 
+// outstays reports whether something of a class that starts now could still be there at an opening to come.
+func (c *Cluster) outstays(cl *class, r role.Raise) bool {
+	return r.At.After(c.now) && c.now.Add(cl.hold()).After(r.At)
+}
+
 // fenced reports whether there are fences, without putting them up.
 func (p *pool) fenced(cl *class) bool {
-	return slices.ContainsFunc(p.c.raises, func(r role.Raise) bool {
-		return r.At.After(p.c.now) && p.c.now.Add(cl.hold()).After(r.At)
-	})
+	return slices.ContainsFunc(p.c.raises, func(r role.Raise) bool { return p.c.outstays(cl, r) })
 }
 
 // lookAhead finds or makes the scene of an opening.
@@ -107,15 +110,15 @@ func (a *ahead) started(cl *class) {
 func (p *pool) heldBack(cl *class) *verdict {
 	for _, a := range p.fences(cl) {
 		if !a.expects(cl) && !a.pays(cl) {
-			return p.tooLate(cl, a.window, a.at)
+			return p.tooLate(cl, a)
 		}
 	}
 	return nil
 }
 
-func (p *pool) tooLate(cl *class, window string, at time.Time) *verdict {
+func (p *pool) tooLate(cl *class, a *ahead) *verdict {
 	return &verdict{code: "Lead", message: fmt.Sprintf("what is idle is needed at %s for the guarantees that %s raises then, and a task that starts now may stay %s after it is asked to leave",
-		at.UTC().Format(time.RFC3339), window, cl.hold()), next: "capacity comes free that is not needed then, or the task accepts a shorter notice"}
+		a.at.UTC().Format(time.RFC3339), a.window, cl.hold()), next: "capacity comes free that is not needed then, or the task accepts a shorter notice"}
 }
 
 // mayBorrowAt reports whether one more task of a class may borrow on a node beside so much that the same start has there already.
@@ -152,6 +155,5 @@ func (p *pool) heldBackAt(cl *class, c lending.Charge, id placement.NodeID) *ver
 	if v := p.heldBack(cl); v != nil || p.mayBorrowAt(cl, id, nil) {
 		return v
 	}
-	first := p.fences(cl)[0]
-	return p.tooLate(cl, first.window, first.at)
+	return p.tooLate(cl, p.fences(cl)[0])
 }

@@ -282,10 +282,8 @@ func limitText(c *Cluster, p *pool, r *lending.Refusal) string {
 func (p *pool) noPlace(cl *class) *verdict {
 	e := p.index.Explain(cl.compiled)
 	v := &verdict{code: string(e.Reason), message: e.String(), next: "a task ends or a node that fits joins"}
-	if e.Fit >= cl.count {
-		for _, a := range p.fences(cl) {
-			return p.tooLate(cl, a.window, a.at)
-		}
+	if e.Fit >= cl.count && p.fenced(cl) {
+		return p.tooLate(cl, p.fences(cl)[0])
 	}
 	if e.Fit >= cl.count && p.packages != nil {
 		return p.inTheWay(cl.leaf)

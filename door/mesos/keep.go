@@ -191,7 +191,7 @@ func (d *Door) flush(ctx context.Context) error {
 	d.mu.Lock()
 	ops, err := d.operations()
 	d.mu.Unlock()
-	for _, part := range transactions(ops) {
+	for _, part := range store.Cut(ops, store.MaxOps/2, store.MaxBytes/2) {
 		if err == nil {
 			_, err = d.lead.Update(ctx, store.Txn{Ops: part})
 		}
@@ -219,21 +219,4 @@ func (d *Door) operations() ([]store.Op, error) {
 	}
 	clear(d.dirty)
 	return ops, nil
-}
-
-// transactions cuts operations into what the store takes at once.
-func transactions(ops []store.Op) (out [][]store.Op) {
-	from, size := 0, 0
-	for i, op := range ops {
-		n := len(op.Key) + len(op.Value)
-		if i > from && (i-from == store.MaxOps/2 || size+n > store.MaxBytes/2) {
-			out = append(out, ops[from:i])
-			from, size = i, 0
-		}
-		size += n
-	}
-	if from < len(ops) {
-		out = append(out, ops[from:])
-	}
-	return out
 }

@@ -67,7 +67,7 @@ var faults = []fault{
 		cluster, "TestStories/deepen", 0, "I3"},
 	{"no lead is given before a window opens", "core/cluster/lead.go", "		p.leadUp(current)\n", "		_ = current\n",
 		cluster, "TestStories/singles-day", 0, "I16"},
-	{"a lead keeps nobody from starting", "core/cluster/ahead.go", "		if r.At.After(p.c.now) && p.c.now.Add(cl.hold()).After(r.At) {\n", "		if r.At.Before(p.c.now) {\n",
+	{"a lead keeps nobody from starting", "core/cluster/ahead.go", "		if p.c.outstays(cl, r) {\n", "		if r.At.Before(p.c.now) {\n",
 		cluster, "TestLeadIsInTime", 300, "I16"},
 	{"a start in a lead takes the room of a planned claim", "core/cluster/ahead.go", "	return need.Fits(room)\n", "	return need.Fits(need)\n",
 		cluster, "TestStories/lead-keeps-a-node", 0, "I16"},

@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/cmd/polder/top"
 	"polder.dev/polder/core/resource"
 )
 
@@ -22,15 +22,8 @@ const none = "-"
 
 func orNone(s string) string { return cmp.Or(s, none) }
 
-// clean replaces what could steer a terminal or break a table: text from a server may come from anybody.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
+// clean is [top.Clean], for every line that is printed.
+func clean(s string) string { return top.Clean(s) }
 
 // amounts writes resources as "cpu=2,memory=4Gi": the well-known kinds first, other names in order, pools last.
 func amounts(m map[string]string) string {

@@ -54,15 +54,15 @@ func (m *model) head() []string {
 	if !m.last.IsZero() {
 		when = m.last.Format("15:04:05")
 	}
-	out := []string{m.both(style("1", clean(m.cfg.Title)), style("2", when))}
+	out := []string{m.both(style("1", Clean(m.cfg.Title)), style("2", when))}
 	if m.height < 14 {
 		return out
 	}
 	for _, b := range m.summary.Bars {
-		out = append(out, " "+pad(clean(b.Name), 7)+bar(b, 30)+" "+clean(b.Text))
+		out = append(out, " "+pad(Clean(b.Name), 7)+bar(b, 30)+" "+Clean(b.Text))
 	}
 	if len(m.summary.Facts) > 0 {
-		out = append(out, " "+clean(strings.Join(m.summary.Facts, " · ")))
+		out = append(out, " "+Clean(strings.Join(m.summary.Facts, " · ")))
 	}
 	return append(out, "")
 }
@@ -105,7 +105,7 @@ func (m *model) heading() string {
 	if s.table.More != "" {
 		count += " · " + s.table.More
 	}
-	return style("7", pad(" "+clean(name+count), m.width))
+	return style("7", pad(" "+Clean(name+count), m.width))
 }
 
 // body is the table under its heads, the text, or the help.
@@ -206,9 +206,9 @@ func (m *model) foot() []string {
 	case m.mode == filtering:
 		line = "/" + m.input + style("7", " ")
 	case m.mode == asking:
-		line = style("1", clean(m.act.Ask(m.actRow))) + " y/n"
+		line = style("1", Clean(m.act.Ask(m.actRow))) + " y/n"
 	case m.trouble != nil:
-		line = style("31", "As of "+m.since()+"; trying again: "+clean(m.trouble.Error()))
+		line = style("31", "As of "+m.since()+"; trying again: "+Clean(m.trouble.Error()))
 	}
 	return []string{" " + line, style("2", " "+m.hints())}
 }

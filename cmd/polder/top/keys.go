@@ -8,8 +8,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// clean replaces what could steer a terminal.
-func clean(s string) string {
+// Clean replaces what could steer a terminal or break a table: text from a server may come from anybody.
+func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
 			return ' '
@@ -59,7 +59,7 @@ func (m *model) typing(k tea.KeyPressMsg, name string) tea.Cmd {
 		}
 		return nil
 	}
-	return m.typed(m.input + clean(k.Text))
+	return m.typed(m.input + Clean(k.Text))
 }
 
 // typed is the line as it is now; a filter works while it is typed.
@@ -123,7 +123,7 @@ func (m *model) answer(name string) tea.Cmd {
 	m.notice = act.Name + " …"
 	return func() tea.Msg {
 		text, err := act.Do(m.ctx, id)
-		return done{clean(text), err}
+		return done{Clean(text), err}
 	}
 }
 

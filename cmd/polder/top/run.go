@@ -125,7 +125,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.key(msg)
 	case tea.PasteMsg:
 		if m.mode == command || m.mode == filtering {
-			return m, m.typed(m.input + clean(msg.Content))
+			return m, m.typed(m.input + Clean(msg.Content))
 		}
 	case tick:
 		if msg.asked == m.asked {
@@ -136,7 +136,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case done:
 		m.notice = msg.text
 		if msg.err != nil {
-			m.notice = "Not done: " + clean(msg.err.Error())
+			m.notice = "Not done: " + Clean(msg.err.Error())
 		}
 		return m, m.read()
 	}

@@ -160,6 +160,15 @@ func (s *Swarm) item(c *call, kind string) (item, error) {
 	return pick(kind, c.PathValue("id"), s.visible(c, kind), func(x item) string { return x.ID }, func(x item) string { return x.Name })
 }
 
+// ownItem is item for one that the caller may change.
+func (s *Swarm) ownItem(c *call, kind string) (item, error) {
+	x, err := s.item(c, kind)
+	if err == nil {
+		err = s.opt.Containers.May(c.Context(), "run", x.Role)
+	}
+	return x, err
+}
+
 func inspectItem(kind string) func(*Swarm, *call) error {
 	return func(s *Swarm, c *call) error {
 		x, err := s.item(c, kind)
@@ -182,11 +191,8 @@ func updateItem(kind string) func(*Swarm, *call) error {
 		}
 		s.changing.Lock()
 		defer s.changing.Unlock()
-		x, err := s.item(c, kind)
+		x, err := s.ownItem(c, kind)
 		if err != nil {
-			return err
-		}
-		if err := s.opt.Containers.May(c.Context(), "run", x.Role); err != nil {
 			return err
 		}
 		switch {
@@ -209,11 +215,8 @@ func removeItem(kind string) func(*Swarm, *call) error {
 	return func(s *Swarm, c *call) error {
 		s.changing.Lock()
 		defer s.changing.Unlock()
-		x, err := s.item(c, kind)
+		x, err := s.ownItem(c, kind)
 		if err != nil {
-			return err
-		}
-		if err := s.opt.Containers.May(c.Context(), "run", x.Role); err != nil {
 			return err
 		}
 		users, err := s.users(x)
