@@ -15,7 +15,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube test-kube swarmkit
+.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube test-kube swarmkit peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ check: format vet staticcheck ## before a commit: formatting, vet, staticcheck, 
 
 bench: ## what decisions cost: one refereed table (flags: ARGS="-size full -json bench.json")
 	$(GO) run ./bench/run $(ARGS)
+
+peers: ## the same tasks placed by Polder's core, YuniKorn's core and swarm mode's scheduler, by turns; minutes (flags: ARGS="-agents 1000 -share 0.9")
+	cd bench/peers && $(GO) test -mod=mod -count=1 . && $(GO) run -mod=mod . $(ARGS)
 
 sim: build ## play every simulated scenario and say what it found (flags: ARGS="--seeds 20")
 	@failed=; for name in $$(bin/polder sim list -o name); do \

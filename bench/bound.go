@@ -41,7 +41,7 @@ func boundPlacement(agents int, seed uint64) Result {
 		limit[i] = [2]int64{1 << 40, 1 << 40}
 	}
 	records, ids := make([]boundRecord, 0, tasks), make(map[uint64]int32, tasks)
-	cost := measure(func() {
+	cost := Measure(func() {
 		for i := range tasks {
 			best := -1
 			for range 8 {
@@ -75,7 +75,7 @@ func boundPlacement(agents int, seed uint64) Result {
 func boundOffer(agents int) Result {
 	const a, b, c, rounds = 10, 6, 5, 100
 	offers := 0
-	cost := measure(func() {
+	cost := Measure(func() {
 		for range rounds {
 			var top [a]float64
 			var mid [a * b]float64

@@ -11,8 +11,8 @@ type Cost struct {
 	CPU, Wall time.Duration
 }
 
-// measure runs f and says what it cost. What happened before is collected first, so that it is not paid for here.
-func measure(f func()) Cost {
+// Measure runs f and says what it cost. What happened before is collected first, so that it is not paid for here.
+func Measure(f func()) Cost {
 	runtime.GC()
 	cpu, wall := cpuTime(), time.Now()
 	f()

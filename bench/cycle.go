@@ -67,7 +67,7 @@ func (w Cycle) Run(seed uint64) []Result {
 // phase measures one step, whose offers the referee looks at as if all were accepted.
 func (r *offered) phase(name string, f func() int) {
 	var units int
-	cost := measure(func() { units = f() })
+	cost := Measure(func() { units = f() })
 	res := Result{
 		Workload: "W2 " + name, Case: string(r.Tree), Agents: r.Agents, Roles: r.Takers, Cost: cost, Units: units, Unit: "offer",
 		Note: fmt.Sprintf("%d offers open", len(r.open)),

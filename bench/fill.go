@@ -19,7 +19,7 @@ func (w Fill) Run(seed uint64) Result {
 	asks := m.Asks(0.9, w.Deep, w.Mixed)
 	s := m.Open()
 	refused := 0
-	cost := measure(func() {
+	cost := Measure(func() {
 		for _, a := range asks {
 			if s.Step(cluster.Submit{Ask: a}) != nil {
 				refused++
@@ -28,7 +28,7 @@ func (w Fill) Run(seed uint64) Result {
 		s.Must(cluster.Tick{})
 	})
 	s.now = s.now.Add(time.Second)
-	books := measure(func() { s.Must(cluster.Tick{}) })
+	books := Measure(func() { s.Must(cluster.Tick{}) })
 	shape, mix := "wide", "plain"
 	if w.Deep {
 		shape = "deep"

@@ -18,7 +18,7 @@ func (w Footprint) Run(seed uint64) []Result {
 	s := m.Open()
 	nodes := heap() - empty
 	tasks := w.Agents * w.PerAgent
-	cost := measure(func() {
+	cost := Measure(func() {
 		for i := range (tasks + 999) / 1000 {
 			a := m.ask(fmt.Sprintf("a%d", i), m.Leaves[i%len(m.Leaves)], false)
 			a.Count = min(1000, tasks-i*1000)

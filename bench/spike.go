@@ -63,7 +63,7 @@ func (w Spike) spike(m *Market, s *Stage, name string, victims int) (Result, int
 	is, all := s.running("online")
 	s.now = s.now.Add(role.DefaultReclaimDelay)
 	before := s.Noticed
-	cost := measure(func() { s.Must(cluster.Tick{}) })
+	cost := Measure(func() { s.Must(cluster.Tick{}) })
 	return Result{Case: name, Cost: cost, Units: s.Noticed - before, Unit: "victim"}, int64(all-is) * int64(w.size(2)["cpu"])
 }
 
@@ -123,7 +123,7 @@ func (w Spike) leave(s *Stage) (end left) {
 			obey = append(obey, n)
 		}
 	}
-	end.Cost = measure(func() {
+	end.Cost = Measure(func() {
 		s.now = s.now.Add(10 * time.Second)
 		s.gone(obey)
 		s.now = last.Add(time.Second) // agents stop what ignores its notice

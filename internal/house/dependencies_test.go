@@ -86,7 +86,7 @@ func TestDependenciesAreDefended(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	modules := append(required(t, "."), required(t, "kube")...)
+	modules := slices.Concat(required(t, "."), required(t, "kube"), required(t, "bench/peers"))
 	for _, complaint := range defended(string(doc), direct(sources(t), modules)) {
 		t.Error(complaint)
 	}
