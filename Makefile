@@ -81,7 +81,7 @@ chaos: ## 1000 notices on real tasks while agents and the server are killed (fla
 	$(GO) run ./e2e/chaos -notices 1000 -work 1m $(ARGS)
 
 clients: engine ## the doors with clients of other people, built from their modules; some ten minutes the first time
-	$(GO) test -tags clients -run 'TestCompose' -timeout 30m ./e2e/docker
+	$(GO) test -tags clients -run 'TestCompose|TestBuildx' -timeout 30m ./e2e/docker
 
 # The Kubernetes door is a module of its own: nothing above builds or tests it. Its flags are always the same, so that a build
 # finds in the cache what another one left there.

@@ -159,8 +159,8 @@ func engineDialler(l *leader, c *caller, m proto.Message) error {
 		return invalid("start", "the first message must say which node and what for")
 	}
 	switch verb := auth.Verb(start.Verb); {
-	case !slices.Contains([]auth.Verb{auth.View, auth.Logs, auth.Run, auth.Exec}, verb):
-		return invalid("start.verb", "%q is none of view, logs, run, exec", clip(start.Verb, 40))
+	case !slices.Contains([]auth.Verb{auth.View, auth.Logs, auth.Run, auth.Exec, auth.Host, auth.Node}, verb):
+		return invalid("start.verb", "%q is none of view, logs, run, exec, host, node", clip(start.Verb, 40))
 	case start.Role == "" && verb == auth.View:
 		return viewsAny(l, c, m)
 	default:

@@ -64,8 +64,12 @@ func New(api *door.API, opt Options) *Door {
 	if opt.Store != nil {
 		d.swarm = swarm.New(swarm.Options{API: api, Containers: containersOf{d}, Store: opt.Store, Key: opt.Key, Version: opt.Version, Logger: opt.Logger})
 	}
+	known := map[string]bool{}
 	for _, e := range Endpoints {
-		d.mux.Handle(e.Method+" "+e.pattern(), d.endpoint(e))
+		if p := e.Method + " " + e.pattern(); !known[p] { // what may be asked of an image is one pattern
+			known[p] = true
+			d.mux.Handle(p, d.endpoint(e))
+		}
 	}
 	d.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, fail(http.StatusNotFound, "page not found: the Engine API has no %s %s", r.Method, clip(r.URL.Path)))

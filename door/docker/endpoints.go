@@ -2,6 +2,7 @@ package docker
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"polder.dev/polder/door/docker/fields"
@@ -28,15 +29,12 @@ func (e Endpoint) pattern() string {
 
 // images reports whether a call may change which engine has which image.
 func (e Endpoint) images() bool {
-	return e.Method != "GET" && (strings.HasPrefix(e.Path, "/images/") || e.Path == "/build" || e.Path == "/commit")
+	return e.Method != "GET" && (strings.HasPrefix(e.Path, "/images/") || slices.Contains([]string{"/build", "/session", "/grpc", "/commit"}, e.Path))
 }
 
 func works(method, path, mode string, serve func(*Door, *request) error) Endpoint {
 	return Endpoint{Method: method, Path: path, Mode: mode, serve: serve}
 }
-
-// noBuildKit says why a builder's own protocol is not carried.
-const noBuildKit = "what BuildKit is to run comes in a stream that nobody can judge before it runs; build with DOCKER_BUILDKIT=0"
 
 // none are endpoints that are refused for one reason.
 func none(why string, lines ...string) (out []Endpoint) {
@@ -50,7 +48,7 @@ func none(why string, lines ...string) (out []Endpoint) {
 // Endpoints is the table of what this door serves and what it refuses.
 var Endpoints = concat(
 	[]Endpoint{
-		works("GET", "/_ping", "door", (*Door).ping), works("GET", "/version", "door", (*Door).about), works("GET", "/info", "merge", (*Door).poolInfo),
+		works("GET", "/_ping", "door", (*Door).ping), works("HEAD", "/_ping", "door", (*Door).ping), works("GET", "/version", "door", (*Door).about), works("GET", "/info", "merge", (*Door).poolInfo),
 		works("GET", "/events", "merge", (*Door).events), works("GET", "/system/df", "merge", (*Door).df), works("POST", "/auth", "any", (*Door).auth),
 
 		works("GET", "/containers/json", "merge", (*Door).list), works("POST", "/containers/create", "place", (*Door).create),
@@ -71,9 +69,13 @@ var Endpoints = concat(
 
 		works("GET", "/images/json", "merge", (*Door).images), works("POST", "/images/create", "place", (*Door).pull),
 		works("POST", "/images/load", "place", (*Door).load), works("GET", "/images/get", "any", (*Door).save), works("GET", "/images/search", "any", (*Door).search),
-		works("GET", "/images/{image}/json", "any", (*Door).onImage), works("POST", "/images/{image}/push", "any", (*Door).onImage),
-		works("DELETE", "/images/{image}", "merge", (*Door).onImage),
-		works("POST", "/build", "place", (*Door).build), works("POST", "/commit", "route", (*Door).commit),
+		works("GET", "/images/{image}/json", "any", (*Door).onImage), works("GET", "/images/{image}/history", "any", (*Door).onImage),
+		works("GET", "/images/{image}/attestations", "any", (*Door).onImage), works("GET", "/images/{image}/get", "any", (*Door).onImage),
+		works("POST", "/images/{image}/push", "any", (*Door).onImage), works("POST", "/images/{image}/tag", "merge", (*Door).onImage),
+		works("DELETE", "/images/{image}", "merge", (*Door).onImage), works("POST", "/images/prune", "merge", (*Door).pruneImages),
+		works("POST", "/build", "place", (*Door).build), works("POST", "/build/cancel", "place", (*Door).cancelBuild),
+		works("POST", "/build/prune", "merge", (*Door).pruneBuilds), works("POST", "/session", "place", (*Door).buildKit), works("POST", "/grpc", "place", (*Door).buildKit),
+		works("POST", "/commit", "route", (*Door).commit),
 		works("GET", "/distribution/{image}/json", "any", (*Door).search),
 
 		works("GET", "/networks", "merge", (*Door).networks), works("POST", "/networks/create", "place", (*Door).createNetwork),
@@ -85,16 +87,13 @@ var Endpoints = concat(
 		works("POST", "/volumes/prune", "merge", (*Door).pruneVolumes), works("GET", "/volumes/{name}", "route", (*Door).inspectVolume),
 		works("DELETE", "/volumes/{name}", "route", (*Door).removeVolume),
 	},
-	none("images are shared by all roles; remove them by name", "POST /images/prune", "POST /build/prune"),
-	none(noBuildKit, "POST /session", "POST /grpc", "POST /build/cancel"),
 	none("volumes are directories of the node", "PUT /volumes/{name}"),
 	none("plugins would change the machines of the pool; its operators install them", "POST /plugins/pull", "POST /plugins/create",
 		"DELETE /plugins/{name}", "POST /plugins/{name}/enable", "POST /plugins/{name}/disable", "POST /plugins/{name}/upgrade",
 		"POST /plugins/{name}/push", "POST /plugins/{name}/set", "GET /plugins/privileges"),
 	swarmEndpoints(),
 	none(inSwarm, "POST /swarm/init", "POST /swarm/join"),
-	none("the pool is the swarm: its operators add nodes and settings with polder", "POST /swarm/leave", "POST /swarm/update", "GET /swarm/unlockkey",
-		"POST /swarm/unlock"),
+	none("the pool is the swarm, and this door its only manager: the pool's operators take nodes away with polder", "POST /swarm/leave"),
 	[]Endpoint{works("GET", "/plugins", "door", noPlugins), works("GET", "/plugins/{name}/json", "door", noPlugin)},
 )
 

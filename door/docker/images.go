@@ -146,7 +146,7 @@ func (d *Door) onImage(q *request) error {
 		method, last, action string
 		all                  bool
 	}{
-		{http.MethodGet, "/json", "", false}, {http.MethodGet, "/history", "", false}, {http.MethodGet, "/get", "save image", false},
+		{http.MethodGet, "/json", "", false}, {http.MethodGet, "/history", "", false}, {http.MethodGet, "/attestations", "", false}, {http.MethodGet, "/get", "save image", false},
 		{http.MethodPost, "/push", "push image", false}, {http.MethodPost, "/tag", "tag image", true}, {http.MethodDelete, "", "remove image", true},
 	} {
 		if short, ok := strings.CutSuffix(name, a.last); ok && q.Method == a.method && short != "" {
@@ -339,9 +339,17 @@ var buildRefused = map[string]string{
 	"ulimits": "a build has the engine's limits", "isolation": "the pool's machines run Linux",
 }
 
-// build makes an image on the node with most room, where its containers then start first.
+// build makes an image on the node with most room, where its containers then start first. One of BuildKit's is made where its client's
+// session is, and may do there what it likes.
 func (d *Door) build(q *request) error {
 	query := q.URL.Query()
+	if query.Get("version") == "2" {
+		at, e, err := d.forBuildKit(q, "build image "+clip(query.Get("t")))
+		if err != nil {
+			return err
+		}
+		return d.pass(q, at.node(), e, "/build", nil)
+	}
 	role, err := d.roleFor(q, "")
 	if err != nil {
 		return err
@@ -353,9 +361,6 @@ func (d *Door) build(q *request) error {
 	}
 	if mode := query.Get("networkmode"); !slices.Contains([]string{"", "default", "none", "bridge"}, mode) {
 		return fail(http.StatusBadRequest, "networkmode %s: a build has the engine's default network, or none", clip(mode))
-	}
-	if query.Get("version") == "2" {
-		return fail(http.StatusNotImplemented, noBuildKit)
 	}
 	engines, err := d.roomiest(q.Context())
 	if err != nil {

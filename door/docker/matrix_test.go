@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +48,7 @@ func matrix() string {
 		{"Fields of `POST /networks/create`", fields.Network}, {"Fields of `POST /volumes/create`", fields.Volume},
 		{"Fields of `POST /services/create` and `/services/{id}/update`", fields.Service}, {"Fields of `POST /secrets/create`", fields.Secret},
 		{"Fields of `POST /configs/create`", fields.Config}, {"Fields of `POST /nodes/{id}/update`", fields.Node},
+		{"Fields of `POST /swarm/update`", fields.Cluster},
 	} {
 		fmt.Fprintf(&b, "\n### %s\n\n| field | | |\n|---|---|---|\n", t.title)
 		for _, name := range slices.Sorted(maps.Keys(t.table)) {
@@ -88,5 +92,36 @@ func TestEveryEndpointIsWhole(t *testing.T) {
 			t.Errorf("%s %s is there twice", e.Method, e.Path)
 		}
 		seen[e.Method+" "+e.Path] = true
+	}
+}
+
+// TestNoEndpointIsMissing: whatever the Engine API's own description has is in the table, and what engines have besides.
+func TestNoEndpointIsMissing(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/moby/moby/api").Output()
+	if err != nil {
+		t.Fatalf("where is the Engine API's description? %v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "swagger.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	described, path := map[string]bool{"POST /grpc": true, "POST /build/cancel": true}, ""
+	for line := range strings.Lines(string(text)) {
+		if m := regexp.MustCompile(`^  (/\S+):\s*$`).FindStringSubmatch(line); m != nil {
+			path = regexp.MustCompile(`\{\w+\}`).ReplaceAllString(m[1], "{}")
+		}
+		if m := regexp.MustCompile(`^    (get|post|put|delete|head):\s*$`).FindStringSubmatch(line); m != nil && path != "" {
+			described[strings.ToUpper(m[1])+" "+path] = true
+		}
+	}
+	for _, e := range Endpoints {
+		name := e.Method + " " + regexp.MustCompile(`\{\w+\}`).ReplaceAllString(e.Path, "{}")
+		if !described[name] {
+			t.Errorf("the Engine API has no %s", name)
+		}
+		delete(described, name)
+	}
+	if len(described) > 0 {
+		t.Errorf("in the table there is no %v", slices.Sorted(maps.Keys(described)))
 	}
 }

@@ -6,5 +6,6 @@
 package clients
 
 import (
-	_ "github.com/docker/compose/v5/cmd" // docker compose
+	_ "github.com/docker/buildx/cmd/buildx" // docker buildx, which docker build is
+	_ "github.com/docker/compose/v5/cmd"    // docker compose
 )

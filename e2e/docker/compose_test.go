@@ -3,6 +3,7 @@
 package docker
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -11,19 +12,56 @@ import (
 	"polder.dev/polder/e2e/stage"
 )
 
+// plugged builds a plug-in of docker's from its module, for clients of this test to find.
+func plugged(t *testing.T, name, module string) {
+	root, err := stage.Root()
+	must(t, err)
+	home := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(home, ".docker", "cli-plugins", name), module)
+	build.Dir = filepath.Join(root, "e2e", "clients")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", name, err, out)
+	}
+	t.Setenv("HOME", home)
+}
+
+// TestBuildx: docker build as it is today, with docker buildx and BuildKit, builds with the pool's engines what the pool then runs.
+func TestBuildx(t *testing.T) {
+	plugged(t, "docker-buildx", "github.com/docker/buildx/cmd/buildx")
+	c := newClient(t)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "password"), []byte("not kept"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(`FROM polder/busybox AS one
+COPY Dockerfile /from
+RUN --mount=type=cache,target=/cache grep -c FROM /from > /made
+RUN --mount=type=secret,id=word grep -q kept /run/secrets/word && test ! -e /password
+FROM polder/busybox
+COPY --from=one /made /made
+`), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, ".dockerignore"), []byte("password\n"), 0o600))
+	for _, l := range []line{
+		{typed: "buildx inspect", want: "Driver:        docker"},
+		{typed: "build --progress plain --secret id=word,src=DIR/password -t polder/kit DIR", want: "naming to docker.io/polder/kit"},
+		{typed: "run --rm polder/kit cat /made", want: "2"},
+		{typed: "build --progress plain --secret id=word,src=DIR/password -t polder/kit DIR", want: "CACHED"},
+		{typed: "build --progress plain --network host --allow network.host -q -t polder/kit DIR", code: 1, want: "word: not found"},
+		{typed: "buildx du", want: "Reclaimable"},
+		{typed: "rmi polder/kit", want: "Untagged: polder/kit"},
+		{typed: "builder prune -af", want: "Total:"},
+		{typed: "system prune -f", want: "Total reclaimed space"},
+	} {
+		l.typed = strings.ReplaceAll(l.typed, "DIR", dir)
+		c.play(l)
+	}
+}
+
 // TestCompose: docker compose, built from its module, brings up five services that wait for each other, scales one, and leaves
 // nothing. It takes minutes to build; "make clients" runs it.
 func TestCompose(t *testing.T) {
+	plugged(t, "docker-compose", "github.com/docker/compose/v5/cmd")
+	t.Setenv("COMPOSE_PROJECT_NAME", "five")
 	root, err := stage.Root()
 	must(t, err)
-	plugins := filepath.Join(t.TempDir(), ".docker", "cli-plugins")
-	build := exec.Command("go", "build", "-o", filepath.Join(plugins, "docker-compose"), "github.com/docker/compose/v5/cmd")
-	build.Dir = filepath.Join(root, "e2e", "clients")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building compose: %v\n%s", err, out)
-	}
-	t.Setenv("HOME", filepath.Dir(filepath.Dir(plugins)))
-	t.Setenv("COMPOSE_PROJECT_NAME", "five")
 	c := newClient(t)
 	file := filepath.Join(root, "e2e", "docker", "compose.yaml")
 	compose := func(want string, args ...string) {

@@ -6573,10 +6573,10 @@ func (x *EngineServiceDialRequest) GetCloseWrite() bool {
 type EngineDial struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// The role whose container it is about. Empty, with verb "view" only: what the door asks engines about containers of
+	// The role whose container it is about. Empty with verb "node", and with "view": what the door asks engines about containers of
 	// several roles and shows as far as its caller may see them.
 	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
-	// "view", "logs", "run" or "exec".
+	// "view", "logs", "run", "exec", "host" or "node".
 	Verb string `protobuf:"bytes,3,opt,name=verb,proto3" json:"verb,omitempty"`
 	// What is done, for the audit trail, such as "start container 0123456789ab".
 	Action        string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
 const doorEnvLong = `Write what docker needs to reach the pool, and print the lines that make a shell use it:
@@ -17,7 +19,8 @@ const doorEnvLong = `Write what docker needs to reach the pool, and print the li
   docker run -d --name web nginx
 
 A configuration of docker's own in --dir, which only you can read, gets your token, which docker sends over TLS with every call, a
-client certificate, for programs that send no token, and a docker context named polder. Each is as good as the token itself:
+client certificate, for programs that send no token, and a docker context named polder. Without the permission host, builds are told to
+use the classic builder. Each is as good as the token itself:
 delete the directory to be rid of it, or revoke the token. The certificate is good for 90 days; the command gets a new one.`
 
 func (a *app) doorCmd() *cobra.Command {
@@ -80,8 +83,20 @@ func (a *app) doorDocker(ctx context.Context, c *client, address, role, dir stri
 	if err := d.write(dir); err != nil {
 		return fmt.Errorf("docker's configuration: %w", err)
 	}
-	fmt.Fprintf(a.Out, "export DOCKER_HOST=tcp://%s DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=%s DOCKER_CONFIG=%[2]s DOCKER_BUILDKIT=0\n", address, quote(dir))
-	return nil
+	builder, err := c.builder(ctx, role)
+	if err == nil {
+		fmt.Fprintf(a.Out, "export DOCKER_HOST=tcp://%s DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=%s DOCKER_CONFIG=%[2]s%s\n", address, quote(dir), builder)
+	}
+	return err
+}
+
+// builder is what docker is told of builders: whoever may not do on a machine what they like builds with the classic one.
+func (c *client) builder(ctx context.Context, role string) (string, error) {
+	may, err := do(ctx, c.access.CanI, &polderv1.CanIRequest{Verb: "host", Role: first(role, "default")})
+	if err != nil || may.Allowed {
+		return "", err
+	}
+	return " DOCKER_BUILDKIT=0", nil
 }
 
 func presence(s string) string {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/volume"
 )
 
@@ -43,7 +44,8 @@ func paths(t reflect.Type, at string, out map[string]bool) {
 }
 
 // legacy are fields that older clients send and the newest types have no more.
-var legacy = []string{"MacAddress", "HostConfig.KernelMemory", "HostConfig.KernelMemoryTCP", "CheckDuplicate", "IPAM.Config[].AuxAddress", "Detach"}
+var legacy = []string{"MacAddress", "HostConfig.KernelMemory", "HostConfig.KernelMemoryTCP", "CheckDuplicate", "IPAM.Config[].AuxAddress", "Detach",
+	"KernelMemory", "KernelMemoryTCP", "Networks"}
 
 // TestTablesAreComplete: every field of the API's own types has a row, or is inside one that is not looked into, and no row is
 // of something that does not exist.
@@ -59,6 +61,12 @@ func TestTablesAreComplete(t *testing.T) {
 		{"connect", Connect, reflect.TypeFor[network.ConnectRequest]()},
 		{"disconnect", Disconnect, reflect.TypeFor[network.DisconnectRequest]()},
 		{"volume", Volume, reflect.TypeFor[volume.CreateRequest]()},
+		{"service", Service, reflect.TypeFor[swarm.ServiceSpec]()},
+		{"secret", Secret, reflect.TypeFor[swarm.SecretSpec]()},
+		{"config", Config, reflect.TypeFor[swarm.ConfigSpec]()},
+		{"node", Node, reflect.TypeFor[swarm.NodeSpec]()},
+		{"swarm", Cluster, reflect.TypeFor[swarm.Spec]()},
+		{"update", Update, reflect.TypeFor[container.UpdateConfig]()},
 	} {
 		known := map[string]bool{}
 		paths(c.of, "", known)

@@ -104,10 +104,27 @@ var (
 		"Name": works, "Labels": judged("polder.role is whose it is; other polder.… are refused", labels), "Data": works,
 		"Templating": refused("configs are given as they are"),
 	}
+	// Cluster is the table of POST /swarm/update.
+	Cluster = Table{
+		"Name": judged("default", oneOf("there is one swarm", "default")), "Labels": free,
+		"Orchestration": inner, "Orchestration.TaskHistoryRetentionLimit": pool("tasks of a slot, or of a node, that are remembered, the present one included; 5 at first"),
+		"Raft": inner, "Raft.SnapshotInterval": refused(raft), "Raft.KeepOldSnapshots": refused(raft), "Raft.LogEntriesForSlowFollowers": refused(raft),
+		"Raft.ElectionTick": refused(raft), "Raft.HeartbeatTick": refused(raft),
+		"Dispatcher": inner, "Dispatcher.HeartbeatPeriod": refused("nodes speak with the pool's server, which knows when one is silent"),
+		"CAConfig": inner, "CAConfig.NodeCertExpiry": refused(authority), "CAConfig.ExternalCAs": refused(authority), "CAConfig.SigningCACert": refused(authority),
+		"CAConfig.SigningCAKey": refused(authority), "CAConfig.ForceRotate": refused(authority),
+		"TaskDefaults": inner, "TaskDefaults.LogDriver": refused("say it of each service"),
+		"EncryptionConfig": inner, "EncryptionConfig.AutoLockManagers": refused("what is secret is sealed with the key of the cluster's certificate authority"),
+	}
 	// Node is the table of POST /nodes/{id}/update.
 	Node = Table{
 		"Name": works, "Labels": {Treatment: Works, free: true, Note: "beside the attributes that the agent says; for constraints and preferences of services"},
 		"Role":         judged("worker", oneOf("servers of the pool are not nodes", "worker")),
 		"Availability": judged("active, pause (the pool's cordon), drain (the pool's drain)", oneOf("there is nothing else", "active", "pause", "drain")),
 	}
+)
+
+const (
+	raft      = "the pool's store keeps what services want"
+	authority = "nodes have certificates of the pool's own authority"
 )

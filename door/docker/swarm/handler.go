@@ -23,7 +23,7 @@ type call struct {
 
 // routes are the calls that are served, by method and path as in the door's table.
 var routes = map[string]func(*Swarm, *call) error{
-	"GET /swarm": (*Swarm).inspect,
+	"GET /swarm": (*Swarm).inspect, "POST /swarm/update": (*Swarm).update, "GET /swarm/unlockkey": (*Swarm).unlockKey, "POST /swarm/unlock": (*Swarm).unlock,
 	"GET /nodes": (*Swarm).listNodes, "GET /nodes/{id}": (*Swarm).inspectNode, "POST /nodes/{id}/update": (*Swarm).updateNode, "DELETE /nodes/{id}": (*Swarm).removeNode,
 	"GET /services": (*Swarm).listServices, "POST /services/create": (*Swarm).createService, "GET /services/{id}": (*Swarm).inspectService,
 	"POST /services/{id}/update": (*Swarm).updateService, "DELETE /services/{id}": (*Swarm).removeService, "GET /services/{id}/logs": (*Swarm).serviceLogs,

@@ -168,6 +168,7 @@ func (s *Swarm) load(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.m.Load(services, tasks)
 	s.vault = vault
+	s.m.Remember(int(vault[clusterID].history()))
 	for _, t := range tasks {
 		if t.Pool != "" {
 			s.asks[t.Pool] = t.ID

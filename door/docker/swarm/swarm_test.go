@@ -287,6 +287,54 @@ func TestSecrets(t *testing.T) {
 	s.start([32]byte{1})
 }
 
+// TestSwarmUpdate: what is said of the whole is kept, by who may, in order; what a pool has no use for is refused by name.
+func TestSwarmUpdate(t *testing.T) {
+	s := newStand(t)
+	type whole struct {
+		Version struct{ Index uint64 }
+		Spec    struct {
+			Labels        map[string]string
+			Orchestration struct{ TaskHistoryRetentionLimit int }
+		}
+	}
+	var now whole
+	s.does("GET", "/swarm", "", &now)
+	if now.Version.Index != 1 || now.Spec.Orchestration.TaskHistoryRetentionLimit != 5 {
+		t.Errorf("at first it is %+v", now)
+	}
+	const change = `{"Name":"default","Labels":{"a":"b"},"Orchestration":{"TaskHistoryRetentionLimit":2},"Raft":{"SnapshotInterval":0},"EncryptionConfig":{"AutoLockManagers":false}}`
+	s.does("POST", "/swarm/update?version=1&rotateWorkerToken=false&rotateManagerToken=false&rotateManagerUnlockKey=false", change, nil)
+	s.refuses("POST", "/swarm/update?version=1", change, http.StatusConflict, "update out of sequence")
+	s.refuses("POST", "/swarm/update?version=2&rotateWorkerToken=true", change, http.StatusBadRequest, "polder token create --join")
+	s.refuses("POST", "/swarm/update?version=2", `{"EncryptionConfig":{"AutoLockManagers":true}}`, http.StatusBadRequest, "EncryptionConfig.AutoLockManagers: what is secret")
+	s.refuses("POST", "/swarm/update?version=2", `{"Raft":{"HeartbeatTick":3}}`, http.StatusBadRequest, "Raft.HeartbeatTick: the pool's store")
+	s.doors.forbidden["node "] = true
+	s.refuses("POST", "/swarm/update?version=2", change, http.StatusForbidden, "may not node")
+	delete(s.doors.forbidden, "node ")
+	s.stop()
+	s.start([32]byte{1})
+	s.does("GET", "/swarm", "", &now)
+	if now.Version.Index != 2 || now.Spec.Orchestration.TaskHistoryRetentionLimit != 2 || now.Spec.Labels["a"] != "b" {
+		t.Errorf("after a restart it is %+v", now)
+	}
+	s.does("POST", "/swarm/update?version=2", `{"Name":"default"}`, nil) // says nothing of the history
+	s.does("GET", "/swarm", "", &now)
+	if now.Spec.Orchestration.TaskHistoryRetentionLimit != 2 {
+		t.Errorf("unsaid, the history is %+v", now)
+	}
+}
+
+// TestNeverLocked: there is no key, and nothing to unlock.
+func TestNeverLocked(t *testing.T) {
+	s := newStand(t)
+	var key struct{ UnlockKey *string }
+	s.does("GET", "/swarm/unlockkey", "", &key)
+	if key.UnlockKey == nil || *key.UnlockKey != "" {
+		t.Errorf("the key is %+v", key)
+	}
+	s.refuses("POST", "/swarm/unlock", `{"UnlockKey":"x"}`, http.StatusConflict, "not locked")
+}
+
 // TestOneWrites: who lost the leadership writes nothing and ends.
 func TestOneWrites(t *testing.T) {
 	s := newStand(t)

@@ -17,6 +17,7 @@ type Machine struct {
 	ready    bool    // Synced was seen
 	worlds   int     // grows when nodes change in what decides where tasks may be
 	index    uint64
+	history  int // how many tasks of a slot are remembered; all when negative
 
 	now      time.Time
 	dirty    map[string]bool
@@ -43,8 +44,12 @@ type service struct {
 // New makes an empty machine; newID names tasks, each differently.
 func New(newID func() string) *Machine {
 	return &Machine{newID: newID, services: map[string]*service{}, tasks: map[string]*Task{}, dirty: map[string]bool{}, touched: map[string]bool{}, changed: map[string]bool{},
-		ports: map[string]map[Port]string{}, reported: map[string]bool{}, worlds: 1}
+		ports: map[string]map[Port]string{}, reported: map[string]bool{}, worlds: 1, history: History}
 }
+
+// Remember says how many tasks of a slot are remembered from now on, the present one included: all when n is negative. What is too much
+// of a service is forgotten when something happens to it.
+func (m *Machine) Remember(n int) { m.history = n }
 
 // Load puts what was written down back, before the first step.
 func (m *Machine) Load(services []Service, tasks []Task) {

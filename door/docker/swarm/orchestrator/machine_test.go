@@ -295,14 +295,17 @@ func TestRemoveStopsFirst(t *testing.T) {
 }
 
 func TestHistoryIsBounded(t *testing.T) {
-	w := newWorld(t, 1, 10)
-	w.fails = func(Task) bool { return true }
-	w.put("s", func(s *Spec) { s.Replicas = 1 })
-	w.pass(time.Hour)
-	if n := len(w.m.Tasks("s")); n > history+1 {
-		t.Errorf("%d tasks are remembered", n)
+	for _, most := range []int{History, 2, 0, -1} {
+		w := newWorld(t, 1, 10)
+		w.m.Remember(most)
+		w.fails = func(Task) bool { return true }
+		w.put("s", func(s *Spec) { s.Replicas = 1 })
+		w.pass(time.Hour)
+		if n := len(w.m.Tasks("s")); most >= 0 && n > most+1 || most < 0 && n < 20 {
+			t.Errorf("of %d tasks at most, %d are remembered", most, n)
+		}
+		want(t, "in the store", len(w.tasks), len(w.m.Tasks("s")))
 	}
-	want(t, "in the store", len(w.tasks), len(w.m.Tasks("s")))
 }
 
 func TestParseConstraint(t *testing.T) {

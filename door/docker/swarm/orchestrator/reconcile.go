@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// history is how many tasks of a slot are remembered, the present one included.
-const history = 5
+// History is how many tasks of a slot are remembered unless [Machine.Remember] says otherwise, the present one included.
+const History = 5
 
 // reconcile makes what is wanted of a service's tasks true, as far as it goes now.
 func (m *Machine) reconcile(s *service) {
@@ -227,7 +227,7 @@ func (m *Machine) prune(s *service) {
 	for i := len(s.tasks) - 1; i >= 0; i-- {
 		t := s.tasks[i]
 		kept[t.slot()]++
-		if t.State.Over() && !t.Wanted && (t.Remove || kept[t.slot()] > history) && !s.awaited(t) {
+		if t.State.Over() && !t.Wanted && (t.Remove || m.history >= 0 && kept[t.slot()] > m.history) && !s.awaited(t) {
 			m.drop(s, t)
 		}
 	}
