@@ -23,6 +23,7 @@ type books struct {
 
 	leases  map[string]*lease
 	asks    map[string]*queue
+	line    []string // of asks, in order of arrival
 	running int
 	waiting int
 
@@ -50,6 +51,14 @@ type lease struct {
 	index    int
 	amount   []dose
 	launched bool
+
+	on     *machine
+	gang   bool
+	pinned bool
+	hold   time.Duration
+	leaves int64 // its deadline; 0 while it has no notice
+	window bool  // for a window that opens: it may be asked earlier
+	ending bool  // it was told to stop
 }
 
 // dose is an amount of one resource.
@@ -65,7 +74,11 @@ type queue struct {
 	waiting int
 	gang    int
 	pinned  bool
-	owed    int64 // since when its next start is owed; 0 is not
+	pool    string
+	plain   bool        // it asks for nothing of a node but amounts
+	rests   []time.Time // until when tasks that ended rest before they start again
+
+	excusedUntil int64 // see excused
 }
 
 // account is one role's part of the books, over its subtree.
@@ -75,7 +88,8 @@ type account struct {
 	leaf      bool
 	guarantee []resource.Amount
 	most      []resource.Amount // limit, and guarantee + borrow
-	bound     time.Duration     // T
+	limit     []resource.Amount
+	bound     time.Duration // T
 
 	used     []resource.Amount
 	funded   []resource.Amount // of it, what the subtree's own guarantees pay for
@@ -88,6 +102,7 @@ type account struct {
 	covered  []resource.Amount // what is promised of the demand, whatever others lend; see [account.cover]
 	largest  []resource.Amount // one start of a gang or task
 	short    shortage
+	debts    debts
 	usedTime []float64
 	ownTime  []float64
 	since    int64
@@ -166,10 +181,10 @@ func (b *books) setTree(tree *role.Tree) {
 			})
 		}
 		a := b.roles[id]
-		a.guarantee, a.most = row(), row()
+		a.guarantee, a.most, a.limit = row(), row(), row()
 		a.bound = tree.ReclaimBound(role.ID(id), role.SettingsAt(&b.Plan, b.time()).ReclaimDelay) + role.Slack
 		for i, name := range b.dims {
-			a.guarantee[i], a.most[i] = b.quota(role.ID(id), name)
+			a.guarantee[i], a.most[i], a.limit[i] = b.quota(role.ID(id), name)
 		}
 		a.private = slices.Clone(a.guarantee)
 	}
@@ -185,15 +200,16 @@ func (b *books) setTree(tree *role.Tree) {
 	}
 }
 
-// quota is a role's guarantee and the most it may hold of a resource.
-func (b *books) quota(id role.ID, name string) (guarantee, most resource.Amount) {
+// quota is a role's guarantee, the most it may hold of a resource, and its limit.
+func (b *books) quota(id role.ID, name string) (guarantee, most, limit resource.Amount) {
 	pool, kind := resource.SplitName(name)
 	k, _ := b.kinds.Lookup(kind)
 	if id == role.Root {
-		return 0, resource.Unlimited
+		return 0, resource.Unlimited, resource.Unlimited
 	}
 	q := b.tree.Quota(id, pool, b.kinds.Len())
-	return q.Guarantee.At(int(k)), min(q.Limit.At(int(k)), q.Guarantee.At(int(k)).Add(q.Borrow.At(int(k))))
+	limit = q.Limit.At(int(k))
+	return q.Guarantee.At(int(k)), min(limit, q.Guarantee.At(int(k)).Add(q.Borrow.At(int(k)))), limit
 }
 
 // doses are resources by dimension. What no machine has is left out.
@@ -313,6 +329,7 @@ func (b *books) launched(t cluster.Assignment) {
 		return // sent again
 	}
 	l.launched = true
+	b.pays(l)
 	if j := b.jobs[t.Ask]; j != nil {
 		b.each(l.leaf, func(a *account) {
 			a.Started++
@@ -323,11 +340,15 @@ func (b *books) launched(t cluster.Assignment) {
 
 func (b *books) lease(t cluster.Assignment) *lease {
 	leaf := b.leafOf(t.Role)
-	return &lease{leaf: leaf, at: b.payer(t.Funding, leaf), ask: t.Ask, index: t.Index, amount: b.doses(t.Resources, "")}
+	return &lease{
+		leaf: leaf, at: b.payer(t.Funding, leaf), ask: t.Ask, index: t.Index, amount: b.doses(t.Resources, ""),
+		on: b.byName[t.Node], gang: t.Gang, pinned: t.Shape.Pinned, hold: t.ReclaimGrace + t.MinRuntime,
+	}
 }
 
 func (b *books) open(id string, l *lease) {
 	b.leases[id] = l
+	l.on.leases = append(l.on.leases, l)
 	b.running++
 	b.use(l, +1)
 }
@@ -366,6 +387,23 @@ func (b *books) seen(id string) {
 	}
 	if t, ok := b.c.Task(id); ok {
 		b.open(id, b.lease(t.Assignment))
+		if t.Notice != nil {
+			b.leaves(*t.Notice)
+		}
+	}
+}
+
+// leaves notes by when a lease ends.
+func (b *books) leaves(n cluster.Notice) {
+	if l := b.leases[n.Task]; l != nil {
+		l.leaves, l.window = max(1, b.since(n.Deadline)), n.Kind == cluster.ForWindow
+	}
+}
+
+// stopped notes that a lease ends for another reason than a notice.
+func (b *books) stopped(task string) {
+	if l := b.leases[task]; l != nil {
+		l.ending = true
 	}
 }
 
@@ -383,6 +421,7 @@ func (b *books) close(id string) {
 	if l := b.leases[id]; l != nil {
 		b.running--
 		b.use(l, -1)
+		l.on.leases = slices.DeleteFunc(l.on.leases, func(x *lease) bool { return x == l })
 		delete(b.leases, id)
 	}
 }
@@ -417,11 +456,13 @@ func (b *books) queued(id string) {
 	}
 	q := b.asks[id]
 	if q == nil {
-		q = &queue{leaf: b.leafOf(spec.Role), amount: b.doses(spec.Shape.Resources, spec.Shape.Pool), gang: 1, pinned: spec.Shape.Pinned}
+		q = &queue{leaf: b.leafOf(spec.Role), amount: b.doses(spec.Shape.Resources, spec.Shape.Pool), gang: 1, pinned: spec.Shape.Pinned,
+			pool: spec.Shape.Pool, plain: len(spec.Shape.Constraints) == 0 && !spec.Shape.Exclusive}
 		if spec.Gang {
 			q.gang = spec.Count
 		}
 		b.asks[id] = q
+		b.line = append(b.line, id)
 		b.each(q.leaf, func(a *account) {
 			for _, d := range q.amount {
 				a.largest[d.dim] = max(a.largest[d.dim], d.is*resource.Amount(q.gang))
@@ -429,6 +470,12 @@ func (b *books) queued(id string) {
 		})
 	}
 	now := spec.Count - state.Next + len(state.Returned)
+	q.rests = q.rests[:0]
+	for _, in := range state.Returned {
+		if !in.NotBefore.IsZero() {
+			q.rests = append(q.rests, in.NotBefore)
+		}
+	}
 	if state.Cancelled {
 		now = 0
 	}
@@ -439,6 +486,7 @@ func (b *books) unqueued(id string) {
 	if q := b.asks[id]; q != nil {
 		b.wait(q, 0)
 		delete(b.asks, id)
+		b.line = slices.DeleteFunc(b.line, func(x string) bool { return x == id })
 	}
 }
 

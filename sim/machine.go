@@ -19,7 +19,8 @@ type machine struct {
 	sent    int64 // when the last message to the leader arrives: they stay in order
 	told    int64 // when the last command arrives
 	tasks   map[string]*process
-	away    bool // it does not answer and is not given up
+	leases  []*lease // as the books have them
+	away    bool     // it does not answer and is not given up
 }
 
 // boot starts every machine and lets its agent join at once.

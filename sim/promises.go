@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -26,6 +25,7 @@ func (b *books) noticed(n cluster.Notice) {
 		return
 	}
 	b.notices[n.ID] = true
+	b.leaves(n)
 	b.of1(n.Role, func(a *account) { a.Notices++ })
 }
 
@@ -33,6 +33,9 @@ func (b *books) of1(path string, do func(*account)) { b.each(b.leafOf(path), do)
 
 func (b *books) noticeClosed(n cluster.Notice) {
 	if n.State == cluster.NoticeWithdrawn {
+		if l := b.leases[n.Task]; l != nil {
+			l.leaves, l.window = 0, false
+		}
 		b.of1(n.Role, func(a *account) { a.Withdrawn++ })
 	}
 }
@@ -66,14 +69,14 @@ func (b *books) lost(t cluster.Assignment, work time.Duration, notice bool) {
 	})
 }
 
-// shortage follows how long a role has had less than what its guarantee covers of its demand (I3). What is missing is kept as
-// a queue, by resource: what is demanded anew or ended by itself goes in behind, and whatever starts serves what is in front.
-// So a gap is older than T exactly when something waited for longer than T though its guarantee covered it.
+// shortage follows how long a role has had less than what its guarantee covers of its demand. What is missing is kept as a queue, by
+// resource: what is demanded anew or ended by itself goes in behind, and whatever starts serves what is in front. It is for people to read:
+// what is missing may be too little for a start, or fit on no node. T is judged by [debts].
 type shortage struct {
 	missing [][]gap // by resource
 	longest time.Duration
-	beyond  int // gaps that stayed for longer than T
-	excused int // of all that stayed so long, those with an excuse
+	long    int // gaps that stayed for longer than T
+	beyond  int // starts that were owed for longer than T
 }
 
 // gap is an amount that is missing since an instant.
@@ -81,7 +84,6 @@ type gap struct {
 	since  int64
 	amount resource.Amount
 	told   bool // it has been counted as longer than T
-	blamed bool // and is nobody's excuse
 }
 
 // cover is what a role is promised of its demand, whatever its siblings and children lend: a leaf, what its guarantee covers; an inner role,
@@ -122,31 +124,13 @@ func (b *books) settle(now int64) {
 			short = short || a.isShort()
 		}
 	}
-	if short {
-		b.overdue(now)
-	}
-}
-
-// overdue looks for gaps older than T that nobody is excused for.
-func (b *books) overdue(now int64) {
-	b.owe(now)
-	for id, a := range b.roles {
-		for i := range a.short.missing {
-			if q := a.short.missing[i]; id != int(role.Root) && len(q) > 0 && q[0].told && !q[0].blamed {
-				q[0].blamed = b.judge(a, q[0].since)
-			}
-		}
-	}
-}
-
-// owe notes since when what waits is owed its start without an excuse: the guarantee of a role is enough for it.
-func (b *books) owe(now int64) {
-	for id, q := range b.asks {
-		switch owed := q.waiting > 0 && b.owes(q) != role.None && !b.excused(id); {
-		case !owed:
-			q.owed = 0
-		case q.owed == 0:
-			q.owed = max(1, now)
+	switch {
+	case b.c == nil || b.healing:
+	case short:
+		b.owe(now)
+	default:
+		for _, a := range b.roles {
+			a.debts = debts{}
 		}
 	}
 }
@@ -183,7 +167,7 @@ func (b *books) follow(a *account, now int64, scarce bool) {
 		}
 		if lasted > a.bound+b.slow && !q[0].told {
 			q[0].told = true
-			a.short.excused++
+			a.short.long++
 		}
 	}
 }
@@ -217,87 +201,6 @@ func (a *account) lack(i int, covered resource.Amount) resource.Amount {
 	return 0
 }
 
-// judge decides about a role that has been short for longer than T, and reports whether it is a fault: something waits that has been owed
-// its start for longer than T, with every machine there and answering. What is fragmented, or too large for what is left of a guarantee, is
-// not owed.
-func (b *books) judge(a *account, since int64) bool {
-	late := b.now - int64(a.bound+b.slow)
-	if max(since, b.excusedAt) >= late {
-		return false
-	}
-	for _, id := range slices.Sorted(maps.Keys(b.asks)) {
-		q := b.asks[id]
-		by := b.owes(q)
-		if q.owed == 0 || !b.isWithin(by, a) || q.owed >= b.now-int64(b.roles[by].bound+b.slow) {
-			continue // T is that of the role that owes it
-		}
-		v, _ := b.c.Ask(id)
-		a.short.excused--
-		a.short.beyond++
-		b.violated("I3: %s has less than its guarantee covers for more than %s; %s waits: %s", role.Display(a.path), a.bound, id, v.Reason.Message)
-		return true
-	}
-	return false
-}
-
-// excused reports whether an ask waits for a reason that T does not count.
-func (b *books) excused(id string) bool {
-	if b.c == nil {
-		return true
-	}
-	v, ok := b.c.Ask(id)
-	if !ok || v.Pending == 0 {
-		return true
-	}
-	switch v.Reason.Code {
-	case "Fragmented", "NoNode", "NoVictim", "Backoff", "OverBorrow", "OverLimit": // the last two: reserved for others of the role
-		return true
-	}
-	return false
-}
-
-// isWithin reports whether a role is another one or below it.
-func (b *books) isWithin(id role.ID, a *account) bool {
-	for ; id != role.None; id = b.roles[id].parent {
-		if b.roles[id] == a {
-			return true
-		}
-	}
-	return false
-}
-
-// owes returns the role that owes the next start of an ask: the ask's own, if its guarantee is enough for it, or one above whose private part
-// is; none if there is no such role. What siblings would have to lend is not owed; what may not borrow is owed by its own role only.
-func (b *books) owes(q *queue) role.ID {
-	for id := q.leaf; id > role.Root; id = b.roles[id].parent {
-		if b.room(id, q) {
-			return id
-		}
-		if q.pinned || !b.roles[id].takes(q) {
-			break
-		}
-	}
-	return role.None
-}
-
-// takes reports whether a role may hold one start of an ask more.
-func (a *account) takes(q *queue) bool {
-	return !slices.ContainsFunc(q.amount, func(d dose) bool {
-		return a.used[d.dim]+d.is*resource.Amount(q.gang) > a.most[d.dim]
-	})
-}
-
-// room reports whether what a role has promised to no child, or a leaf its whole guarantee, is enough for one start of an ask more.
-func (b *books) room(id role.ID, q *queue) bool {
-	return !slices.ContainsFunc(q.amount, func(d dose) bool {
-		held := b.roles[id].used[d.dim]
-		for _, c := range b.tree.Roles[id].Children {
-			held -= b.roles[c].funded[d.dim] // a task is paid for by one role, so a small guarantee below may pay for nothing
-		}
-		return held+d.is*resource.Amount(q.gang) > b.roles[id].private[d.dim]
-	})
-}
-
 func within(path, above string) bool {
 	above = role.Display(above)
 	return path == above || len(path) > len(above) && path[:len(above)] == above && path[len(above)] == '/'
@@ -312,7 +215,9 @@ func (b *books) renew() {
 			}
 		}
 	}
-	for _, q := range b.asks {
-		q.owed = 0
+	for _, a := range b.roles {
+		for i := range a.debts.clocks {
+			a.debts.clocks[i].since = b.now
+		}
 	}
 }

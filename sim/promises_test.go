@@ -1,9 +1,7 @@
 package sim
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	"polder.dev/polder/core/resource"
 )
@@ -27,22 +25,5 @@ func TestGapsAreServedInOrder(t *testing.T) {
 		if oldest != step.oldest || len(q) != step.gaps {
 			t.Errorf("at %d with %d missing: %d gaps, the oldest since %d; want %d since %d", step.now, step.lack, len(q), oldest, step.gaps, step.oldest)
 		}
-	}
-}
-
-// TestPromisesBite plays a scenario against a T that is too short to be kept: it must be told.
-func TestPromisesBite(t *testing.T) {
-	r, err := newRun(load(t, "greedy-tenant"), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range r.books.roles {
-		a.bound = 20 * time.Second // borrowers have notice of 30 s
-	}
-	if err := r.play(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	if r.checks.count == 0 {
-		t.Error("nobody noticed that claims waited longer than 20 s")
 	}
 }

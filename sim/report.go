@@ -222,7 +222,7 @@ func (b *books) shown() []role.ID {
 
 func (b *books) roleReport(a *account) RoleReport {
 	out := RoleReport{
-		Path: a.path, T: a.bound.String(), Short: a.short.longest.Round(time.Millisecond).String(), BeyondT: a.short.beyond, Excused: a.short.excused,
+		Path: a.path, T: a.bound.String(), Short: a.short.longest.Round(time.Millisecond).String(), BeyondT: a.short.beyond, Excused: max(0, a.short.long-a.short.beyond),
 		Started: a.Started, Succeeded: a.Succeeded, Reclaimed: a.Reclaimed, Lost: a.Lost, Notices: a.Notices, Full: a.Full, Withdrawn: a.Withdrawn,
 		LostWork: a.LostWork.Round(time.Millisecond).String(), ToFaults: a.LostFault.Round(time.Millisecond).String(),
 		WaitP50: seconds(a.wait(50)), WaitP99: seconds(a.wait(99)), WaitMax: seconds(a.wait(100)),

@@ -249,6 +249,7 @@ func (r *run) do(e cluster.Effect) {
 		r.books.launched(e.Task)
 		r.command(e.Task.Node, func(m *machine) { m.launch(e.Task) })
 	case cluster.StopTask:
+		r.books.stopped(e.Task)
 		r.command(e.Node, func(m *machine) { m.stop(e) })
 	case cluster.SendNotice:
 		r.books.noticed(e.Notice)

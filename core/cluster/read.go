@@ -72,6 +72,21 @@ func (c *Cluster) Asks() []AskView {
 	return out
 }
 
+// Claims lists the reservations, pool by pool in the order in which they were made.
+func (c *Cluster) Claims() []ClaimView {
+	var out []ClaimView
+	for _, p := range c.pools {
+		for _, k := range p.claims {
+			v := ClaimView{Ask: k.ask.ID, Funding: c.fundingName(k.charge.At), Due: k.due, Kept: k.kept}
+			for _, id := range k.nodes {
+				v.Nodes = append(v.Nodes, p.nodes[id].Name)
+			}
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 func (c *Cluster) nodeView(n *node) NodeView {
 	k, pool := c.kinds, n.pool.name
 	return NodeView{

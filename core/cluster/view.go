@@ -81,6 +81,15 @@ type AskView struct {
 	Kept    map[string]int // places kept for commits, by node
 }
 
+// ClaimView is a reservation: places that are kept, or come free, for one start of an ask.
+type ClaimView struct {
+	Ask     string
+	Funding string   // who pays for it
+	Nodes   []string // of its tasks, a node as often as it has room for one
+	Due     time.Time
+	Kept    bool // its places are free and wait for a commit
+}
+
 // NodeView is a node for readers. Amounts carry the pool in their names.
 type NodeView struct {
 	NodeInfo
