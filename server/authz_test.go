@@ -117,6 +117,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.AccessServiceSetPermissionsProcedure:   `{"baseRevision":"-1"}`,
 		api.AuditServiceListProcedure:              `{"role":"own"}`,
 		api.DoorServiceListProcedure:               `{}`,
+		api.DoorServiceReportProcedure:             `{"door":{"name":"kubernetes"}}`,
 		api.DoorServiceFrameworksProcedure:         `{}`,
 		api.AgentServiceJoinProcedure:              `{"token":"polder-join-x","node":"n9"}`,
 		api.AgentServiceRenewProcedure:             `{}`,

@@ -12,7 +12,16 @@ import (
 type doors struct{ *leader }
 
 func (s doors) List(context.Context, *connect.Request[polderv1.DoorServiceListRequest]) (*connect.Response[polderv1.DoorServiceListResponse], error) {
-	return connect.NewResponse(&polderv1.DoorServiceListResponse{Doors: append([]*polderv1.Door{s.meters.native.Report()}, s.cfg.Doors.Doors()...)}), nil
+	all := append([]*polderv1.Door{s.meters.native.Report()}, s.cfg.Doors.Doors(s.cfg.Now())...)
+	return connect.NewResponse(&polderv1.DoorServiceListResponse{Doors: all}), nil
+}
+
+// Report is not in the audit trail: it changes nothing but what List shows, and comes every few seconds.
+func (s doors) Report(_ context.Context, req *connect.Request[polderv1.DoorServiceReportRequest]) (*connect.Response[polderv1.DoorServiceReportResponse], error) {
+	if err := s.cfg.Doors.Heard(req.Msg.GetDoor(), s.cfg.Now()); err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	return connect.NewResponse(&polderv1.DoorServiceReportResponse{}), nil
 }
 
 func (s doors) Frameworks(ctx context.Context, _ *connect.Request[polderv1.DoorServiceFrameworksRequest]) (*connect.Response[polderv1.DoorServiceFrameworksResponse], error) {

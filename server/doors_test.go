@@ -38,6 +38,13 @@ func TestDoorsAreShown(t *testing.T) {
 		t.Error(doors[0])
 	}
 	refusal(t, connect.CodePermissionDenied, api.NewDoorServiceClient(bob.http, baseURL).List, &polderv1.DoorServiceListRequest{})
+	kube := &polderv1.DoorServiceReportRequest{Door: &polderv1.Door{Name: "kubernetes", Address: "10.0.0.1:6443"}}
+	refusal(t, connect.CodePermissionDenied, api.NewDoorServiceClient(bob.http, baseURL).Report, kube)
+	call(t, api.NewDoorServiceClient(admin.http, baseURL).Report, kube)
+	if doors = call(t, api.NewDoorServiceClient(admin.http, baseURL).List, &polderv1.DoorServiceListRequest{}).Doors; len(doors) != 3 || doors[2].State != "on" {
+		t.Error(doors)
+	}
+	refusal(t, connect.CodeInvalidArgument, api.NewDoorServiceClient(admin.http, baseURL).Report, &polderv1.DoorServiceReportRequest{Door: &polderv1.Door{Name: "mesos"}})
 	seen := call(t, api.NewDoorServiceClient(bob.http, baseURL).Frameworks, &polderv1.DoorServiceFrameworksRequest{}).Frameworks
 	if len(seen) != 1 || seen[0].Id != "own" {
 		t.Error(seen)

@@ -95,6 +95,7 @@ var routes = map[string]route{
 	api.AuditServiceListProcedure: {verb: auth.Admin, roles: field((*polderv1.AuditServiceListRequest).GetRole)},
 
 	api.DoorServiceListProcedure:       {verb: auth.View},
+	api.DoorServiceReportProcedure:     {verb: auth.Run},
 	api.DoorServiceFrameworksProcedure: {filtered: true},
 
 	api.EngineServiceListProcedure:   {door: true, filtered: true, shows: viewsAny},

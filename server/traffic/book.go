@@ -3,6 +3,7 @@ package traffic
 import (
 	"slices"
 	"sync"
+	"time"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
@@ -12,6 +13,8 @@ type Book struct {
 	mu     sync.Mutex // guards what follows
 	doors  []*Counter
 	takers []Frameworks
+	off    []*polderv1.Door // in the order they were said to be
+	heard  []*polderv1.Door // programs of their own, in the order they came
 }
 
 // Frameworks lists the frameworks of a door and what is on offer to them, of the roles that may says. It is called at any
@@ -32,14 +35,25 @@ func (b *Book) Offers(f Frameworks) {
 	b.takers = append(b.takers, f)
 }
 
-// Doors reports every door, in the order they were added.
-func (b *Book) Doors() []*polderv1.Door {
+// Doors reports every door at an instant: those of this process in the order they were added, those that reported themselves, and
+// then what is off.
+func (b *Book) Doors(now time.Time) []*polderv1.Door {
 	b.mu.Lock()
-	doors := slices.Clone(b.doors)
-	b.mu.Unlock()
+	doors, off := slices.Clone(b.doors), slices.Clone(b.off)
 	var out []*polderv1.Door
+	for _, d := range b.heard {
+		out = append(out, aged(d, now))
+	}
+	b.mu.Unlock()
+	var own []*polderv1.Door
 	for _, d := range doors {
-		out = append(out, d.Report())
+		own = append(own, d.Report())
+	}
+	out = append(own, out...)
+	for _, d := range off {
+		if named(out, d.Name) < 0 {
+			out = append(out, d)
+		}
 	}
 	return out
 }

@@ -96,7 +96,7 @@ func (c *Counter) Report() *polderv1.Door {
 		recent += n
 	}
 	out := &polderv1.Door{
-		Name: c.name, Address: c.address, Since: timestamppb.New(c.since), Requests: c.requests, Refused: c.refused,
+		Name: c.name, Address: c.address, State: On, Since: timestamppb.New(c.since), Requests: c.requests, Refused: c.refused,
 		Rate: float64(recent) / min(window, max(1, now.Sub(c.since).Seconds())),
 	}
 	for _, k := range slices.Backward(c.kinds) {

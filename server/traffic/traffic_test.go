@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,10 +118,74 @@ func TestBook(t *testing.T) {
 			return f, append(o, &polderv1.Offer{Id: role})
 		})
 	}
-	if d := b.Doors(); len(d) != 2 || d[0].Name != "one" || d[0].Address != "a:1" {
+	if d := b.Doors(time.Now()); len(d) != 2 || d[0].Name != "one" || d[0].Address != "a:1" {
 		t.Error(d)
 	}
 	if f, o := b.Frameworks(func(r string) bool { return r == "lab" }); len(f) != 1 || f[0].Id != "lab" || len(o) != 2 {
 		t.Error(f, o)
+	}
+}
+
+// TestReports: a door that is a program of its own is shown while it reports itself, then as away, and at last forgotten; until
+// then, and again after it, the book says why it is off.
+func TestReports(t *testing.T) {
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	var b Book
+	b.Add(New("mesos", "127.0.0.1:5050", nil))
+	b.Closed("kubernetes", "Nobody opened it.")
+	show := func() (out []string) {
+		for _, d := range b.Doors(now) {
+			out = append(out, d.Name+" "+d.State+" "+d.Off)
+		}
+		return out
+	}
+	shows := func(want ...string) {
+		t.Helper()
+		if got := show(); !slices.Equal(got, want) {
+			t.Errorf("at %v: %q, want %q", now, got, want)
+		}
+	}
+	shows("mesos on ", "kubernetes off Nobody opened it.")
+	long := &polderv1.Door{Name: "kubernetes", State: "evil", Off: "evil", Address: "a\x00b", Requests: 3, Refused: 2, Rate: 1}
+	for range 3 * keepKinds {
+		long.Refusals = append(long.Refusals, &polderv1.RefusedCall{Call: strings.Repeat("x", 1000)})
+	}
+	for range 2 {
+		if err := b.Heard(long, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shows("mesos on ", "kubernetes on ")
+	if d := b.Doors(now)[1]; d.Address != "a b" || len(d.Refusals) != keepKinds || len(d.Refusals[0].Call) != keepText {
+		t.Errorf("a report is not bounded: %v", d)
+	}
+	now = now.Add(awayAfter + 1)
+	shows("mesos on ", "kubernetes away ")
+	now = now.Add(forgetAfter)
+	if err := b.Heard(&polderv1.Door{Name: "other"}, now); err != nil {
+		t.Fatal(err)
+	}
+	shows("mesos on ", "other on ", "kubernetes off Nobody opened it.")
+}
+
+// TestFalseReports: what cannot be is refused, and so are more doors than there is room for.
+func TestFalseReports(t *testing.T) {
+	var b Book
+	b.Add(New("mesos", "", nil))
+	for name, d := range map[string]*polderv1.Door{
+		"nothing": nil, "no name": {}, "evil": {Name: "<b>"}, "native": {Name: "native"}, "one of the server's": {Name: "mesos"},
+		"less than nothing": {Name: "x", Requests: -1}, "more refused than asked": {Name: "x", Requests: 1, Refused: 2}, "no number": {Name: "x", Rate: math.NaN()},
+	} {
+		if err := b.Heard(d, time.Now()); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	for i := range keepHeard {
+		if err := b.Heard(&polderv1.Door{Name: fmt.Sprint("door-", i)}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Heard(&polderv1.Door{Name: "one-more"}, time.Now()); err == nil {
+		t.Error("there is no bound")
 	}
 }

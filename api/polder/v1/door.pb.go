@@ -102,9 +102,90 @@ func (x *DoorServiceListResponse) GetDoors() []*Door {
 	return nil
 }
 
+type DoorServiceReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its state, seen and off are ignored.
+	Door          *Door `protobuf:"bytes,1,opt,name=door,proto3" json:"door,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DoorServiceReportRequest) Reset() {
+	*x = DoorServiceReportRequest{}
+	mi := &file_polder_v1_door_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DoorServiceReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DoorServiceReportRequest) ProtoMessage() {}
+
+func (x *DoorServiceReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_door_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DoorServiceReportRequest.ProtoReflect.Descriptor instead.
+func (*DoorServiceReportRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DoorServiceReportRequest) GetDoor() *Door {
+	if x != nil {
+		return x.Door
+	}
+	return nil
+}
+
+type DoorServiceReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DoorServiceReportResponse) Reset() {
+	*x = DoorServiceReportResponse{}
+	mi := &file_polder_v1_door_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DoorServiceReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DoorServiceReportResponse) ProtoMessage() {}
+
+func (x *DoorServiceReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_door_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DoorServiceReportResponse.ProtoReflect.Descriptor instead.
+func (*DoorServiceReportResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{3}
+}
+
 type Door struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "native", "docker", "mesos".
+	// "native", "docker", "mesos", "kubernetes".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Where it listens, as host:port or the path of a socket; empty where the caller knows, because it called there.
 	Address  string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
@@ -114,14 +195,20 @@ type Door struct {
 	// Requests per second over the last minute.
 	Rate float64 `protobuf:"fixed64,6,opt,name=rate,proto3" json:"rate,omitempty"`
 	// Refused calls by kind, the latest first; of too many kinds the oldest are forgotten.
-	Refusals      []*RefusedCall `protobuf:"bytes,7,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	Refusals []*RefusedCall `protobuf:"bytes,7,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	// "on"; "off": nobody opened it; "away": a program of its own that says nothing any more.
+	State string `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	// When a program of its own was heard last.
+	Seen *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=seen,proto3" json:"seen,omitempty"`
+	// Why it is off, and how to open it.
+	Off           string `protobuf:"bytes,10,opt,name=off,proto3" json:"off,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Door) Reset() {
 	*x = Door{}
-	mi := &file_polder_v1_door_proto_msgTypes[2]
+	mi := &file_polder_v1_door_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -133,7 +220,7 @@ func (x *Door) String() string {
 func (*Door) ProtoMessage() {}
 
 func (x *Door) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_door_proto_msgTypes[2]
+	mi := &file_polder_v1_door_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -146,7 +233,7 @@ func (x *Door) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Door.ProtoReflect.Descriptor instead.
 func (*Door) Descriptor() ([]byte, []int) {
-	return file_polder_v1_door_proto_rawDescGZIP(), []int{2}
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Door) GetName() string {
@@ -198,6 +285,27 @@ func (x *Door) GetRefusals() []*RefusedCall {
 	return nil
 }
 
+func (x *Door) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Door) GetSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
+func (x *Door) GetOff() string {
+	if x != nil {
+		return x.Off
+	}
+	return ""
+}
+
 type RefusedCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Method and path, or procedure.
@@ -214,7 +322,7 @@ type RefusedCall struct {
 
 func (x *RefusedCall) Reset() {
 	*x = RefusedCall{}
-	mi := &file_polder_v1_door_proto_msgTypes[3]
+	mi := &file_polder_v1_door_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -226,7 +334,7 @@ func (x *RefusedCall) String() string {
 func (*RefusedCall) ProtoMessage() {}
 
 func (x *RefusedCall) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_door_proto_msgTypes[3]
+	mi := &file_polder_v1_door_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -239,7 +347,7 @@ func (x *RefusedCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedCall.ProtoReflect.Descriptor instead.
 func (*RefusedCall) Descriptor() ([]byte, []int) {
-	return file_polder_v1_door_proto_rawDescGZIP(), []int{3}
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RefusedCall) GetCall() string {
@@ -285,7 +393,7 @@ type DoorServiceFrameworksRequest struct {
 
 func (x *DoorServiceFrameworksRequest) Reset() {
 	*x = DoorServiceFrameworksRequest{}
-	mi := &file_polder_v1_door_proto_msgTypes[4]
+	mi := &file_polder_v1_door_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +405,7 @@ func (x *DoorServiceFrameworksRequest) String() string {
 func (*DoorServiceFrameworksRequest) ProtoMessage() {}
 
 func (x *DoorServiceFrameworksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_door_proto_msgTypes[4]
+	mi := &file_polder_v1_door_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +418,7 @@ func (x *DoorServiceFrameworksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoorServiceFrameworksRequest.ProtoReflect.Descriptor instead.
 func (*DoorServiceFrameworksRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_door_proto_rawDescGZIP(), []int{4}
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{6}
 }
 
 type DoorServiceFrameworksResponse struct {
@@ -323,7 +431,7 @@ type DoorServiceFrameworksResponse struct {
 
 func (x *DoorServiceFrameworksResponse) Reset() {
 	*x = DoorServiceFrameworksResponse{}
-	mi := &file_polder_v1_door_proto_msgTypes[5]
+	mi := &file_polder_v1_door_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +443,7 @@ func (x *DoorServiceFrameworksResponse) String() string {
 func (*DoorServiceFrameworksResponse) ProtoMessage() {}
 
 func (x *DoorServiceFrameworksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_door_proto_msgTypes[5]
+	mi := &file_polder_v1_door_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +456,7 @@ func (x *DoorServiceFrameworksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoorServiceFrameworksResponse.ProtoReflect.Descriptor instead.
 func (*DoorServiceFrameworksResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_door_proto_rawDescGZIP(), []int{5}
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DoorServiceFrameworksResponse) GetFrameworks() []*Framework {
@@ -385,7 +493,7 @@ type Framework struct {
 
 func (x *Framework) Reset() {
 	*x = Framework{}
-	mi := &file_polder_v1_door_proto_msgTypes[6]
+	mi := &file_polder_v1_door_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +505,7 @@ func (x *Framework) String() string {
 func (*Framework) ProtoMessage() {}
 
 func (x *Framework) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_door_proto_msgTypes[6]
+	mi := &file_polder_v1_door_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +518,7 @@ func (x *Framework) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Framework.ProtoReflect.Descriptor instead.
 func (*Framework) Descriptor() ([]byte, []int) {
-	return file_polder_v1_door_proto_rawDescGZIP(), []int{6}
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Framework) GetId() string {
@@ -495,7 +603,7 @@ type FrameworkRole struct {
 
 func (x *FrameworkRole) Reset() {
 	*x = FrameworkRole{}
-	mi := &file_polder_v1_door_proto_msgTypes[7]
+	mi := &file_polder_v1_door_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +615,7 @@ func (x *FrameworkRole) String() string {
 func (*FrameworkRole) ProtoMessage() {}
 
 func (x *FrameworkRole) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_door_proto_msgTypes[7]
+	mi := &file_polder_v1_door_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +628,7 @@ func (x *FrameworkRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkRole.ProtoReflect.Descriptor instead.
 func (*FrameworkRole) Descriptor() ([]byte, []int) {
-	return file_polder_v1_door_proto_rawDescGZIP(), []int{7}
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FrameworkRole) GetRole() string {
@@ -583,7 +691,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_polder_v1_door_proto_msgTypes[8]
+	mi := &file_polder_v1_door_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +703,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_door_proto_msgTypes[8]
+	mi := &file_polder_v1_door_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +716,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_polder_v1_door_proto_rawDescGZIP(), []int{8}
+	return file_polder_v1_door_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Offer) GetId() string {
@@ -667,7 +775,10 @@ const file_polder_v1_door_proto_rawDesc = "" +
 	"\x14polder/v1/door.proto\x12\tpolder.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n" +
 	"\x16DoorServiceListRequest\"@\n" +
 	"\x17DoorServiceListResponse\x12%\n" +
-	"\x05doors\x18\x01 \x03(\v2\x0f.polder.v1.DoorR\x05doors\"\xe4\x01\n" +
+	"\x05doors\x18\x01 \x03(\v2\x0f.polder.v1.DoorR\x05doors\"?\n" +
+	"\x18DoorServiceReportRequest\x12#\n" +
+	"\x04door\x18\x01 \x01(\v2\x0f.polder.v1.DoorR\x04door\"\x1b\n" +
+	"\x19DoorServiceReportResponse\"\xbc\x02\n" +
 	"\x04Door\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x120\n" +
@@ -675,7 +786,11 @@ const file_polder_v1_door_proto_rawDesc = "" +
 	"\brequests\x18\x04 \x01(\x03R\brequests\x12\x18\n" +
 	"\arefused\x18\x05 \x01(\x03R\arefused\x12\x12\n" +
 	"\x04rate\x18\x06 \x01(\x01R\x04rate\x122\n" +
-	"\brefusals\x18\a \x03(\v2\x16.polder.v1.RefusedCallR\brefusals\"\x99\x01\n" +
+	"\brefusals\x18\a \x03(\v2\x16.polder.v1.RefusedCallR\brefusals\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x12.\n" +
+	"\x04seen\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\x12\x10\n" +
+	"\x03off\x18\n" +
+	" \x01(\tR\x03off\"\x99\x01\n" +
 	"\vRefusedCall\x12\x12\n" +
 	"\x04call\x18\x01 \x01(\tR\x04call\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
@@ -729,9 +844,10 @@ const file_polder_v1_door_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eRevocableEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xbd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x92\x02\n" +
 	"\vDoorService\x12M\n" +
-	"\x04List\x12!.polder.v1.DoorServiceListRequest\x1a\".polder.v1.DoorServiceListResponse\x12_\n" +
+	"\x04List\x12!.polder.v1.DoorServiceListRequest\x1a\".polder.v1.DoorServiceListResponse\x12S\n" +
+	"\x06Report\x12#.polder.v1.DoorServiceReportRequest\x1a$.polder.v1.DoorServiceReportResponse\x12_\n" +
 	"\n" +
 	"Frameworks\x12'.polder.v1.DoorServiceFrameworksRequest\x1a(.polder.v1.DoorServiceFrameworksResponseB*Z(polder.dev/polder/api/polder/v1;polderv1b\x06proto3"
 
@@ -747,48 +863,54 @@ func file_polder_v1_door_proto_rawDescGZIP() []byte {
 	return file_polder_v1_door_proto_rawDescData
 }
 
-var file_polder_v1_door_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_polder_v1_door_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_polder_v1_door_proto_goTypes = []any{
 	(*DoorServiceListRequest)(nil),        // 0: polder.v1.DoorServiceListRequest
 	(*DoorServiceListResponse)(nil),       // 1: polder.v1.DoorServiceListResponse
-	(*Door)(nil),                          // 2: polder.v1.Door
-	(*RefusedCall)(nil),                   // 3: polder.v1.RefusedCall
-	(*DoorServiceFrameworksRequest)(nil),  // 4: polder.v1.DoorServiceFrameworksRequest
-	(*DoorServiceFrameworksResponse)(nil), // 5: polder.v1.DoorServiceFrameworksResponse
-	(*Framework)(nil),                     // 6: polder.v1.Framework
-	(*FrameworkRole)(nil),                 // 7: polder.v1.FrameworkRole
-	(*Offer)(nil),                         // 8: polder.v1.Offer
-	nil,                                   // 9: polder.v1.FrameworkRole.HeldEntry
-	nil,                                   // 10: polder.v1.FrameworkRole.OfferedEntry
-	nil,                                   // 11: polder.v1.Offer.ResourcesEntry
-	nil,                                   // 12: polder.v1.Offer.RevocableEntry
-	(*timestamppb.Timestamp)(nil),         // 13: google.protobuf.Timestamp
+	(*DoorServiceReportRequest)(nil),      // 2: polder.v1.DoorServiceReportRequest
+	(*DoorServiceReportResponse)(nil),     // 3: polder.v1.DoorServiceReportResponse
+	(*Door)(nil),                          // 4: polder.v1.Door
+	(*RefusedCall)(nil),                   // 5: polder.v1.RefusedCall
+	(*DoorServiceFrameworksRequest)(nil),  // 6: polder.v1.DoorServiceFrameworksRequest
+	(*DoorServiceFrameworksResponse)(nil), // 7: polder.v1.DoorServiceFrameworksResponse
+	(*Framework)(nil),                     // 8: polder.v1.Framework
+	(*FrameworkRole)(nil),                 // 9: polder.v1.FrameworkRole
+	(*Offer)(nil),                         // 10: polder.v1.Offer
+	nil,                                   // 11: polder.v1.FrameworkRole.HeldEntry
+	nil,                                   // 12: polder.v1.FrameworkRole.OfferedEntry
+	nil,                                   // 13: polder.v1.Offer.ResourcesEntry
+	nil,                                   // 14: polder.v1.Offer.RevocableEntry
+	(*timestamppb.Timestamp)(nil),         // 15: google.protobuf.Timestamp
 }
 var file_polder_v1_door_proto_depIdxs = []int32{
-	2,  // 0: polder.v1.DoorServiceListResponse.doors:type_name -> polder.v1.Door
-	13, // 1: polder.v1.Door.since:type_name -> google.protobuf.Timestamp
-	3,  // 2: polder.v1.Door.refusals:type_name -> polder.v1.RefusedCall
-	13, // 3: polder.v1.RefusedCall.last:type_name -> google.protobuf.Timestamp
-	6,  // 4: polder.v1.DoorServiceFrameworksResponse.frameworks:type_name -> polder.v1.Framework
-	8,  // 5: polder.v1.DoorServiceFrameworksResponse.offers:type_name -> polder.v1.Offer
-	13, // 6: polder.v1.Framework.registered:type_name -> google.protobuf.Timestamp
-	13, // 7: polder.v1.Framework.away_since:type_name -> google.protobuf.Timestamp
-	7,  // 8: polder.v1.Framework.roles:type_name -> polder.v1.FrameworkRole
-	9,  // 9: polder.v1.FrameworkRole.held:type_name -> polder.v1.FrameworkRole.HeldEntry
-	10, // 10: polder.v1.FrameworkRole.offered:type_name -> polder.v1.FrameworkRole.OfferedEntry
-	13, // 11: polder.v1.FrameworkRole.refused_until:type_name -> google.protobuf.Timestamp
-	11, // 12: polder.v1.Offer.resources:type_name -> polder.v1.Offer.ResourcesEntry
-	12, // 13: polder.v1.Offer.revocable:type_name -> polder.v1.Offer.RevocableEntry
-	13, // 14: polder.v1.Offer.until:type_name -> google.protobuf.Timestamp
-	0,  // 15: polder.v1.DoorService.List:input_type -> polder.v1.DoorServiceListRequest
-	4,  // 16: polder.v1.DoorService.Frameworks:input_type -> polder.v1.DoorServiceFrameworksRequest
-	1,  // 17: polder.v1.DoorService.List:output_type -> polder.v1.DoorServiceListResponse
-	5,  // 18: polder.v1.DoorService.Frameworks:output_type -> polder.v1.DoorServiceFrameworksResponse
-	17, // [17:19] is the sub-list for method output_type
-	15, // [15:17] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	4,  // 0: polder.v1.DoorServiceListResponse.doors:type_name -> polder.v1.Door
+	4,  // 1: polder.v1.DoorServiceReportRequest.door:type_name -> polder.v1.Door
+	15, // 2: polder.v1.Door.since:type_name -> google.protobuf.Timestamp
+	5,  // 3: polder.v1.Door.refusals:type_name -> polder.v1.RefusedCall
+	15, // 4: polder.v1.Door.seen:type_name -> google.protobuf.Timestamp
+	15, // 5: polder.v1.RefusedCall.last:type_name -> google.protobuf.Timestamp
+	8,  // 6: polder.v1.DoorServiceFrameworksResponse.frameworks:type_name -> polder.v1.Framework
+	10, // 7: polder.v1.DoorServiceFrameworksResponse.offers:type_name -> polder.v1.Offer
+	15, // 8: polder.v1.Framework.registered:type_name -> google.protobuf.Timestamp
+	15, // 9: polder.v1.Framework.away_since:type_name -> google.protobuf.Timestamp
+	9,  // 10: polder.v1.Framework.roles:type_name -> polder.v1.FrameworkRole
+	11, // 11: polder.v1.FrameworkRole.held:type_name -> polder.v1.FrameworkRole.HeldEntry
+	12, // 12: polder.v1.FrameworkRole.offered:type_name -> polder.v1.FrameworkRole.OfferedEntry
+	15, // 13: polder.v1.FrameworkRole.refused_until:type_name -> google.protobuf.Timestamp
+	13, // 14: polder.v1.Offer.resources:type_name -> polder.v1.Offer.ResourcesEntry
+	14, // 15: polder.v1.Offer.revocable:type_name -> polder.v1.Offer.RevocableEntry
+	15, // 16: polder.v1.Offer.until:type_name -> google.protobuf.Timestamp
+	0,  // 17: polder.v1.DoorService.List:input_type -> polder.v1.DoorServiceListRequest
+	2,  // 18: polder.v1.DoorService.Report:input_type -> polder.v1.DoorServiceReportRequest
+	6,  // 19: polder.v1.DoorService.Frameworks:input_type -> polder.v1.DoorServiceFrameworksRequest
+	1,  // 20: polder.v1.DoorService.List:output_type -> polder.v1.DoorServiceListResponse
+	3,  // 21: polder.v1.DoorService.Report:output_type -> polder.v1.DoorServiceReportResponse
+	7,  // 22: polder.v1.DoorService.Frameworks:output_type -> polder.v1.DoorServiceFrameworksResponse
+	20, // [20:23] is the sub-list for method output_type
+	17, // [17:20] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_door_proto_init() }
@@ -802,7 +924,7 @@ func file_polder_v1_door_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_door_proto_rawDesc), len(file_polder_v1_door_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -14,7 +14,7 @@ func (a *app) doorListCmd() *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the doors of the server, with their requests", Args: cobra.NoArgs,
-		Long:    "List the doors of the server that answers, with their requests and refusals since it started. -o json has the refused calls.",
+		Long:    "List the doors of the server that answers, with their requests and refusals since it started, and those that are off. -o wide says why and how to open them, -o json has the refused calls.",
 		Example: "  polder door list\n  polder door list -o json",
 	}
 	o.register(cmd)
@@ -32,7 +32,13 @@ func (a *app) doorView() view[*polderv1.Door] {
 	type d = *polderv1.Door
 	return view[d]{(*polderv1.Door).GetName, []column[d]{
 		{head: "DOOR", cell: (*polderv1.Door).GetName},
-		{head: "ADDRESS", cell: func(d d) string { return first(d.GetAddress(), a.conn.resolved) }},
+		{head: "STATE", cell: (*polderv1.Door).GetState},
+		{head: "ADDRESS", cell: func(d d) string {
+			if d.GetName() == "native" {
+				return a.conn.resolved
+			}
+			return first(d.GetAddress(), none)
+		}},
 		{head: "REQUESTS", cell: func(d d) string { return count(d.GetRequests()) }},
 		{head: "PER SECOND", cell: func(d d) string { return fmt.Sprintf("%.1f", d.GetRate()) }},
 		{head: "REFUSED", cell: func(d d) string { return count(d.GetRefused()) }},
@@ -44,6 +50,7 @@ func (a *app) doorView() view[*polderv1.Door] {
 			return fmt.Sprintf("%s %s, %s ago", r.GetStatus(), r.GetCall(), a.age(r.GetLast()))
 		}},
 		{head: "SINCE", wide: true, cell: func(d d) string { return stamp(d.GetSince()) }},
+		{head: "WHY NOT", wide: true, cell: func(d d) string { return first(d.GetOff(), none) }},
 	}}
 }
 

@@ -576,8 +576,9 @@ type fakeDoor struct {
 
 func (f fakeDoor) List(context.Context, *connect.Request[polderv1.DoorServiceListRequest]) (*connect.Response[polderv1.DoorServiceListResponse], error) {
 	return connect.NewResponse(&polderv1.DoorServiceListResponse{Doors: []*polderv1.Door{
-		{Name: "native", Requests: 1234, Refused: 2, Rate: 3.25, Refusals: []*polderv1.RefusedCall{{Call: "polder.v1.NodeService/Get", Status: "not_found", Count: 2, Last: ago(time.Minute)}}},
-		{Name: "mesos", Address: "127.0.0.1:5050"},
+		{Name: "native", State: "on", Requests: 1234, Refused: 2, Rate: 3.25, Refusals: []*polderv1.RefusedCall{{Call: "polder.v1.NodeService/Get", Status: "not_found", Count: 2, Last: ago(time.Minute)}}},
+		{Name: "mesos", State: "on", Address: "127.0.0.1:5050"},
+		{Name: "kubernetes", State: "off", Off: "Nobody opened it."},
 	}}), nil
 }
 

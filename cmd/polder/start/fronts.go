@@ -45,7 +45,20 @@ func (g ground) counted(name, address string, h http.Handler) http.Handler {
 
 // fronts are the doors that the options open. Each has a file of its own beside this one.
 func fronts(o cli.ServerOptions, g ground) []front {
+	sayClosed(o, g.doors)
 	return slices.Concat(tracesFront(g), mesosFront(o, g), dockerFront(o, g))
+}
+
+// sayClosed puts the doors into the book that the options do not open.
+func sayClosed(o cli.ServerOptions, book *traffic.Book) {
+	if o.Docker == "" && !o.DockerSocket {
+		book.Closed("docker", "This server was started without an address for it. Start it with --docker "+cli.DefaultDocker+".")
+	}
+	if o.Mesos == "" {
+		book.Closed("mesos", "This server was started without an address for it. Start it with --mesos "+cli.DefaultMesos+".")
+	}
+	book.Closed("kubernetes", "No control plane has reported itself. It is a program of its own: \"make kube\" builds it, \"polder up --kube\" lets agents run pods, "+
+		"\"polder-kube up\" with the same --dir opens the door.")
 }
 
 // runFronts runs a server on its listener and, once it leads, everything in front of it, until ctx ends or one of them does.

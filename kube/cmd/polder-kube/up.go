@@ -24,6 +24,7 @@ import (
 	"polder.dev/polder/kube/namespace"
 	"polder.dev/polder/kube/pool"
 	"polder.dev/polder/kube/reclaim"
+	"polder.dev/polder/kube/report"
 )
 
 // upOptions are the flags of "polder-kube up".
@@ -140,6 +141,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	recorder := broadcaster.NewRecorder(scheme.Scheme, "polder")
 	d.all.Go(func() error { roles.Run(ctx); return nil })
 	d.all.Go(func() error { mirror.Run(ctx, kube, d.nodes, d.log); return nil })
+	d.all.Go(func() error { report.Run(ctx, d.client, d.o.listen, d.log); return nil })
 	d.all.Go(func() error {
 		d.book.Run(ctx, claim.Cluster{Client: kube, Pods: podLister, Events: recorder, Queue: &d.queue})
 		return nil

@@ -35,14 +35,20 @@ const (
 const (
 	// DoorServiceListProcedure is the fully-qualified name of the DoorService's List RPC.
 	DoorServiceListProcedure = "/polder.v1.DoorService/List"
+	// DoorServiceReportProcedure is the fully-qualified name of the DoorService's Report RPC.
+	DoorServiceReportProcedure = "/polder.v1.DoorService/Report"
 	// DoorServiceFrameworksProcedure is the fully-qualified name of the DoorService's Frameworks RPC.
 	DoorServiceFrameworksProcedure = "/polder.v1.DoorService/Frameworks"
 )
 
 // DoorServiceClient is a client for the polder.v1.DoorService service.
 type DoorServiceClient interface {
-	// List shows the doors, the native API first, with their requests and refusals since the server started.
+	// List shows the doors, the native API first, with their requests and refusals since the server started. Those that are off are
+	// among them, with why and how to open them.
 	List(context.Context, *connect.Request[v1.DoorServiceListRequest]) (*connect.Response[v1.DoorServiceListResponse], error)
+	// Report says what came through a door that is a program of its own. It is forgotten with the server, so a door repeats it every
+	// few seconds; one that is silent for half a minute is away.
+	Report(context.Context, *connect.Request[v1.DoorServiceReportRequest]) (*connect.Response[v1.DoorServiceReportResponse], error)
 	// Frameworks shows the schedulers that doors make offers to, with what is on offer, as far as the caller may view their roles.
 	Frameworks(context.Context, *connect.Request[v1.DoorServiceFrameworksRequest]) (*connect.Response[v1.DoorServiceFrameworksResponse], error)
 }
@@ -64,6 +70,12 @@ func NewDoorServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(doorServiceMethods.ByName("List")),
 			connect.WithClientOptions(opts...),
 		),
+		report: connect.NewClient[v1.DoorServiceReportRequest, v1.DoorServiceReportResponse](
+			httpClient,
+			baseURL+DoorServiceReportProcedure,
+			connect.WithSchema(doorServiceMethods.ByName("Report")),
+			connect.WithClientOptions(opts...),
+		),
 		frameworks: connect.NewClient[v1.DoorServiceFrameworksRequest, v1.DoorServiceFrameworksResponse](
 			httpClient,
 			baseURL+DoorServiceFrameworksProcedure,
@@ -76,12 +88,18 @@ func NewDoorServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 // doorServiceClient implements DoorServiceClient.
 type doorServiceClient struct {
 	list       *connect.Client[v1.DoorServiceListRequest, v1.DoorServiceListResponse]
+	report     *connect.Client[v1.DoorServiceReportRequest, v1.DoorServiceReportResponse]
 	frameworks *connect.Client[v1.DoorServiceFrameworksRequest, v1.DoorServiceFrameworksResponse]
 }
 
 // List calls polder.v1.DoorService.List.
 func (c *doorServiceClient) List(ctx context.Context, req *connect.Request[v1.DoorServiceListRequest]) (*connect.Response[v1.DoorServiceListResponse], error) {
 	return c.list.CallUnary(ctx, req)
+}
+
+// Report calls polder.v1.DoorService.Report.
+func (c *doorServiceClient) Report(ctx context.Context, req *connect.Request[v1.DoorServiceReportRequest]) (*connect.Response[v1.DoorServiceReportResponse], error) {
+	return c.report.CallUnary(ctx, req)
 }
 
 // Frameworks calls polder.v1.DoorService.Frameworks.
@@ -91,8 +109,12 @@ func (c *doorServiceClient) Frameworks(ctx context.Context, req *connect.Request
 
 // DoorServiceHandler is an implementation of the polder.v1.DoorService service.
 type DoorServiceHandler interface {
-	// List shows the doors, the native API first, with their requests and refusals since the server started.
+	// List shows the doors, the native API first, with their requests and refusals since the server started. Those that are off are
+	// among them, with why and how to open them.
 	List(context.Context, *connect.Request[v1.DoorServiceListRequest]) (*connect.Response[v1.DoorServiceListResponse], error)
+	// Report says what came through a door that is a program of its own. It is forgotten with the server, so a door repeats it every
+	// few seconds; one that is silent for half a minute is away.
+	Report(context.Context, *connect.Request[v1.DoorServiceReportRequest]) (*connect.Response[v1.DoorServiceReportResponse], error)
 	// Frameworks shows the schedulers that doors make offers to, with what is on offer, as far as the caller may view their roles.
 	Frameworks(context.Context, *connect.Request[v1.DoorServiceFrameworksRequest]) (*connect.Response[v1.DoorServiceFrameworksResponse], error)
 }
@@ -110,6 +132,12 @@ func NewDoorServiceHandler(svc DoorServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(doorServiceMethods.ByName("List")),
 		connect.WithHandlerOptions(opts...),
 	)
+	doorServiceReportHandler := connect.NewUnaryHandler(
+		DoorServiceReportProcedure,
+		svc.Report,
+		connect.WithSchema(doorServiceMethods.ByName("Report")),
+		connect.WithHandlerOptions(opts...),
+	)
 	doorServiceFrameworksHandler := connect.NewUnaryHandler(
 		DoorServiceFrameworksProcedure,
 		svc.Frameworks,
@@ -120,6 +148,8 @@ func NewDoorServiceHandler(svc DoorServiceHandler, opts ...connect.HandlerOption
 		switch r.URL.Path {
 		case DoorServiceListProcedure:
 			doorServiceListHandler.ServeHTTP(w, r)
+		case DoorServiceReportProcedure:
+			doorServiceReportHandler.ServeHTTP(w, r)
 		case DoorServiceFrameworksProcedure:
 			doorServiceFrameworksHandler.ServeHTTP(w, r)
 		default:
@@ -133,6 +163,10 @@ type UnimplementedDoorServiceHandler struct{}
 
 func (UnimplementedDoorServiceHandler) List(context.Context, *connect.Request[v1.DoorServiceListRequest]) (*connect.Response[v1.DoorServiceListResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.DoorService.List is not implemented"))
+}
+
+func (UnimplementedDoorServiceHandler) Report(context.Context, *connect.Request[v1.DoorServiceReportRequest]) (*connect.Response[v1.DoorServiceReportResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.DoorService.Report is not implemented"))
 }
 
 func (UnimplementedDoorServiceHandler) Frameworks(context.Context, *connect.Request[v1.DoorServiceFrameworksRequest]) (*connect.Response[v1.DoorServiceFrameworksResponse], error) {

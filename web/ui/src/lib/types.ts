@@ -189,6 +189,9 @@ export interface Door {
   requests?: string
   refused?: string
   rate?: number
+  state?: string
+  seen?: string
+  off?: string
   refusals?: { call: string; status: string; count: string; last: string; message?: string }[]
 }
 
