@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -48,6 +49,36 @@ func TestBadPages(t *testing.T) {
 	refusal(t, connect.CodeInvalidArgument, c.task.List, &polderv1.TaskServiceListRequest{PageSize: -1})
 	refusal(t, connect.CodeInvalidArgument, c.ask.List, &polderv1.AskServiceListRequest{PageToken: "x!"})
 	refusal(t, connect.CodeInvalidArgument, c.event.List, &polderv1.EventServiceListRequest{PageToken: "eHg"})
+}
+
+// TestNewestEvents: so many of the newest come, page by page, and all where there are fewer.
+func TestNewestEvents(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.as(w.admin)
+	for i := range 5 {
+		call(t, c.plan.Apply, &polderv1.ApplyRequest{Plan: fmt.Sprintf("roles: {default: {weight: %d}}", i+1), BaseRevision: int64(i) + 1})
+	}
+	w.until("every plan's event", func(p *picture) bool { return p.events.Len() >= 5 })
+	read := func(newest int32) (out []int64) {
+		req := &polderv1.EventServiceListRequest{Newest: newest, PageSize: 2}
+		for {
+			r := call(t, c.event.List, req)
+			for _, e := range r.Events {
+				out = append(out, e.Revision)
+			}
+			if req.PageToken = r.NextPageToken; req.PageToken == "" {
+				return out
+			}
+		}
+	}
+	all := read(0)
+	if got := read(3); len(all) < 5 || !slices.Equal(got, all[len(all)-3:]) {
+		t.Errorf("the newest 3 of %v are %v", all, got)
+	}
+	if got := read(1000); !slices.Equal(got, all) {
+		t.Errorf("the newest 1000 of %v are %v", all, got)
+	}
+	refusal(t, connect.CodeInvalidArgument, c.event.List, &polderv1.EventServiceListRequest{Newest: -1})
 }
 
 func TestPlanHistoryPages(t *testing.T) {

@@ -5012,9 +5012,11 @@ type EventServiceListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Role  string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
 	// Subject: a task, ask or node.
-	Subject       string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	PageSize      int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Subject   string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	PageSize  int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only so many of the newest, the oldest of them first. Zero is all that are remembered.
+	Newest        int32 `protobuf:"varint,5,opt,name=newest,proto3" json:"newest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5075,6 +5077,13 @@ func (x *EventServiceListRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *EventServiceListRequest) GetNewest() int32 {
+	if x != nil {
+		return x.Newest
+	}
+	return 0
 }
 
 type EventServiceListResponse struct {
@@ -7128,13 +7137,14 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
 	"\x0eAnswerResponse\x12)\n" +
-	"\x06notice\x18\x01 \x01(\v2\x11.polder.v1.NoticeR\x06notice\"\x83\x01\n" +
+	"\x06notice\x18\x01 \x01(\v2\x11.polder.v1.NoticeR\x06notice\"\x9b\x01\n" +
 	"\x17EventServiceListRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"\x88\x01\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06newest\x18\x05 \x01(\x05R\x06newest\"\x88\x01\n" +
 	"\x18EventServiceListResponse\x12(\n" +
 	"\x06events\x18\x01 \x03(\v2\x10.polder.v1.EventR\x06events\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +

@@ -39,7 +39,7 @@ export function show(resource: string, n: number): string {
 
 function short(n: number): string {
   const digits = Math.abs(n) >= 100 ? 0 : Math.abs(n) >= 10 ? 1 : 2
-  const text = Math.abs(n) >= 10_000 ? Math.round(n).toLocaleString('en') : n.toFixed(digits)
+  const text = Math.abs(n) >= 1000 ? Math.round(n).toLocaleString('en') : n.toFixed(digits)
   return text.includes('.') ? text.replace(/\.?0+$/, '') : text
 }
 
@@ -48,7 +48,11 @@ export function phrase(amounts: Amounts | undefined): string {
   return resourcesIn(amounts).map((r) => `${amounts![r]} ${r}`).join(', ')
 }
 
-export const percent = (part: number, whole: number): string => (whole > 0 ? `${Math.round((100 * part) / whole)} %` : '–')
+export function percent(part: number, whole: number): string {
+  if (!(whole > 0)) return '–'
+  const n = Math.round((100 * part) / whole)
+  return n === 0 && part > 0 ? '< 1 %' : `${n} %`
+}
 
 const order = ['cpu', 'memory', 'gpu', 'disk']
 

@@ -17,6 +17,7 @@ abstract class Feed<T> implements Source {
   items = $state.raw<T[]>([])
   protected byKey = new Map<string, T>()
   private users = 0
+  private refusals = 0 // in a row
   private stream: EventSource | undefined
   private again: ReturnType<typeof setTimeout> | undefined
   private flushing = false
@@ -69,14 +70,15 @@ abstract class Feed<T> implements Source {
       this.status = 'denied'
       return
     }
-    this.status = 'lost'
-    this.again = setTimeout(() => this.start(), 2000)
+    if (code !== 'unavailable' || this.refusals > 0) this.status = 'lost' // a browser breaks off what it loads when its networks change
+    this.again = setTimeout(() => this.start(), this.refusals++ ? 2000 : 200)
   }
 
   private follow(revision: string) {
     const s = new EventSource(`/console/live/${this.topic}?from=${revision}`)
     this.stream = s
     s.addEventListener('open', (e) => {
+      this.refusals = 0
       this.status = 'live'
       this.trouble = ''
       if (e instanceof MessageEvent) serverTime(JSON.parse(e.data).now)
@@ -196,10 +198,8 @@ const keptEvents = 1000
 class Events extends Feed<PoolEvent> {
   protected readonly topic = 'events'
   protected key = (e: PoolEvent) => e.revision
-  protected async load() {
-    const read = await list<PoolEvent>('EventService/List', 'events')
-    read.items = read.items.slice(-keptEvents)
-    return read
+  protected load() {
+    return list<PoolEvent>('EventService/List', 'events', { newest: keptEvents })
   }
   protected take(e: PoolEvent) {
     this.put(e)

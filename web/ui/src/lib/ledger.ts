@@ -83,8 +83,8 @@ export function ledger(roles: Role[], nodes: Node[], resource: string): Ledger {
     const s = share(r, resource)
     borrowed += s.borrowed
     leaving += Math.min(s.leaving, s.used)
-    lent += s.lent
   }
+  for (const r of roles) lent += share(r, resource).lent // each role's line is the lending among it and its siblings: no part is in two
   let guaranteed = 0
   let pending = 0
   for (const r of tops(roles)) {

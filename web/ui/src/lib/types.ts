@@ -91,6 +91,7 @@ export interface Task {
   ports?: Record<string, number>
   health?: string
   runtime?: string
+  container?: string
   labels?: Record<string, string>
   priority?: number
   preemptible?: boolean

@@ -39,6 +39,13 @@ export function at(time: string | undefined): string {
 
 export const stateOf = (task: { state: string }): string => task.state.replace('TASK_STATE_', '').toLowerCase()
 
+/** Through which door a task came, from what doors leave on their tasks. */
+export function doorOf(t: { runtime?: string; container?: string; labels?: Record<string, string> }): string {
+  if (t.labels?.['mesos/framework']) return 'mesos'
+  if (t.runtime === 'kube') return 'kubernetes'
+  return t.container ? 'docker' : 'native'
+}
+
 export const ended = (state: string): boolean => ['succeeded', 'failed', 'killed', 'reclaimed', 'lost'].includes(state)
 
 export const plural = (n: number, one: string, many = one + 's'): string => `${n.toLocaleString('en')} ${n === 1 ? one : many}`
