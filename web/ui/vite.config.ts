@@ -5,5 +5,5 @@ import { defineConfig } from 'vite'
 export default defineConfig({
   plugins: [svelte()],
   base: '/console/',
-  build: { outDir: 'dist/app', emptyOutDir: true, modulePreload: false, assetsInlineLimit: 0, reportCompressedSize: true },
+  build: { outDir: 'dist/app', emptyOutDir: true, modulePreload: false, assetsInlineLimit: 0, reportCompressedSize: true, cssCodeSplit: false, cssTarget: ['chrome123', 'firefox120', 'safari17.5'] },
 })
