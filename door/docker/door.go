@@ -66,7 +66,7 @@ func New(api *door.API, opt Options) *Door {
 	}
 	known := map[string]bool{}
 	for _, e := range Endpoints {
-		if p := e.Method + " " + e.pattern(); !known[p] { // what may be asked of an image is one pattern
+		if p := e.Method + " " + e.pattern(); !known[p] { // what may be asked of an image or a plugin is one pattern
 			known[p] = true
 			d.mux.Handle(p, d.endpoint(e))
 		}

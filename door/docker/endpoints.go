@@ -19,10 +19,12 @@ type Endpoint struct {
 	serve func(*Door, *request) error
 }
 
-// pattern is the path as a [net/http.ServeMux] reads it. Names of images hold slashes.
+// pattern is the path as a [net/http.ServeMux] reads it. Names of images and plugins hold slashes.
 func (e Endpoint) pattern() string {
-	if i := strings.Index(e.Path, "{image}"); i >= 0 {
-		return e.Path[:i] + "{image...}"
+	for _, before := range []string{"/images/", "/distribution/", "/plugins/"} {
+		if strings.HasPrefix(e.Path, before+"{") {
+			return before + "{name...}"
+		}
 	}
 	return e.Path
 }
@@ -88,13 +90,17 @@ var Endpoints = concat(
 		works("DELETE", "/volumes/{name}", "route", (*Door).removeVolume),
 	},
 	none("volumes are directories of the node", "PUT /volumes/{name}"),
-	none("plugins would change the machines of the pool; its operators install them", "POST /plugins/pull", "POST /plugins/create",
-		"DELETE /plugins/{name}", "POST /plugins/{name}/enable", "POST /plugins/{name}/disable", "POST /plugins/{name}/upgrade",
-		"POST /plugins/{name}/push", "POST /plugins/{name}/set", "GET /plugins/privileges"),
 	swarmEndpoints(),
 	none(inSwarm, "POST /swarm/init", "POST /swarm/join"),
 	none("the pool is the swarm, and this door its only manager: the pool's operators take nodes away with polder", "POST /swarm/leave"),
-	[]Endpoint{works("GET", "/plugins", "door", noPlugins), works("GET", "/plugins/{name}/json", "door", noPlugin)},
+	[]Endpoint{
+		works("GET", "/plugins", "merge", (*Door).plugins), works("GET", "/plugins/privileges", "any", (*Door).privileges),
+		works("POST", "/plugins/pull", "merge", (*Door).pullPlugin), works("POST", "/plugins/create", "merge", (*Door).createPlugin),
+		works("GET", "/plugins/{name}/json", "any", (*Door).onPlugin), works("DELETE", "/plugins/{name}", "merge", (*Door).onPlugin),
+		works("POST", "/plugins/{name}/enable", "merge", (*Door).onPlugin), works("POST", "/plugins/{name}/disable", "merge", (*Door).onPlugin),
+		works("POST", "/plugins/{name}/set", "merge", (*Door).onPlugin), works("POST", "/plugins/{name}/upgrade", "merge", (*Door).onPlugin),
+		works("POST", "/plugins/{name}/push", "any", (*Door).onPlugin),
+	},
 )
 
 // inSwarm is what a manager answers to who wants to make it one.
@@ -106,16 +112,6 @@ func (e Endpoint) status() int {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusNotImplemented
-}
-
-// noPlugins lists the plugins that users may use: none but the engines' own drivers.
-func noPlugins(_ *Door, q *request) error {
-	reply(q.w, http.StatusOK, []any{})
-	return nil
-}
-
-func noPlugin(_ *Door, q *request) error {
-	return fail(http.StatusNotFound, "plugin %q not found", clip(q.PathValue("name")))
 }
 
 func concat(lists ...[]Endpoint) (out []Endpoint) {

@@ -245,7 +245,7 @@ func (d *Door) pull(q *request) error {
 	if len(engines) == 1 {
 		return d.pass(q, engines[0].node(), e, "/images/create", nil)
 	}
-	return d.pullAll(q, engines, e)
+	return d.onAll(q, engines, e, "/images/create")
 }
 
 // roomiest is the engine of the node with most room, in a list.
@@ -257,26 +257,44 @@ func (d *Door) roomiest(ctx context.Context) ([]engine, error) {
 	return engines[:1], nil
 }
 
-// pullAll brings every engine that has an image up to date, one after the other, and shows what they say.
-func (d *Door) pullAll(q *request, engines []engine, e errand) error {
+// onAll makes a call on engines one after the other, and shows what they say as one stream. The first that refuses ends it.
+func (d *Door) onAll(q *request, engines []engine, e errand, path string) error {
+	body, err := readAll(q, maxCreate)
+	if err != nil {
+		return err
+	}
 	for i, at := range engines {
-		res, err := d.call(q.Context(), at.node(), e, http.MethodPost, "/images/create", q.URL.Query(), nil, q.Header)
-		if err != nil {
+		res, err := d.call(q.Context(), at.node(), e, http.MethodPost, path, q.URL.Query(), bytes.NewReader(body), q.Header)
+		if err == nil {
+			err = d.relate(q, res, i > 0, at.node())
+		}
+		if err != nil && i == 0 {
 			return err
 		}
-		if i == 0 {
-			q.w.Header().Set("Content-Type", "application/json")
-			q.w.WriteHeader(res.StatusCode)
-		} else {
-			fmt.Fprintf(q.w, "%s\n", encode(thing{"status": "Node " + at.node()}))
-		}
-		_, err = io.Copy(flushing{q.w}, res.Body)
-		res.Body.Close()
-		if err != nil || res.StatusCode != http.StatusOK {
+		if err != nil { // the head was sent: clients look for it in the stream
+			text := failureOf(err).message
+			_, err = fmt.Fprintf(q.w, "%s\n", encode(thing{"error": text, "errorDetail": thing{"message": text}}))
 			return ignoreGone(err)
 		}
 	}
 	return nil
+}
+
+// relate shows what one engine says; an error is its refusal, of which nothing was shown yet.
+func (d *Door) relate(q *request, res *http.Response, more bool, node string) error {
+	defer res.Body.Close()
+	if res.StatusCode >= 300 {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer)) // what is read of it is said
+		return said(res.StatusCode, body)
+	}
+	if more {
+		fmt.Fprintf(q.w, "%s\n", encode(thing{"status": "Node " + node}))
+	} else {
+		q.w.Header().Set("Content-Type", "application/json")
+		q.w.WriteHeader(res.StatusCode)
+	}
+	_, err := io.Copy(flushing{q.w}, res.Body)
+	return ignoreGone(err)
 }
 
 // flushing sends on what it is given at once.
