@@ -18,28 +18,14 @@ import (
 
 	runtime "polder.dev/polder/agent/runtime/docker"
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/door/docker/fields"
 )
 
-// filtersOf reads the parameter filters, in the form of today and in that of old clients.
+// filtersOf reads the parameter filters.
 func filtersOf(q url.Values) (map[string][]string, error) {
-	text := q.Get("filters")
-	out := map[string][]string{}
-	if text == "" {
-		return out, nil
-	}
-	var now map[string]map[string]bool
-	if json.Unmarshal([]byte(text), &now) == nil {
-		for name, values := range now {
-			for v, on := range values {
-				if on {
-					out[name] = append(out[name], v)
-				}
-			}
-		}
-		return out, nil
-	}
-	if json.Unmarshal([]byte(text), &out) != nil {
-		return nil, fail(http.StatusBadRequest, "invalid filter: %s", clip(text))
+	out, err := fields.Filters(q.Get("filters"))
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "%s", err)
 	}
 	return out, nil
 }

@@ -206,3 +206,21 @@ func FuzzPolicy(f *testing.F) {
 		}
 	})
 }
+
+// TestFilters: both forms say the same, and a value counts by being there.
+func TestFilters(t *testing.T) {
+	for text, want := range map[string]map[string][]string{
+		"": {}, "null": {}, "{}": {},
+		`{"label":{"b":true,"a=1":true},"id":{"x":false}}`: {"label": {"a=1", "b"}, "id": {"x"}},
+		`{"label":["b","a=1"],"id":["x"]}`:                 {"label": {"a=1", "b"}, "id": {"x"}},
+		`{"label":{}}`:                                     {"label": nil},
+		`{"label":"a"}`:                                    nil,
+		`[]`:                                               nil,
+		`{`:                                                nil,
+	} {
+		got, err := Filters(text)
+		if (err == nil) != (want != nil) || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+}

@@ -101,18 +101,9 @@ func (c *call) only(names ...string) error {
 
 // filters reads the parameter filters; names are those that are known.
 func (c *call) filters(names ...string) (map[string][]string, error) {
-	text := c.URL.Query().Get("filters")
-	out := map[string][]string{}
-	if text == "" {
-		return out, nil
-	}
-	var now map[string]map[string]bool
-	if json.Unmarshal([]byte(text), &now) == nil {
-		for name, values := range now {
-			out[name] = slices.Sorted(maps.Keys(values))
-		}
-	} else if json.Unmarshal([]byte(text), &out) != nil {
-		return nil, fail(http.StatusBadRequest, "invalid filter: %s", clip(text))
+	out, err := fields.Filters(c.URL.Query().Get("filters"))
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "%s", err)
 	}
 	for name := range out {
 		if !slices.Contains(names, name) {

@@ -61,10 +61,7 @@ func (s *Swarm) refused(ctx context.Context, task, why string, room bool) error 
 
 // claim claims a lease for a task on the node that was chosen for it.
 func (s *Swarm) claim(ctx context.Context, t orchestrator.Task) error {
-	c, task, more, err := s.ready(ctx, t)
-	if err == nil {
-		err = patiently(ctx, func() error { return s.opt.Containers.Prepare(ctx, c, t.Node, more) })
-	}
+	c, task, more, err := s.prepared(ctx, t)
 	if err != nil {
 		return s.refused(ctx, t.ID, words(err), false)
 	}
@@ -89,20 +86,7 @@ func (s *Swarm) claim(ctx context.Context, t orchestrator.Task) error {
 		return s.refused(ctx, t.ID, sentence(result.Conflict), true)
 	}
 	ask, _, _ := strings.Cut(result.Task, ".")
-	s.own(ask, t.ID)
-	if err := s.step(ctx, orchestrator.Report{Task: t.ID, Pool: ask, Node: t.Node, State: orchestrator.Starting}); err != nil {
-		return err
-	}
-	return s.refreshed(ctx, result.Task)
-}
-
-// refreshed looks at what happened before anybody knew whose it is.
-func (s *Swarm) refreshed(ctx context.Context, id string) error {
-	err := patiently(ctx, func() error { return s.refresh(ctx, id) })
-	if ctx.Err() == nil && errors.Is(err, errWriting) {
-		return err
-	}
-	return nil // the watch says it, or the next time the pool is read anew
+	return s.accepted(ctx, orchestrator.Report{Task: t.ID, Pool: ask, Node: t.Node, State: orchestrator.Starting}, result.Task)
 }
 
 // queue asks for a lease on any of some nodes; or on the first one, if something must be there before the task is.
@@ -111,10 +95,7 @@ func (s *Swarm) queue(ctx context.Context, t orchestrator.Task, nodes []string) 
 		nodes = nodes[:1]
 		t.Node = nodes[0]
 	}
-	c, task, more, err := s.ready(ctx, t)
-	if err == nil && t.Node != "" {
-		err = patiently(ctx, func() error { return s.opt.Containers.Prepare(ctx, c, t.Node, more) })
-	}
+	c, task, _, err := s.prepared(ctx, t)
 	if err != nil {
 		return s.refused(ctx, t.ID, words(err), false)
 	}
@@ -134,11 +115,29 @@ func (s *Swarm) queue(ctx context.Context, t orchestrator.Task, nodes []string) 
 	case result.Refused != nil:
 		return s.refused(ctx, t.ID, sentence(result.Refused), false)
 	}
-	s.own(result.Ask.Id, t.ID)
-	if err := s.step(ctx, orchestrator.Report{Task: t.ID, Pool: result.Ask.Id, State: orchestrator.Pending, Reason: sentence(result.Ask.Reason)}); err != nil {
+	return s.accepted(ctx, orchestrator.Report{Task: t.ID, Pool: result.Ask.Id, State: orchestrator.Pending, Reason: sentence(result.Ask.Reason)}, result.Ask.Id+".0")
+}
+
+// prepared makes a task ready to go to the pool, and on its node, where that is known, what must be there before.
+func (s *Swarm) prepared(ctx context.Context, t orchestrator.Task) (c Container, task *polderv1.TaskSpec, more Extras, err error) {
+	c, task, more, err = s.ready(ctx, t)
+	if err == nil && t.Node != "" {
+		err = patiently(ctx, func() error { return s.opt.Containers.Prepare(ctx, c, t.Node, more) })
+	}
+	return c, task, more, err
+}
+
+// accepted notes what the pool calls a task, and looks at what happened to it before anybody knew whose it is.
+func (s *Swarm) accepted(ctx context.Context, r orchestrator.Report, id string) error {
+	s.own(r.Pool, r.Task)
+	if err := s.step(ctx, r); err != nil {
 		return err
 	}
-	return s.refreshed(ctx, result.Ask.Id+".0")
+	err := patiently(ctx, func() error { return s.refresh(ctx, id) })
+	if ctx.Err() == nil && errors.Is(err, errWriting) {
+		return err
+	}
+	return nil // the watch says it, or the next time the pool is read anew
 }
 
 // ready makes a task's container out of its template, as it goes to the pool.
