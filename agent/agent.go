@@ -47,6 +47,7 @@ type Agent struct {
 	// Set by Run before ready is closed.
 	journal  *checkpoint.Journal
 	capacity resource.Resources
+	gpus     *gpus
 	running  sync.WaitGroup // every goroutine of Run
 
 	mu       sync.Mutex // guards all below
@@ -121,6 +122,7 @@ func (a *Agent) open() error {
 		j.Close()
 		return err
 	}
+	a.gpus = newGPUs(a.c.GPUs, a.capacity["gpu"])
 	return nil
 }
 
@@ -142,6 +144,9 @@ func (a *Agent) measure() error {
 	var err error
 	if a.capacity, err = capacity(a.c.Capacity, a.c.Dir); err != nil {
 		return err
+	}
+	if _, declared := a.c.Capacity["gpu"]; !declared && len(a.c.GPUs) > 0 {
+		a.capacity["gpu"] = resource.Amount(len(a.c.GPUs)) * resource.Milli
 	}
 	if _, declared := a.c.Capacity["disk"]; declared {
 		return nil

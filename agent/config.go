@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,9 @@ type Config struct {
 	Attributes map[string]string
 	// Capacity by kind, without a pool. What is missing of cpu, memory and disk is detected; see [Detect].
 	Capacity resource.Resources
+	// GPUs are the machine's GPUs that tasks may have, as the engine and the driver call them, by number or UUID. Empty are the first
+	// ones, as many as Capacity has; it has as many as are named here unless it says so itself.
+	GPUs []string
 	// Ports are the host ports tasks may hold; empty is none.
 	Ports resource.PortSet
 	// Mounts are the host directories that tasks may mount, with all below them; empty is none.
@@ -117,12 +121,29 @@ func (c Config) check() error {
 			return fmt.Errorf("capacity %q: the plan decides the pool; give the kind alone", name)
 		}
 	}
+	if err := c.checkGPUs(); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for _, r := range c.Runtimes {
 		if seen[r.Name()] {
 			return fmt.Errorf("runtime %s is given twice", r.Name())
 		}
 		seen[r.Name()] = true
+	}
+	return nil
+}
+
+var gpuID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.:-]*$`)
+
+func (c Config) checkGPUs() error {
+	for i, id := range c.GPUs {
+		if !gpuID.MatchString(id) || slices.Contains(c.GPUs[:i], id) {
+			return fmt.Errorf("GPU %q: name each once, by its number or UUID, as in nvidia-smi -L", id)
+		}
+	}
+	if most := resource.Amount(len(c.GPUs)) * resource.Milli; len(c.GPUs) > 0 && c.Capacity["gpu"] > most {
+		return fmt.Errorf("capacity gpu=%s, but %d GPUs are named", resource.FormatValue("gpu", c.Capacity["gpu"]), len(c.GPUs))
 	}
 	return nil
 }

@@ -272,6 +272,7 @@ type machine struct {
 	clock    *testClock
 	disk     func(path string) (checkpoint.File, error)
 	callback func(*http.Request) (*http.Response, error)
+	gpus     []string
 	agent    *Agent
 	halt     func()
 }
@@ -288,7 +289,7 @@ func newMachine(t *testing.T, script func(runtime.Spec) fake.Script) *machine {
 func (m *machine) start() {
 	m.t.Helper()
 	c := Config{
-		Node: "n1", Dir: m.dir, Runtimes: []runtime.Runtime{m.runtime}, Clock: m.clock, Link: m.server,
+		Node: "n1", Dir: m.dir, Runtimes: []runtime.Runtime{m.runtime}, Clock: m.clock, Link: m.server, GPUs: m.gpus,
 		Capacity: resource.Resources{"cpu": 4000, "memory": 8 << 30, "disk": 1 << 40},
 		Jitter:   func(d time.Duration) time.Duration { return d }, Checkpoint: checkpoint.Options{Create: m.disk},
 	}

@@ -24,9 +24,10 @@ type record struct {
 	Ended      time.Time
 	Notice     *notice
 	Stop       *stopOrder
-	Signalled  *moment // when the first stop signal of any notice was sent; no withdrawal takes it back
-	Sending    *moment // since when a stop signal is on its way: whether it was sent is not known after a restart
-	Acked      *moment // when the server took over the report of the end
+	Signalled  *moment  // when the first stop signal of any notice was sent; no withdrawal takes it back
+	Sending    *moment  // since when a stop signal is on its way: whether it was sent is not known after a restart
+	Acked      *moment  // when the server took over the report of the end
+	GPUs       []string // of the machine's, which the task was given
 }
 
 // notice is a notice the agent has taken over.
@@ -172,6 +173,7 @@ type stored struct {
 	Signalled  *moment            `json:"signalled,omitempty"`
 	Sending    *moment            `json:"sending,omitempty"`
 	Acked      *moment            `json:"acked,omitempty"`
+	GPUs       []string           `json:"gpus,omitempty"`
 }
 
 type storedNotice struct {
@@ -197,7 +199,7 @@ func (r *record) encode() ([]byte, error) {
 	var e messageCodec
 	s := stored{
 		Assignment: e.encode(r.Assignment), State: r.State, ExitCode: r.ExitCode, Reason: e.encode(r.Reason),
-		Started: r.Started, Ended: r.Ended, Signalled: r.Signalled, Sending: r.Sending, Acked: r.Acked,
+		Started: r.Started, Ended: r.Ended, Signalled: r.Signalled, Sending: r.Sending, Acked: r.Acked, GPUs: r.GPUs,
 	}
 	if n := r.Notice; n != nil {
 		s.Notice = &storedNotice{e.encode(n.Wire), n.Asked, n.Term, n.Deadline, n.Length, n.Told, n.Termed, n.Released}
@@ -222,7 +224,7 @@ func decodeRecord(data []byte) (*record, error) {
 	var e messageCodec
 	r := &record{
 		Assignment: &polderv1.Assignment{}, State: s.State, ExitCode: s.ExitCode, Started: s.Started, Ended: s.Ended,
-		Signalled: s.Signalled, Sending: s.Sending, Acked: s.Acked,
+		Signalled: s.Signalled, Sending: s.Sending, Acked: s.Acked, GPUs: s.GPUs,
 	}
 	e.decode(s.Assignment, r.Assignment)
 	r.Reason = e.reason(s.Reason)

@@ -44,6 +44,9 @@ func drawRecord(t *rapid.T) *record {
 	if rapid.Bool().Draw(t, "stop") {
 		r.Stop = &stopOrder{End: killed, Reason: &polderv1.Reason{Code: "Killed"}, Kill: drawMoment(t, "kill"), Termed: rapid.Bool().Draw(t, "stop termed")}
 	}
+	if rapid.Bool().Draw(t, "gpus") {
+		r.GPUs = []string{"0", "GPU-1f"}
+	}
 	if rapid.Bool().Draw(t, "signalled") {
 		signalled := drawMoment(t, "signalled")
 		r.Signalled = &signalled

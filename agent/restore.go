@@ -60,6 +60,9 @@ func (a *Agent) load() (unreadable map[string]error) {
 			unreadable[id] = err
 			continue
 		}
+		if !terminal(r.State) {
+			a.gpus.restore(r.Assignment, r.GPUs)
+		}
 		t := a.newTask(r)
 		t.publish()
 		a.tasks[id] = t

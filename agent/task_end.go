@@ -117,5 +117,6 @@ func (t *task) finish(state polderv1.TaskState, code *int32, reason *polderv1.Re
 		}
 	})
 	t.a.c.Logger.Info("task ended", "task", t.id, "state", state.String(), "reason", reason.GetCode(), "ran", t.sinceStart())
+	t.a.gpus.release(t.id)
 	close(t.ended)
 }

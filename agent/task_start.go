@@ -32,12 +32,17 @@ type (
 
 // launch records a new task and starts it. What cannot be recorded is not started.
 func (t *task) launch(ctx context.Context) {
-	if err := t.commit(func(*record) {}); err != nil {
+	gpus, short := t.a.gpus.take(t.rec.Assignment)
+	if err := t.commit(func(r *record) { r.GPUs = gpus }); err != nil {
 		t.volatile = true
 		t.finish(polderv1.TaskState_TASK_STATE_FAILED, nil, &polderv1.Reason{
 			Code: "NoCheckpoint", Message: fmt.Sprintf("node %s could not record the task and did not start it: %v", t.a.c.Node, err),
 			UnblockedBy: "free space on the disk of " + t.a.c.Dir,
 		})
+		return
+	}
+	if short != nil {
+		t.finish(polderv1.TaskState_TASK_STATE_FAILED, nil, &polderv1.Reason{Code: "GPUsTaken", Message: fmt.Sprintf("node %s: %v", t.a.c.Node, short)})
 		return
 	}
 	t.start(ctx)
@@ -78,6 +83,7 @@ func (t *task) start(ctx context.Context) {
 		t.fail("InvalidTask", err)
 		return
 	}
+	spec.GPUs = t.rec.GPUs
 	prepare, cancel := context.WithCancel(ctx)
 	t.begin = cancel
 	stopped, assignment := t.rec.Stop != nil, t.rec.Assignment // the record goes on changing

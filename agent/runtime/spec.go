@@ -36,6 +36,7 @@ type Spec struct {
 	Pids        int64 `json:"pids,omitempty"`        // most processes and threads; 0 is none
 
 	Ports      []PortMap `json:"ports,omitempty"`
+	GPUs       []string  `json:"gpus,omitempty"`       // of the machine's, by number or UUID; the task may use no others
 	Sandbox    string    `json:"sandbox,omitempty"`    // directory of the machine, made by the agent; $POLDER_SANDBOX in the task
 	StopSignal string    `json:"stopSignal,omitempty"` // what the agent sends first; empty is SIGTERM
 	Funded     string    `json:"funded,omitempty"`     // Guaranteed or Borrowed; empty is Borrowed
@@ -151,12 +152,15 @@ func (s Spec) Interactive() bool { return s.Stdin || s.TTY }
 
 // Environ is the task's environment as NAME=value, in order of name: the spec's own, over what every task is told
 // (POLDER_TASK, POLDER_ROLE, POLDER_NODE, POLDER_SANDBOX, and where to listen: POLDER_PORT_HTTP for a port "http",
-// POLDER_PORT0 for a first port without a name).
+// POLDER_PORT0 for a first port without a name; a process also which GPUs are its own: CUDA_VISIBLE_DEVICES).
 // sandbox is where the task sees its sandbox; inContainer says which side of a port map it listens on.
 func (s Spec) Environ(sandbox string, inContainer bool) []string {
 	env := map[string]string{"POLDER_TASK": s.TaskID, "POLDER_ROLE": s.Role}
 	if s.Node != "" {
 		env["POLDER_NODE"] = s.Node
+	}
+	if len(s.GPUs) > 0 && !inContainer { // in a container there are only these, by other numbers
+		env["CUDA_VISIBLE_DEVICES"] = strings.Join(s.GPUs, ",")
 	}
 	for i, p := range s.Ports {
 		port := p.HostPort

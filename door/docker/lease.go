@@ -46,6 +46,9 @@ func needs(task *polderv1.TaskSpec, labels, host thing) (warnings []string, err 
 		return nil, err
 	}
 	task.Resources["cpu"] = cmp.Or(text(labels, "polder.cpu"), cpu, defaultCPU)
+	if err := gpus(task, host); err != nil {
+		return nil, err
+	}
 	memory, _ := number(host, "Memory")
 	switch label := text(labels, "polder.memory"); {
 	case memory > 0 && label != "":
@@ -82,6 +85,24 @@ func cpus(host thing) (string, error) {
 		return "", nil
 	}
 	return strconv.FormatInt(milli, 10) + "m", nil
+}
+
+// gpus reads how many GPUs are asked for. Which ones they are, the agent says when the lease is there.
+func gpus(task *polderv1.TaskSpec, host thing) error {
+	list, _ := host["DeviceRequests"].([]any)
+	total := int64(0)
+	for _, x := range list {
+		m, _ := x.(thing)
+		n, _ := number(m, "Count")
+		if sets, _ := m["Capabilities"].([]any); n <= 0 || len(sets) == 0 {
+			return fail(http.StatusBadRequest, "HostConfig.DeviceRequests: say how many GPUs, as in --gpus 2")
+		}
+		total += n
+	}
+	if total > 0 {
+		task.Resources["gpu"] = strconv.FormatInt(total, 10)
+	}
+	return nil
 }
 
 // number reads a whole number, zero when it is none.

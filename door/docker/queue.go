@@ -107,5 +107,5 @@ func (d *Door) landed(ctx context.Context, p place, ask string) error {
 		return fmt.Errorf("ask %s has no task", ask)
 	}
 	t := res.Msg.Tasks[len(res.Msg.Tasks)-1]
-	return d.arrived(ctx, p, t.Id, t.Node)
+	return d.arrived(ctx, p, t.Id, t.Node, t.Resources["gpu"] != "")
 }

@@ -136,7 +136,7 @@ func (d *Door) startAt(ctx context.Context, p place, c inspected) error {
 	if id == "" {
 		return d.queue(ctx, p, task, c, why)
 	}
-	return d.arrived(ctx, p, id, node)
+	return d.arrived(ctx, p, id, node, task.Resources["gpu"] != "")
 }
 
 // starting notes that a container is being started, until done is called: it may be made anew elsewhere meanwhile.
@@ -358,9 +358,13 @@ const (
 )
 
 // arrived waits until a task runs on a node. Its agent has made the container anew if it was elsewhere; what is left there has
-// never run.
-func (d *Door) arrived(ctx context.Context, p place, id, node string) error {
+// never run. It may have done so for what a container is told when it is made only, too.
+func (d *Door) arrived(ctx context.Context, p place, id, node string, anew bool) error {
 	err := d.running(ctx, p, id)
+	if node == p.node && anew {
+		err = errors.Join(err, d.survey(ctx))
+		d.tellMoved(p.id)
+	}
 	if node == p.node {
 		return err
 	}

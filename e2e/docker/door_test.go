@@ -48,7 +48,7 @@ func newClient(t testing.TB) *client {
 	programs, err := stage.Build(t.Context(), dir)
 	must(t, err)
 	pool, err := stage.Open(t.Context(), stage.Options{
-		Dir: dir, Programs: programs, Agents: 3, Capacity: "cpu=1,memory=1Gi,disk=1Gi", Runtime: "docker", DockerHost: host, Plan: doorPlan,
+		Dir: dir, Programs: programs, Agents: 3, Capacity: "cpu=1,memory=1Gi,disk=1Gi,gpu=1", Runtime: "docker", DockerHost: host, Plan: doorPlan,
 		ServerFlags: []string{"--docker", "127.0.0.1:0"},
 	})
 	must(t, err)
@@ -184,6 +184,9 @@ var transcript = []line{
 	{typed: "run --rm -v /etc:/x IMAGE true", code: 125, want: "--allow-mount /etc"},
 	{typed: "run --rm --cpu-shares 2 IMAGE true", code: 125, want: "HostConfig.CpuShares: who goes first"},
 	{typed: "run --rm --cpus 1.5 IMAGE true", code: 125, want: "no node could hold it even when empty"},
+	{typed: "run --rm --gpus all IMAGE true", code: 125, want: "say how many"},
+	{typed: "run --rm --gpus 2 IMAGE true", code: 125, want: "no node could hold it even when empty"},
+	{typed: "run --rm --gpus 1 IMAGE true", code: 125, want: "could not select device driver"}, // there is none on this machine
 	{typed: "run --rm --label polder.role=nosuch IMAGE true", code: 125, want: `no role "nosuch"`},
 	{typed: "run --rm -e constraint:node==nosuch IMAGE true", code: 125, want: "no node with a container engine may run this"},
 	{typed: "volume create data", want: "data"},
@@ -200,6 +203,10 @@ var transcript = []line{
 	{typed: "run --rm polder/built cat /made", want: "made"},
 	{typed: "rmi -f polder/built", code: 1, want: "shared by all roles"},
 	{typed: "swarm init", code: 1, want: "already part of a swarm"},
+	{typed: "image prune -f", want: "Total reclaimed space"},
+	{typed: "system prune -f", want: "Total reclaimed space"},
+	{typed: "swarm unlock-key", want: "no unlock key is set"},
+	{typed: "plugin ls --format {{.Name}}", never: "x"},
 	{typed: "ps -aq", never: "x"},
 }
 

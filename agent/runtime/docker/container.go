@@ -189,6 +189,9 @@ func (r *Runtime) startContainer(ctx context.Context, spec runtime.Spec) (runtim
 		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID,
 			Cause: fmt.Errorf("container %s runs already", strings.TrimPrefix(c.Name, "/"))}
 	}
+	if c, err = r.withGPUs(ctx, spec, c); err != nil {
+		return runtime.Status{}, err
+	}
 	h := holding{Task: spec.TaskID, Container: spec.Container.ID, Engine: c.ID, Role: spec.Role, Funded: spec.FundedOrBorrowed(), CPU: spec.CPU}
 	if c.State.Status != container.StateCreated {
 		h.Before = c.State.StartedAt
@@ -255,8 +258,16 @@ func (r *Runtime) findOrCreate(ctx context.Context, spec runtime.Spec) (containe
 	if err := r.takeOver(ctx, spec.Container.ID); err != nil {
 		return c, err
 	}
+	return r.createAgain(ctx, spec)
+}
+
+// createAgain makes a door's container for the task that is to run in it.
+func (r *Runtime) createAgain(ctx context.Context, spec runtime.Spec) (c container.InspectResponse, err error) {
 	made := *spec.Container
 	made.Sandbox, made.Node = spec.Sandbox, spec.Node
+	if made.Create, err = describeGPUs(made.Create, spec.GPUs); err != nil {
+		return c, &runtime.Error{Kind: runtime.ErrInvalid, Op: "create", Task: spec.TaskID, Cause: err}
+	}
 	status, answer, err := r.Create(ctx, made)
 	if err != nil {
 		return c, err

@@ -262,6 +262,9 @@ func hostConfig(spec runtime.Spec, parent string) (*container.HostConfig, error)
 	if spec.Pids > 0 {
 		h.PidsLimit = &spec.Pids
 	}
+	if len(spec.GPUs) > 0 {
+		h.DeviceRequests = []container.DeviceRequest{{DeviceIDs: spec.GPUs, Capabilities: [][]string{{"gpu"}}}}
+	}
 	for _, p := range spec.Ports {
 		port, ok := enginePort(p)
 		if !ok {

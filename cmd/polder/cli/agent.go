@@ -24,6 +24,8 @@ type AgentOptions struct {
 	Attributes map[string]string
 	// Capacity declares resources; what is missing is detected.
 	Capacity resource.Resources
+	// GPUs are those that tasks may have, by number or UUID; empty are the first ones, as many as Capacity has.
+	GPUs []string
 	// Ports are the host ports tasks may have; empty is none declared.
 	Ports resource.PortSet
 	// Mounts are the host directories tasks may mount; empty is none.
@@ -75,6 +77,7 @@ tasks keep running and are taken over by the next one.`,
 	f.StringVar(&o.Node, "node", "", "`name` of this node (default the host's name)")
 	f.StringArrayVar(&o.attributes, "attr", nil, "attribute `key=value` that constraints may select; repeatable")
 	f.StringVar(&o.capacity, "capacity", "", "`resources` to offer, as in cpu=8,memory=32Gi (default detected)")
+	f.StringSliceVar(&o.GPUs, "gpus", nil, "`GPUs` that tasks may have, by number or UUID as in nvidia-smi -L, with commas between (default the first, as many as --capacity says)")
 	f.StringVar(&o.ports, "ports", "", "host `ports` tasks may have, as in 31000-32000")
 	registerMounts(cmd, &o.Mounts)
 	registerTaskUser(cmd, &o.TaskUser)

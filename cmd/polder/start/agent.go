@@ -61,7 +61,7 @@ func newMachine(ctx context.Context, log *slog.Logger, o cli.AgentOptions) (*mac
 	}
 	m.agent, err = agent.New(agent.Config{
 		Node: o.Node, Dir: o.Dir, Server: o.Server, Token: o.Token, Attributes: o.Attributes, Capacity: o.Capacity,
-		Ports: o.Ports, Mounts: o.Mounts, Runtimes: m.runtimes, Version: Version, Logger: log,
+		GPUs: o.GPUs, Ports: o.Ports, Mounts: o.Mounts, Runtimes: m.runtimes, Version: Version, Logger: log,
 	})
 	if err != nil {
 		m.close()

@@ -140,6 +140,11 @@ func TestCheck(t *testing.T) {
 		{text: `{"HostConfig":{"SecurityOpt":["no-new-privileges"]}}`},
 		{text: `{"HostConfig":{"SecurityOpt":["seccomp=unconfined"]}}`, host: "HostConfig.SecurityOpt"},
 		{text: `{"HostConfig":{"CpuShares":2}}`, refused: "HostConfig.CpuShares: who goes first"},
+		{text: `{"HostConfig":{"DeviceRequests":[{"Driver":"nvidia","Count":2,"DeviceIDs":null,"Capabilities":[["gpu","utility"]],"Options":{}}]}}`},
+		{text: `{"HostConfig":{"DeviceRequests":[{"Count":-1,"Capabilities":[["gpu"]]}]}}`, refused: "HostConfig.DeviceRequests[0].Count: say how many"},
+		{text: `{"HostConfig":{"DeviceRequests":[{"DeviceIDs":["0"],"Capabilities":[["gpu"]]}]}}`, refused: "HostConfig.DeviceRequests[0].DeviceIDs: say how many"},
+		{text: `{"HostConfig":{"DeviceRequests":[{"Count":1,"Capabilities":[["gpu"],["fpga"]]}]}}`, refused: "HostConfig.DeviceRequests[0].Capabilities: want lists"},
+		{text: `{"HostConfig":{"DeviceRequests":[{"Driver":"cdi","Count":1,"Capabilities":[["gpu"]]}]}}`, refused: "HostConfig.DeviceRequests[0].Driver"},
 		{text: `{"Labels":{"polder.role":"a","x":"y"}}`},
 		{text: `{"Labels":{"polder.container":"a"}}`, refused: "Labels: polder.container"},
 		{text: `{"NetworkingConfig":{"EndpointsConfig":{"net":{"Aliases":["a"],"Wrong":1}}}}`, refused: "NetworkingConfig.EndpointsConfig.net.Wrong"},
@@ -170,6 +175,13 @@ func reaches(c container.CreateRequest) bool {
 		shares(string(h.CgroupnsMode)) || h.MaskedPaths != nil || h.ReadonlyPaths != nil || h.OomScoreAdj < 0
 	for _, b := range h.Binds {
 		abroad = abroad || strings.HasPrefix(b, "/") || strings.HasPrefix(b, ".")
+	}
+	for _, d := range h.DeviceRequests {
+		all := len(d.Capabilities) > 0
+		for _, set := range d.Capabilities {
+			all = all && slices.Contains(set, "gpu")
+		}
+		abroad = abroad || !all && (d.Count != 0 || len(d.Capabilities) > 0) || d.Count < 0 || len(d.DeviceIDs) > 0 || len(d.Options) > 0
 	}
 	for _, m := range h.Mounts {
 		abroad = abroad || m.Type != "volume" && m.Type != "tmpfs" && m.Type != ""

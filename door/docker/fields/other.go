@@ -21,6 +21,9 @@ func limits(names ...string) Table {
 	out := Table{"RestartPolicy": inner, "RestartPolicy.Name": refused(unchanged), "RestartPolicy.MaximumRetryCount": refused(unchanged)}
 	for name, row := range resources {
 		name = strings.TrimPrefix(name, "HostConfig.")
+		if strings.Contains(name, "[") {
+			continue // the whole is refused
+		}
 		if row.Treatment != Refused && !slices.Contains(names, name) {
 			row = refused(unchanged)
 		}

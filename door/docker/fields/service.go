@@ -44,7 +44,7 @@ var template = Table{
 	"TaskTemplate.Resources.Reservations":                          inner,
 	"TaskTemplate.Resources.Reservations.NanoCPUs":                 pool("the lease's cpu"),
 	"TaskTemplate.Resources.Reservations.MemoryBytes":              pool("the lease's memory, unless a limit says it"),
-	"TaskTemplate.Resources.Reservations.GenericResources":         refused("generic resources are not leased to containers"),
+	"TaskTemplate.Resources.Reservations.GenericResources":         refused("GPUs are leased to containers, not to services yet; other generic resources are not known"),
 	"TaskTemplate.Resources.SwapBytes":                             refused("swap is not leased"),
 	"TaskTemplate.Resources.MemorySwappiness":                      refused("swap is not leased"),
 	"TaskTemplate.RestartPolicy.Condition":                         judged("none, on-failure, any", oneOf("there are no other conditions", "none", "on-failure", "any")),

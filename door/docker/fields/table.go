@@ -145,9 +145,17 @@ var resources = Table{
 	"HostConfig.BlkioDeviceReadIOps": refused("disk bandwidth is not leased"), "HostConfig.BlkioDeviceWriteIOps": refused("disk bandwidth is not leased"),
 	"HostConfig.Devices":           host("devices of the machine"),
 	"HostConfig.DeviceCgroupRules": host("devices of the machine"),
-	"HostConfig.DeviceRequests":    refused("GPUs are leased by number, and engines would give each container the first ones"),
-	"HostConfig.OomKillDisable":    refused("a container over its memory must end"),
-	"HostConfig.KernelMemory":      refused("engines have dropped it"), "HostConfig.KernelMemoryTCP": refused("engines have dropped it"),
+	"HostConfig.DeviceRequests":    inner, "HostConfig.DeviceRequests[].Driver": judged("nvidia", oneOf("the engine finds the driver of GPUs", "nvidia")),
+	"HostConfig.DeviceRequests[].Count": judged("the lease's gpu; the agent says which ones", func(v any) (Treatment, string) {
+		if t, _ := negative(v); t != Works {
+			return Refused, "say how many: GPUs are leased by number"
+		}
+		return Pool, ""
+	}),
+	"HostConfig.DeviceRequests[].DeviceIDs":    refused("say how many: the node's agent knows which are free"),
+	"HostConfig.DeviceRequests[].Capabilities": judged("lists with gpu", capabilities), "HostConfig.DeviceRequests[].Options": refused("they steer the engine's own runtime"),
+	"HostConfig.OomKillDisable": refused("a container over its memory must end"),
+	"HostConfig.KernelMemory":   refused("engines have dropped it"), "HostConfig.KernelMemoryTCP": refused("engines have dropped it"),
 	"HostConfig.CpuCount": refused(windows), "HostConfig.CpuPercent": refused(windows),
 	"HostConfig.IOMaximumIOps": refused(windows), "HostConfig.IOMaximumBandwidth": refused(windows),
 }
@@ -200,6 +208,17 @@ func negative(v any) (Treatment, string) {
 	}
 	if strings.HasPrefix(n.String(), "-") {
 		return Host, ""
+	}
+	return Works, ""
+}
+
+// capabilities are those of devices: all of some, or all of others.
+func capabilities(v any) (Treatment, string) {
+	sets, _ := v.([]any)
+	for _, set := range sets {
+		if all, ok := words(set); !ok || !slices.Contains(all, "gpu") {
+			return Refused, "want lists of words with gpu in each: only GPUs are leased"
+		}
 	}
 	return Works, ""
 }
