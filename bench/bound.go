@@ -1,22 +1,44 @@
 package bench
 
 import (
+	"math/bits"
 	"math/rand/v2"
+	"runtime"
 	"strings"
+	"sync/atomic"
 )
 
 // A bound is the least that work of a kind could cost on this machine: the same decision on flat arrays of numbers, with no
-// names, no rules for borrowing, no records for others and no garbage.
+// names, no rules for borrowing, no records for others and no garbage; of memory, the numbers alone.
 
-// boundOf says which bound a workload is measured against.
-func boundOf(workload string) string {
+// boundOf says which bound a result is measured against.
+func boundOf(r Result) string {
 	switch {
-	case strings.HasPrefix(workload, "W1"), strings.HasPrefix(workload, "W3"):
+	case strings.HasPrefix(r.Workload, "W1"), r.Workload == "W5 spike" && r.Unit == "start":
 		return "bound placement"
-	case workload == "W2 first cycle", workload == "W2 full cycle":
+	case r.Workload == "W2 first cycle", r.Workload == "W2 full cycle":
 		return "bound offer"
+	case r.Workload == "W2 nothing changed":
+		return "bound glance"
+	case r.Workload == "W2 all declined":
+		return "bound refusal"
+	case strings.HasPrefix(r.Workload, "W3"):
+		return "bound commit"
+	case r.Workload == "W5 spike":
+		return "bound notice"
+	case strings.HasPrefix(r.Workload, "W7"), strings.HasPrefix(r.Workload, "W8"):
+		return "bound " + r.Unit
 	}
 	return ""
+}
+
+// bounds are all of them, for work on so many agents.
+func bounds(agents int, seed uint64) []Result {
+	out := []Result{boundPlacement(agents, seed), boundCommit(agents, seed), boundOffer(agents), boundNotice(agents, seed), boundGlance(), boundRefusal()}
+	for i := range out {
+		out[i].Agents = agents
+	}
+	return append(out, boundMemory(agents)...)
 }
 
 // boundRecord is what is remembered of a task.
@@ -27,48 +49,179 @@ type boundRecord struct {
 	_           [24]byte // as much again as a record keeps of its task's shape, start and state
 }
 
-// boundPlacement places a million tasks: the fullest of eight sampled agents, limits on four levels, usage on four levels, a
-// record and an entry in a map of ids.
+const (
+	boundTasks  = 1_000_000
+	boundLeaves = 300
+	boundRoles  = boundLeaves + boundLeaves/5 + boundLeaves/25 + 1
+)
+
+// flat is a cluster as numbers alone.
+type flat struct {
+	free        [][2]int64 // by agent: cpu, memory
+	used, limit [boundRoles][2]int64
+	records     []boundRecord
+	ids         map[uint64]int32
+	rng         *rand.Rand
+}
+
+func newFlat(agents int, seed uint64) *flat {
+	f := &flat{free: make([][2]int64, agents), records: make([]boundRecord, 0, boundTasks), ids: make(map[uint64]int32, boundTasks), rng: rand.New(rand.NewPCG(seed, 2))}
+	for i := range f.free {
+		f.free[i] = [2]int64{int64(2*boundTasks/agents+1) * 1000, int64(2*boundTasks/agents+1) * 4}
+	}
+	for i := range f.limit {
+		f.limit[i] = [2]int64{1 << 40, 1 << 40}
+	}
+	return f
+}
+
+// path is a leaf and the roles above it.
+func path(leaf int) [4]int {
+	return [4]int{leaf, boundLeaves + leaf/5, boundLeaves + boundLeaves/5 + leaf/25, boundRoles - 1}
+}
+
+// take gives a task an agent, within limits on four levels, with usage on four levels, a record and an entry in a map of ids.
+func (f *flat) take(task, agent int) {
+	p := path(task % boundLeaves)
+	if f.free[agent][0] < 1000 || f.free[agent][1] < 4 {
+		return
+	}
+	for _, v := range p {
+		if f.used[v][0]+1000 > f.limit[v][0] || f.used[v][1]+4 > f.limit[v][1] {
+			return
+		}
+	}
+	for _, v := range p {
+		f.used[v][0] += 1000
+		f.used[v][1] += 4
+	}
+	f.free[agent][0] -= 1000
+	f.free[agent][1] -= 4
+	f.ids[uint64(task)] = int32(len(f.records))
+	f.records = append(f.records, boundRecord{id: uint64(task), agent: int32(agent), leaf: int32(p[0]), cpu: 1000, memory: 4})
+}
+
+// boundPlacement places a million tasks, each on the fullest of eight sampled agents.
 func boundPlacement(agents int, seed uint64) Result {
-	const tasks, leaves = 1_000_000, 300
-	rng := rand.New(rand.NewPCG(seed, 2))
-	free := make([][2]int64, agents)
-	for i := range free {
-		free[i] = [2]int64{int64(tasks/agents+1) * 1000, int64(tasks/agents+1) * 4}
-	}
-	var used, limit [leaves + leaves/5 + leaves/25 + 1][2]int64
-	for i := range limit {
-		limit[i] = [2]int64{1 << 40, 1 << 40}
-	}
-	records, ids := make([]boundRecord, 0, tasks), make(map[uint64]int32, tasks)
+	f := newFlat(agents, seed)
 	cost := Measure(func() {
-		for i := range tasks {
+		for i := range boundTasks {
 			best := -1
 			for range 8 {
-				if a := rng.IntN(agents); free[a][0] >= 1000 && free[a][1] >= 4 && (best < 0 || free[a][0] < free[best][0]) {
+				if a := f.rng.IntN(agents); f.free[a][0] >= 1000 && f.free[a][1] >= 4 && (best < 0 || f.free[a][0] < f.free[best][0]) {
 					best = a
 				}
 			}
-			leaf := i % leaves
-			path := [4]int{leaf, leaves + leaf/5, leaves + leaves/5 + leaf/25, len(used) - 1}
-			ok := best >= 0
-			for _, v := range path {
-				ok = ok && used[v][0]+1000 <= limit[v][0] && used[v][1]+4 <= limit[v][1]
+			if best >= 0 {
+				f.take(i, best)
 			}
-			if !ok {
-				continue
-			}
-			for _, v := range path {
-				used[v][0] += 1000
-				used[v][1] += 4
-			}
-			free[best][0] -= 1000
-			free[best][1] -= 4
-			ids[uint64(i)] = int32(len(records))
-			records = append(records, boundRecord{id: uint64(i), agent: int32(best), leaf: int32(leaf), cpu: 1000, memory: 4})
 		}
 	})
-	return Result{Workload: "bound placement", Case: "flat arrays", Agents: agents, Roles: leaves, Cost: cost, Units: len(records), Unit: "placement"}
+	return Result{Workload: "bound placement", Case: "flat arrays", Roles: boundLeaves, Cost: cost, Units: len(f.records), Unit: "placement"}
+}
+
+// boundCommit takes a million claims, each of which says its agent.
+func boundCommit(agents int, seed uint64) Result {
+	f := newFlat(agents, seed)
+	claims := make([]int, boundTasks)
+	for i := range claims {
+		claims[i] = f.rng.IntN(agents)
+	}
+	cost := Measure(func() {
+		for i, a := range claims {
+			f.take(i, a)
+		}
+	})
+	return Result{Workload: "bound commit", Case: "flat arrays", Roles: boundLeaves, Cost: cost, Units: len(f.records), Unit: "commit"}
+}
+
+// boundNotice asks the younger half of a million tasks back, those of each leaf from the end of its list: what they hold is leaving their agent
+// and is not used by their roles any more, and a notice says so.
+func boundNotice(agents int, seed uint64) Result {
+	f := newFlat(agents, seed)
+	lists := make([][]int32, boundLeaves)
+	for i := range boundTasks {
+		f.take(i, f.rng.IntN(agents))
+		lists[i%boundLeaves] = append(lists[i%boundLeaves], int32(i))
+	}
+	type notice struct{ task, agent, deadline, cpu, memory int64 }
+	notices := make([]notice, 0, boundTasks/2)
+	leaving := make([][2]int64, agents)
+	cost := Measure(func() {
+		for i := range boundTasks / 2 {
+			leaf := i % boundLeaves
+			last := len(lists[leaf]) - 1
+			r := &f.records[lists[leaf][last]]
+			lists[leaf] = lists[leaf][:last]
+			for _, v := range path(leaf) {
+				f.used[v][0] -= r.cpu
+				f.used[v][1] -= r.memory
+			}
+			leaving[r.agent][0] += r.cpu
+			leaving[r.agent][1] += r.memory
+			notices = append(notices, notice{int64(r.id), int64(r.agent), 30, r.cpu, r.memory})
+		}
+	})
+	return Result{Workload: "bound notice", Case: "flat arrays", Roles: boundLeaves, Cost: cost, Units: len(notices), Unit: "victim"}
+}
+
+// boundGlance looks whether a number has changed, a hundred million times.
+func boundGlance() Result {
+	const looks = 100_000_000
+	var version atomic.Uint64
+	seen := 0
+	cost := Measure(func() {
+		for range looks {
+			if version.Load() == 0 {
+				seen++
+			}
+		}
+	})
+	return Result{Workload: "bound glance", Case: "one number", Cost: cost, Units: seen, Unit: "cycle"}
+}
+
+// boundRefusal looks which of 300 takers has not declined an agent, ten million times.
+func boundRefusal() Result {
+	const looks = 10_000_000
+	declined := make([][(boundLeaves + 63) / 64]uint64, 1024)
+	for i := range declined {
+		for j := range declined[i] {
+			declined[i][j] = ^uint64(0)
+		}
+	}
+	open := 0
+	cost := Measure(func() {
+		for i := range looks {
+			for _, word := range declined[i%len(declined)] {
+				open += bits.OnesCount64(^word)
+			}
+		}
+	})
+	return Result{Workload: "bound refusal", Case: "a row of bits", Roles: boundLeaves, Cost: cost, Units: looks - open, Unit: "cycle"}
+}
+
+// boundMemory weighs what is to be known of an agent, as numbers, and of a task: its record and its id.
+func boundMemory(agents int) []Result {
+	type agent struct {
+		capacity, free [3]int64
+		attributes     [6]int32
+		name           [8]byte
+	}
+	empty := heap()
+	nodes := make([]agent, agents)
+	weight := heap() - empty
+	runtime.KeepAlive(nodes)
+	out := Result{Workload: "bound agent", Case: "flat arrays", Agents: agents, Units: agents, Unit: "agent", Bytes: weight}
+	tasks := 20 * agents
+	empty = heap()
+	records, ids := make([]boundRecord, tasks), make(map[uint64]int32, tasks)
+	for i := range records {
+		ids[uint64(i)] = int32(i)
+	}
+	weight = heap() - empty
+	runtime.KeepAlive(records)
+	runtime.KeepAlive(ids)
+	return []Result{out, {Workload: "bound task", Case: "flat arrays", Agents: agents, Units: tasks, Unit: "task", Bytes: weight}}
 }
 
 // boundOffer gives every agent whole to the neediest leaf of 10 × 6 × 5, a hundred times.
@@ -99,15 +252,31 @@ func boundOffer(agents int) Result {
 			}
 		}
 	})
-	return Result{Workload: "bound offer", Case: "flat arrays", Agents: agents, Roles: a * b * c, Cost: cost, Units: offers, Unit: "offer"}
+	return Result{Workload: "bound offer", Case: "flat arrays", Roles: a * b * c, Cost: cost, Units: offers, Unit: "offer"}
 }
 
-// shareOfBound is what part of a unit's cost the bound would be, in words; nothing where there is none.
+// shareOfBound is what part of a unit's cost, or of its memory, the bound would be, or how much of all there is was made use of; in words, and
+// nothing where there is no bound. Of several bounds
+// the one on as many agents counts, or else the first.
 func shareOfBound(r Result, results []Result) string {
-	for _, b := range results {
-		if b.Workload == boundOf(r.Workload) && r.Per() > 0 && len(r.Faults) == 0 {
-			return percent(float64(b.Per()) / float64(r.Per()))
+	var bound *Result
+	for i, b := range results {
+		if b.Workload == boundOf(r) && (bound == nil || b.Agents == r.Agents) {
+			bound = &results[i]
 		}
 	}
-	return ""
+	switch {
+	case bound == nil || len(r.Faults) > 0 || r.Units == 0:
+		return ""
+	case r.Unit == "core-hour": // the more the better
+		return percent(float64(r.Units) / float64(bound.Units))
+	case r.Bytes > 0:
+		return percent(bound.each(float64(bound.Bytes)) / r.each(float64(r.Bytes)))
+	case r.CPU <= 0:
+		return ""
+	}
+	return percent(bound.each(float64(bound.CPU)) / r.each(float64(r.CPU)))
 }
+
+// each is a unit's part of a whole.
+func (r *Result) each(whole float64) float64 { return whole / float64(r.Units) }

@@ -49,9 +49,20 @@ func WriteMarkdown(w io.Writer, results []Result) {
 		if len(r.Faults) > 0 {
 			note = "**REFUSED by the referee:** " + strings.Join(r.Faults[:min(3, len(r.Faults))], "; ")
 		}
-		fmt.Fprintf(w, "| %s | %s | %d | %d | %s | %s | %s | %s | %s | %d %s | %s | %s |\n", r.Workload, r.Case, r.Agents, r.Roles, short(r.Per()), count(r.Rate()),
+		fmt.Fprintf(w, "| %s | %s | %d | %d | %s | %s | %s | %s | %s | %d %s | %s | %s |\n", r.Workload, r.Case, r.Agents, r.Roles, r.perUnit(), count(r.Rate()),
 			shareOfBound(r, results), short(r.CPU), short(r.Wall), r.Units, r.Unit, memory(r.Bytes), note)
 	}
+}
+
+// perUnit is the CPU time of one unit in words; nothing for what took none.
+func (r Result) perUnit() string {
+	switch {
+	case r.CPU == 0:
+		return ""
+	case r.Per() == 0:
+		return "under 1 ns"
+	}
+	return short(r.Per())
 }
 
 // WriteJSON writes results for programs.
@@ -63,10 +74,14 @@ func WriteJSON(w io.Writer, results []Result) error {
 
 func short(d time.Duration) string {
 	switch {
+	case d < time.Microsecond:
+		return fmt.Sprintf("%d ns", d)
 	case d < 10*time.Microsecond:
 		return fmt.Sprintf("%.2f µs", float64(d)/float64(time.Microsecond))
-	case d < 10*time.Millisecond:
+	case d < time.Millisecond:
 		return fmt.Sprintf("%.1f µs", float64(d)/float64(time.Microsecond))
+	case d < 100*time.Millisecond:
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 	case d < 10*time.Second:
 		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
 	}
@@ -80,7 +95,12 @@ func count(x float64) string {
 	return fmt.Sprintf("%.0f", x)
 }
 
-func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
+func percent(x float64) string {
+	if x < 0.1 {
+		return fmt.Sprintf("%.2g %%", 100*x)
+	}
+	return fmt.Sprintf("%.0f %%", 100*x)
+}
 
 func memory(b uint64) string {
 	if b == 0 {
