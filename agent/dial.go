@@ -215,6 +215,7 @@ func newHTTP(config *tls.Config) *http.Client {
 	}}
 }
 
+// rpc asks the server not to pack what it sends: most of it is small, and packing costs more than sending.
 func rpc(client *http.Client, server string) polderv1connect.AgentServiceClient {
-	return polderv1connect.NewAgentServiceClient(client, server, connect.WithReadMaxBytes(maxMessage))
+	return polderv1connect.NewAgentServiceClient(client, server, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
 }

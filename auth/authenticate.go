@@ -65,10 +65,7 @@ func (a *Authenticator) byHeader(values []string) (Identity, error) {
 // TLS handshake has proved that the caller holds the key. The signature is checked before the dates, so that a stranger
 // with an old certificate is called a stranger.
 func (a *Authenticator) byCertificate(leaf *x509.Certificate) (Identity, error) {
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: poolOf(a.Root), CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
-	if err != nil || len(leaf.URIs) != 1 {
+	if err := a.Book.signed.check(a.Root, leaf); err != nil || len(leaf.URIs) != 1 {
 		return Identity{}, fmt.Errorf("%w: %.80q; join this cluster first", ErrForeignCertificate, leaf.Subject.CommonName)
 	}
 	now := a.Book.now()

@@ -20,6 +20,7 @@ type Book struct {
 	members *shelf[Member]
 	tables  *shelf[table]
 	policy  atomic.Pointer[revisedPolicy]
+	signed  signed
 }
 
 // table is the whole permission table in one record, so that it changes as one.

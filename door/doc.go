@@ -8,5 +8,6 @@
 //
 // It is not a protocol and keeps no state: sessions, objects and their books belong to the door.
 //
-// An [API] is safe for concurrent use. A call runs in one goroutine beside the caller's, which ends with the call.
+// An [API] is safe for concurrent use. A call that is answered once runs in the caller's goroutine, a stream in one beside it, which ends with
+// the stream.
 package door

@@ -18,8 +18,11 @@ type transport struct {
 	door   string
 }
 
-// RoundTrip implements [http.RoundTripper]. It returns when the handler has written the answer's head.
+// RoundTrip implements [http.RoundTripper]. A stream's answer is there when the handler has written its head, another one's when it is whole.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("Content-Type") == unary {
+		return t.whole(r)
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	in := t.incoming(ctx, r)
 	out, answer := newExchange(in.Body)
