@@ -42,6 +42,13 @@ func newBoard(p *picture) *board {
 // look returns the newest picture.
 func (b *board) look() *picture { return b.picture.Load() }
 
+// lookAndNext returns the newest picture and what is closed when there is another one.
+func (b *board) lookAndNext() (*picture, <-chan struct{}) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.picture.Load(), b.changed
+}
+
 // publish puts up a picture with the changes since the last one, and wakes the watchers.
 func (b *board) publish(p *picture, changes []change) {
 	b.mu.Lock()

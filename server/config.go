@@ -75,6 +75,7 @@ const (
 	maxAskCount  = 100_000 // tasks of one ask
 	maxAsks      = 1000    // asks, claims or ids in one request
 	missedBeats  = 3
+	untilMost    = 20 * time.Second // how long a reader may wait for a task to change
 	unaryTimeout = 30 * time.Second
 )
 

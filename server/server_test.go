@@ -53,6 +53,34 @@ func TestSubmitLaunchStatusList(t *testing.T) {
 	}
 }
 
+// TestGetUntil: who waits for a state of a task is answered when it has it, and in any case when it is over.
+func TestGetUntil(t *testing.T) {
+	w := newWorld(t, nil)
+	a := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	link := w.connect(a)
+	c := w.as(w.admin)
+	ask := w.submit(c, process("default", 1, "1"))
+	task := ask.Id + ".0"
+	w.until("its task", func(p *picture) bool { _, ok := p.tasks.Get(task); return ok })
+	runs := call(t, c.task.Get, &polderv1.TaskServiceGetRequest{Id: task, Until: []polderv1.TaskState{polderv1.TaskState_TASK_STATE_RUNNING}})
+	if runs.Task.State != polderv1.TaskState_TASK_STATE_RUNNING {
+		t.Errorf("it is %v", runs.Task.State)
+	}
+	ended := make(chan *polderv1.TaskServiceGetResponse, 1)
+	go func() {
+		res, err := c.task.Get(t.Context(), connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: task, Until: []polderv1.TaskState{polderv1.TaskState_TASK_STATE_LEAVING}}))
+		if err != nil {
+			t.Error(err)
+			res = connect.NewResponse(&polderv1.TaskServiceGetResponse{})
+		}
+		ended <- res.Msg
+	}()
+	link.finish(task, polderv1.TaskState_TASK_STATE_SUCCEEDED)
+	if res := <-ended; res.Task.GetState() != polderv1.TaskState_TASK_STATE_SUCCEEDED {
+		t.Errorf("it ended as %v", res.Task)
+	}
+}
+
 // doorway is a door's way to a server in this process, for calls that are no streams.
 type doorway struct{ server http.Handler }
 

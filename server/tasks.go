@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -33,11 +34,37 @@ func (s tasks) List(ctx context.Context, req *connect.Request[polderv1.TaskServi
 }
 
 func (s tasks) Get(ctx context.Context, req *connect.Request[polderv1.TaskServiceGetRequest]) (*connect.Response[polderv1.TaskServiceGetResponse], error) {
-	row, ok := s.board.look().tasks.Get(req.Msg.Id)
-	if !ok {
-		return nil, noTask(req.Msg.Id)
+	row, err := s.until(ctx, req.Msg)
+	if err != nil {
+		return nil, err
 	}
 	return connect.NewResponse(&polderv1.TaskServiceGetResponse{Task: taskProto(row), Spec: s.shownTo(callerOf(ctx), row.Role, specOf(row.Payload))}), nil
+}
+
+// until finds a task, once it is as the caller wants it or has not become so for a while.
+func (s tasks) until(ctx context.Context, m *polderv1.TaskServiceGetRequest) (cluster.TaskView, error) {
+	var late <-chan time.Time
+	for {
+		p, next := s.board.lookAndNext()
+		row, ok := p.tasks.Get(m.Id)
+		switch {
+		case !ok:
+			return row, noTask(m.Id)
+		case len(m.Until) == 0 || row.State.Terminal() || slices.Contains(m.Until, polderv1.TaskState(row.State)):
+			return row, nil
+		case late == nil:
+			late = time.After(untilMost)
+		}
+		select {
+		case <-next:
+		case <-late:
+			return row, nil
+		case <-ctx.Done():
+			return row, context.Cause(ctx)
+		case <-s.ctx.Done():
+			return row, errStopped
+		}
+	}
 }
 
 // Kill stops tasks for good. One that is over is shown as it ended.

@@ -104,7 +104,7 @@ func (d *Door) halt(ctx context.Context, p place, grace *time.Duration, force bo
 	if _, err := d.api.Tasks.Kill(ctx, connect.NewRequest(req)); err != nil {
 		return false, err
 	}
-	_, err = d.await(ctx, p.role, t.Id, func(t *polderv1.Task) bool { return over(t.State) })
+	_, err = d.await(ctx, t.Id)
 	return true, err
 }
 
@@ -253,7 +253,7 @@ func (d *Door) through(ctx context.Context, p place, t *polderv1.Task) error {
 	if c.State.Status != "exited" && c.State.Status != "dead" {
 		return fail(http.StatusConflict, "You cannot remove a running container %s. Stop the container before attempting removal or force remove", p.id)
 	}
-	_, err = d.await(ctx, p.role, t.Id, func(t *polderv1.Task) bool { return over(t.State) })
+	_, err = d.await(ctx, t.Id)
 	return err
 }
 

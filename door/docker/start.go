@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -271,10 +270,8 @@ func (d *Door) again(ctx context.Context, p place, task *polderv1.TaskSpec) (*dr
 func over(s polderv1.TaskState) bool { return s >= polderv1.TaskState_TASK_STATE_SUCCEEDED }
 
 // running waits until a task runs, or has run. What kept it from that is the error.
-func (d *Door) running(ctx context.Context, p place, id string) error {
-	t, err := d.await(ctx, p.role, id, func(t *polderv1.Task) bool {
-		return over(t.State) || t.State == polderv1.TaskState_TASK_STATE_RUNNING || t.State == polderv1.TaskState_TASK_STATE_LEAVING
-	})
+func (d *Door) running(ctx context.Context, id string) error {
+	t, err := d.await(ctx, id, polderv1.TaskState_TASK_STATE_RUNNING, polderv1.TaskState_TASK_STATE_LEAVING)
 	if err != nil {
 		return err
 	}
@@ -308,59 +305,26 @@ func startMessage(t *polderv1.Task) string {
 	return m
 }
 
-// await waits until a task is as wanted.
-func (d *Door) await(ctx context.Context, role, id string, wanted func(*polderv1.Task) bool) (*polderv1.Task, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	news, err := d.api.Events.Watch(ctx, connect.NewRequest(&polderv1.EventServiceWatchRequest{Role: role}))
-	if err != nil {
-		return nil, err
+// await waits until a task is in one of some states, or over.
+func (d *Door) await(ctx context.Context, id string, states ...polderv1.TaskState) (*polderv1.Task, error) {
+	if len(states) == 0 {
+		states = []polderv1.TaskState{polderv1.TaskState_TASK_STATE_SUCCEEDED} // any end is one
 	}
-	defer news.Close()
-	heard := make(chan struct{}, 1)
-	listened := make(chan struct{})
-	go func() { // ends with ctx
-		defer close(listened)
-		for news.Receive() {
-			if s := news.Msg().Subject; s == id || s == "" {
-				select {
-				case heard <- struct{}{}:
-				default:
-				}
-			}
-		}
-	}()
-	defer func() { cancel(); <-listened }()
-	for wait := awaitFirst; ; wait = min(2*wait, awaitMost) {
-		res, err := d.api.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: id}))
+	for {
+		res, err := d.api.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: id, Until: states}))
 		if err != nil {
 			return nil, err
 		}
-		if wanted(res.Msg.Task) {
-			return res.Msg.Task, nil
+		if t := res.Msg.Task; over(t.State) || slices.Contains(states, t.State) {
+			return t, nil
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-heard:
-		case <-timer.C: // an event may have come before anybody listened
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, context.Cause(ctx)
-		}
-		timer.Stop()
 	}
 }
-
-// Between two looks at a task nobody has said anything about.
-const (
-	awaitFirst = 20 * time.Millisecond
-	awaitMost  = 2 * time.Second
-)
 
 // arrived waits until a task runs on a node. Its agent has made the container anew if it was elsewhere; what is left there has
 // never run. It may have done so for what a container is told when it is made only, too.
 func (d *Door) arrived(ctx context.Context, p place, id, node string, anew bool) error {
-	err := d.running(ctx, p, id)
+	err := d.running(ctx, id)
 	if node == p.node && anew {
 		err = errors.Join(err, d.survey(ctx))
 		d.tellMoved(p.id)

@@ -3568,8 +3568,10 @@ func (x *TaskServiceListResponse) GetRevision() int64 {
 }
 
 type TaskServiceGetRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Answer when the task is in one of these states or is over; after twenty seconds, as it is then.
+	Until         []TaskState `protobuf:"varint,2,rep,packed,name=until,proto3,enum=polder.v1.TaskState" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3609,6 +3611,13 @@ func (x *TaskServiceGetRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *TaskServiceGetRequest) GetUntil() []TaskState {
+	if x != nil {
+		return x.Until
+	}
+	return nil
 }
 
 type TaskServiceGetResponse struct {
@@ -7026,9 +7035,10 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x17TaskServiceListResponse\x12%\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x0f.polder.v1.TaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"'\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"S\n" +
 	"\x15TaskServiceGetRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"f\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
+	"\x05until\x18\x02 \x03(\x0e2\x14.polder.v1.TaskStateR\x05until\"f\n" +
 	"\x16TaskServiceGetResponse\x12#\n" +
 	"\x04task\x18\x01 \x01(\v2\x0f.polder.v1.TaskR\x04task\x12'\n" +
 	"\x04spec\x18\x02 \x01(\v2\x13.polder.v1.TaskSpecR\x04spec\"f\n" +
@@ -7542,137 +7552,138 @@ var file_polder_v1_polder_proto_depIdxs = []int32{
 	138, // 65: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
 	139, // 66: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
 	140, // 67: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	140, // 68: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	137, // 69: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	136, // 70: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	140, // 71: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	128, // 72: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	140, // 73: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
-	63,  // 74: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	64,  // 75: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	67,  // 76: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	64,  // 77: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	71,  // 78: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	129, // 79: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	136, // 80: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	136, // 81: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	134, // 82: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	134, // 83: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	135, // 84: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	135, // 85: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	130, // 86: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	135, // 87: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	81,  // 88: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	134, // 89: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	136, // 90: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	88,  // 91: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	134, // 92: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	134, // 93: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	88,  // 94: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	134, // 95: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
-	95,  // 96: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	95,  // 97: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	131, // 98: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	102, // 99: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	132, // 100: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	133, // 101: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	141, // 102: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	106, // 103: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 104: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 105: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 106: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 107: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 108: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 109: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 110: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 111: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 112: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	24,  // 113: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	26,  // 114: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	27,  // 115: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	28,  // 116: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	29,  // 117: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	33,  // 118: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	38,  // 119: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	40,  // 120: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	42,  // 121: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	43,  // 122: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	45,  // 123: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	47,  // 124: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	52,  // 125: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	54,  // 126: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	56,  // 127: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	58,  // 128: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	60,  // 129: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	62,  // 130: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	66,  // 131: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	69,  // 132: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	72,  // 133: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	74,  // 134: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	76,  // 135: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	78,  // 136: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	80,  // 137: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	82,  // 138: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	84,  // 139: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	86,  // 140: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	89,  // 141: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	91,  // 142: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	93,  // 143: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
-	96,  // 144: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	98,  // 145: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	100, // 146: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	103, // 147: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	105, // 148: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 149: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 150: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 151: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 152: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 153: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 154: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 155: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 156: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 157: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	25,  // 158: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	31,  // 159: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	31,  // 160: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	31,  // 161: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	30,  // 162: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	34,  // 163: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	39,  // 164: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	41,  // 165: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	36,  // 166: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	44,  // 167: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	46,  // 168: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	50,  // 169: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	53,  // 170: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	55,  // 171: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	57,  // 172: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	59,  // 173: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	61,  // 174: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	65,  // 175: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	68,  // 176: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	70,  // 177: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	73,  // 178: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	75,  // 179: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	77,  // 180: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	79,  // 181: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	81,  // 182: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	83,  // 183: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	85,  // 184: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	87,  // 185: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	90,  // 186: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	92,  // 187: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	94,  // 188: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
-	97,  // 189: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	99,  // 190: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	101, // 191: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	104, // 192: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	107, // 193: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	149, // [149:194] is the sub-list for method output_type
-	104, // [104:149] is the sub-list for method input_type
-	104, // [104:104] is the sub-list for extension type_name
-	104, // [104:104] is the sub-list for extension extendee
-	0,   // [0:104] is the sub-list for field type_name
+	139, // 68: polder.v1.TaskServiceGetRequest.until:type_name -> polder.v1.TaskState
+	140, // 69: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	137, // 70: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	136, // 71: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	140, // 72: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	128, // 73: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	140, // 74: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	63,  // 75: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	64,  // 76: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	67,  // 77: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	64,  // 78: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	71,  // 79: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	129, // 80: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	136, // 81: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	136, // 82: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	134, // 83: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	134, // 84: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	135, // 85: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	135, // 86: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	130, // 87: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	135, // 88: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	81,  // 89: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	134, // 90: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	136, // 91: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	88,  // 92: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	134, // 93: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	134, // 94: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	88,  // 95: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	134, // 96: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
+	95,  // 97: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	95,  // 98: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	131, // 99: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	102, // 100: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	132, // 101: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	133, // 102: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	141, // 103: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	106, // 104: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 105: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 106: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 107: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 108: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 109: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 110: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	19,  // 111: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	21,  // 112: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	16,  // 113: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	24,  // 114: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	26,  // 115: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	27,  // 116: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	28,  // 117: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	29,  // 118: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	33,  // 119: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	38,  // 120: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	40,  // 121: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	42,  // 122: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	43,  // 123: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	45,  // 124: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	47,  // 125: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	52,  // 126: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	54,  // 127: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	56,  // 128: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	58,  // 129: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	60,  // 130: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	62,  // 131: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	66,  // 132: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	69,  // 133: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	72,  // 134: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	74,  // 135: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	76,  // 136: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	78,  // 137: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	80,  // 138: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	82,  // 139: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	84,  // 140: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	86,  // 141: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	89,  // 142: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	91,  // 143: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	93,  // 144: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
+	96,  // 145: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	98,  // 146: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	100, // 147: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	103, // 148: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	105, // 149: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 150: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 151: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 152: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 153: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 154: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 155: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	20,  // 156: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	22,  // 157: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	17,  // 158: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	25,  // 159: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	31,  // 160: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	31,  // 161: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	31,  // 162: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	30,  // 163: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	34,  // 164: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	39,  // 165: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	41,  // 166: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	36,  // 167: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	44,  // 168: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	46,  // 169: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	50,  // 170: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	53,  // 171: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	55,  // 172: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	57,  // 173: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	59,  // 174: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	61,  // 175: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	65,  // 176: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	68,  // 177: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	70,  // 178: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	73,  // 179: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	75,  // 180: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	77,  // 181: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	79,  // 182: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	81,  // 183: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	83,  // 184: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	85,  // 185: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	87,  // 186: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	90,  // 187: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	92,  // 188: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	94,  // 189: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
+	97,  // 190: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	99,  // 191: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	101, // 192: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	104, // 193: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	107, // 194: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	150, // [150:195] is the sub-list for method output_type
+	105, // [105:150] is the sub-list for method input_type
+	105, // [105:105] is the sub-list for extension type_name
+	105, // [105:105] is the sub-list for extension extendee
+	0,   // [0:105] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
