@@ -61,8 +61,9 @@ func (b bounds) message(m protoreflect.Message, at string) error {
 			err = b.message(v.Message(), path)
 		case f.Kind() == protoreflect.StringKind:
 			var text string
-			text, err = b.text(f, v.String(), path)
-			m.Set(f, protoreflect.ValueOfString(text))
+			if text, err = b.text(f, v.String(), path); len(text) != len(v.String()) {
+				m.Set(f, protoreflect.ValueOfString(text))
+			}
 		}
 		return err == nil
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -49,7 +50,62 @@ func unmarshalProto(data []byte, m proto.Message) error {
 	if err := proto.Unmarshal(data, m); err != nil {
 		return err
 	}
-	return refuseUnknown(m.ProtoReflect(), "")
+	if r := m.ProtoReflect(); hasUnknown(r) {
+		return refuseUnknown(r, "")
+	}
+	return nil
+}
+
+// nested is, by descriptor of a message, its fields that hold messages.
+var nested sync.Map
+
+func nestedFields(d protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
+	if known, ok := nested.Load(d); ok {
+		return known.([]protoreflect.FieldDescriptor)
+	}
+	var out []protoreflect.FieldDescriptor
+	for i := range d.Fields().Len() {
+		f := d.Fields().Get(i)
+		if f.Message() != nil && (!f.IsMap() || f.MapValue().Message() != nil) {
+			out = append(out, f)
+		}
+	}
+	nested.Store(d, out)
+	return out
+}
+
+// hasUnknown reports whether a message, or one inside it, has a field it does not define. It is asked of every message, so it looks
+// only where messages can be, and names nothing.
+func hasUnknown(m protoreflect.Message) bool {
+	if len(m.GetUnknown()) > 0 {
+		return true
+	}
+	for _, f := range nestedFields(m.Descriptor()) {
+		if m.Has(f) && hasUnknownIn(f, m.Get(f)) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasUnknownIn(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	switch {
+	case f.IsMap():
+		found := false
+		v.Map().Range(func(_ protoreflect.MapKey, e protoreflect.Value) bool {
+			found = hasUnknown(e.Message())
+			return !found
+		})
+		return found
+	case f.IsList():
+		for i := range v.List().Len() {
+			if hasUnknown(v.List().Get(i).Message()) {
+				return true
+			}
+		}
+		return false
+	}
+	return hasUnknown(v.Message())
 }
 
 // refuseUnknown looks for fields that a message, or one inside it, does not define.

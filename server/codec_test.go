@@ -111,7 +111,12 @@ func FuzzProto(f *testing.F) {
 	nobody := func(string) (s cluster.Shape, p *polderv1.TaskSpec, ok bool) { return s, p, false }
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := &polderv1.AgentMessage{}
-		if unmarshalProto(data, m) != nil {
+		if proto.Unmarshal(data, m) != nil {
+			return
+		}
+		if unknown := refuseUnknown(m.ProtoReflect(), ""); hasUnknown(m.ProtoReflect()) != (unknown != nil) {
+			t.Fatalf("%v: %v", m, unknown)
+		} else if unknown != nil {
 			return
 		}
 		if h := m.GetHello(); h != nil {
