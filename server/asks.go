@@ -96,7 +96,7 @@ func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 	if err == nil && dry {
 		err = t.tryOut(d.spec)
 	} else if err == nil {
-		t.asks[d.spec.ID] = askExtra{d.name, who}
+		t.asks[d.spec.ID] = askExtra{Name: d.name, By: who}
 		_, err = t.step(cluster.Submit{Ask: d.spec})
 		t.hold(d.spec.ID)
 	}
@@ -105,7 +105,7 @@ func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 		return &polderv1.SubmitResult{Refused: reasonOf(err)}
 	}
 	view := cluster.AskView{AskSpec: d.spec, Pending: d.spec.Count, State: "open"}
-	return &polderv1.SubmitResult{Ask: askProto(askRow{view, askExtra{d.name, who}})}
+	return &polderv1.SubmitResult{Ask: askProto(askRow{view, askExtra{Name: d.name, By: who}})}
 }
 
 // hold keeps the launches of a new ask back until this turn's write is durable.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
@@ -151,12 +152,18 @@ func (t *turn) record(e cluster.Effect) (key string, value []byte, err error) {
 	switch e := e.(type) {
 	case cluster.SaveAsk:
 		if spec, state, ok := t.cluster.AskRecord(e.ID); ok {
-			value, err = encodeAsk(spec, state, t.asks[e.ID])
+			var wire []byte
+			if wire, err = t.wireOf(spec.ID, spec.Payload); err == nil {
+				value, err = encodeAsk(spec, state, t.asks[e.ID], wire)
+			}
 		}
 		return askPrefix + e.ID, value, err
 	case cluster.SaveTask:
 		if report, ok := t.cluster.TaskRecord(e.ID); ok {
-			value, err = encodeTask(report)
+			var wire []byte
+			if wire, err = t.wireOf(report.Ask, report.Payload); err == nil {
+				value, err = encodeTask(report, wire)
+			}
 		}
 		return taskPrefix + e.ID, value, err
 	}
@@ -165,6 +172,20 @@ func (t *turn) record(e cluster.Effect) (key string, value []byte, err error) {
 		value, err = encodeNode(info, t.extras[name])
 	}
 	return nodePrefix + name, value, err
+}
+
+// wireOf is an ask's spec as it is written down. It is encoded once: each of the ask's tasks is written down several times.
+func (t *turn) wireOf(ask string, payload any) ([]byte, error) {
+	extra, known := t.asks[ask]
+	if extra.wire != nil {
+		return extra.wire, nil
+	}
+	wire, err := proto.Marshal(specOf(payload))
+	if known && err == nil {
+		extra.wire = wire
+		t.asks[ask] = extra
+	}
+	return wire, err
 }
 
 // note takes effects that are for readers.

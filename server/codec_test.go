@@ -137,17 +137,16 @@ func FuzzProto(f *testing.F) {
 
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte("\x01{\"id\":\"a-1\",\"role\":\"a\",\"count\":1,\"spec\":{\"command\":[\"x\"]},\"state\":{}}"))
+	f.Add([]byte("\x02\x12{\"node\":\"n\",\"x\":1}\x02\x0a\x00\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var a askRecord
-		if decodeRecord("/ask/a-1", data, &a) == nil {
+		if a, err := decodeAsk("/ask/a-1", data); err == nil {
 			a.spec() // must not panic
 		}
 		var n nodeRecord
 		if decodeRecord("/node/n", data, &n) == nil {
 			n.info()
 		}
-		var k taskRecord
-		if decodeRecord("/task/t", data, &k) == nil {
+		if k, err := decodeTask("/task/t", data); err == nil {
 			k.report(func(string) (s cluster.Shape, p *polderv1.TaskSpec, ok bool) { return s, p, false })
 		}
 		var p planRecord

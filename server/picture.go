@@ -35,6 +35,7 @@ type askRow struct {
 type askExtra struct {
 	Name string `json:"name,omitempty"` // the prefix its submitter chose
 	By   string `json:"by,omitempty"`
+	wire []byte // the spec as it is written down, once it was
 }
 
 // nodeRow is a node and what the cluster does not know about it.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,8 +28,14 @@ const (
 	revisionKey  = "/revision"
 )
 
-// recordVersion is the first byte of every record; JSON follows.
-const recordVersion = 1
+// The first byte of a record says how the rest is written.
+const (
+	// recordJSON is followed by JSON.
+	recordJSON = 1
+	// recordParts is followed by parts, each after its length: a head in JSON, then messages as they go over the wire. So are asks
+	// and tasks written, of which there are many; those of earlier versions are JSON.
+	recordParts = 2
+)
 
 func planKey(revision int64) string { return fmt.Sprintf("%s%016d", planPrefix, revision) }
 
@@ -58,7 +65,7 @@ type drainRecord struct {
 	Force bool      `json:"force,omitempty"`
 }
 
-// askRecord is an ask with how far it is. The shape is read again from the spec.
+// askRecord is an ask with how far it is. The shape is read again from the spec, which is the second part, or in the JSON.
 type askRecord struct {
 	ID        string           `json:"id"`
 	Role      string           `json:"role"`
@@ -66,15 +73,18 @@ type askRecord struct {
 	Gang      bool             `json:"gang,omitempty"`
 	Earmark   bool             `json:"earmark,omitempty"`
 	Submitted time.Time        `json:"submitted"`
-	Spec      json.RawMessage  `json:"spec"`
+	Spec      json.RawMessage  `json:"spec,omitempty"`
 	State     cluster.AskState `json:"state"`
 	askExtra
 }
 
-// taskRecord is a task that must not be forgotten although its agent may not say so.
+// taskRecord is a task that must not be forgotten although its agent may not say so. Its report without the spec is the second part and
+// the spec the third, or both are in the JSON.
 type taskRecord struct {
 	Node   string          `json:"node"`
-	Report json.RawMessage `json:"report"`
+	Report json.RawMessage `json:"report,omitempty"`
+	news   []byte
+	wire   []byte
 }
 
 // answerRecord is the answer to a request with an idempotency key.
@@ -94,15 +104,36 @@ func encodeRecord(v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte{recordVersion}, data...), nil
+	return append([]byte{recordJSON}, data...), nil
+}
+
+// encodeParts writes a record of a head and messages.
+func encodeParts(head any, messages ...[]byte) ([]byte, error) {
+	data, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	size := 1 + len(data) + binary.MaxVarintLen32*(1+len(messages))
+	for _, m := range messages {
+		size += len(m)
+	}
+	out := append(make([]byte, 0, size), recordParts)
+	for _, part := range append([][]byte{data}, messages...) {
+		out = append(binary.AppendUvarint(out, uint64(len(part))), part...)
+	}
+	return out, nil
 }
 
 // decodeRecord reads a record strictly. The error names the key and what to do: a record is never dropped.
 func decodeRecord(key string, data []byte, into any) error {
-	if len(data) == 0 || data[0] != recordVersion {
-		return unreadable(key, fmt.Errorf("it does not start with version byte %d", recordVersion))
+	if len(data) == 0 || data[0] != recordJSON {
+		return unreadable(key, fmt.Errorf("it does not start with version byte %d", recordJSON))
 	}
-	d := json.NewDecoder(bytes.NewReader(data[1:]))
+	return decodeHead(key, data[1:], into)
+}
+
+func decodeHead(key string, data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		return unreadable(key, err)
@@ -113,11 +144,30 @@ func decodeRecord(key string, data []byte, into any) error {
 	return nil
 }
 
+// decodeParts reads a record of a head and so many messages; it returns none of these when all of it is JSON.
+func decodeParts(key string, data []byte, into any, messages int) ([][]byte, error) {
+	if len(data) == 0 || data[0] != recordParts {
+		return nil, decodeRecord(key, data, into)
+	}
+	var parts [][]byte
+	for rest := data[1:]; len(rest) > 0; {
+		size, n := binary.Uvarint(rest)
+		if n <= 0 || size > uint64(len(rest)-n) {
+			return nil, unreadable(key, fmt.Errorf("its part %d is cut off", len(parts)))
+		}
+		parts, rest = append(parts, rest[n:n+int(size)]), rest[n+int(size):]
+	}
+	if len(parts) != 1+messages {
+		return nil, unreadable(key, fmt.Errorf("it has %d parts, not %d", len(parts), 1+messages))
+	}
+	return parts[1:], decodeHead(key, parts[0], into)
+}
+
 func unreadable(key string, err error) error {
 	return fmt.Errorf("record %s cannot be read: %w; if a newer version wrote it start that one, else restore the store from a backup", key, err)
 }
 
-// messageJSON encodes a message for a record.
+// messageJSON encodes a message for a record in JSON.
 func messageJSON(m proto.Message) (json.RawMessage, error) { return protojson.Marshal(m) }
 
 func encodeNode(n cluster.NodeInfo, extra nodeExtra) ([]byte, error) {
@@ -137,17 +187,23 @@ func (r nodeRecord) info() (cluster.NodeInfo, error) {
 	}, err
 }
 
-func encodeAsk(a cluster.AskSpec, s cluster.AskState, extra askExtra) ([]byte, error) {
-	spec, err := messageJSON(specOf(a.Payload))
-	if err != nil {
-		return nil, err
+// encodeAsk writes an ask; wire is its spec.
+func encodeAsk(a cluster.AskSpec, s cluster.AskState, extra askExtra, wire []byte) ([]byte, error) {
+	return encodeParts(askRecord{ID: a.ID, Role: a.Role, Count: a.Count, Gang: a.Gang, Earmark: a.Earmark, Submitted: a.Submitted, State: s, askExtra: extra}, wire)
+}
+
+func decodeAsk(key string, data []byte) (askRecord, error) {
+	var r askRecord
+	parts, err := decodeParts(key, data, &r, 1)
+	if err == nil && parts != nil {
+		r.wire = parts[0]
 	}
-	return encodeRecord(askRecord{a.ID, a.Role, a.Count, a.Gang, a.Earmark, a.Submitted, spec, s, extra})
+	return r, err
 }
 
 func (r askRecord) spec() (cluster.AskSpec, error) {
 	payload := &polderv1.TaskSpec{}
-	if err := unmarshalJSON(r.Spec, payload); err != nil {
+	if err := r.payload(payload); err != nil {
 		return cluster.AskSpec{}, err
 	}
 	shape, err := shapeOf(payload, "spec")
@@ -156,18 +212,49 @@ func (r askRecord) spec() (cluster.AskSpec, error) {
 	}, err
 }
 
-func encodeTask(t cluster.TaskReport) ([]byte, error) {
-	report, err := messageJSON(reportProto(t))
+func (r askRecord) payload(into *polderv1.TaskSpec) error {
+	if r.wire == nil {
+		return unmarshalJSON(r.Spec, into)
+	}
+	return unmarshalProto(r.wire, into)
+}
+
+// encodeTask writes a task; wire is its spec.
+func encodeTask(t cluster.TaskReport, wire []byte) ([]byte, error) {
+	m := reportProto(t)
+	m.Assignment.Spec = nil
+	news, err := proto.Marshal(m)
 	if err != nil {
 		return nil, err
 	}
-	return encodeRecord(taskRecord{t.Node, report})
+	return encodeParts(taskRecord{Node: t.Node}, news, wire)
+}
+
+func decodeTask(key string, data []byte) (taskRecord, error) {
+	var r taskRecord
+	parts, err := decodeParts(key, data, &r, 2)
+	if err == nil && parts != nil {
+		r.news, r.wire = parts[0], parts[1]
+	}
+	return r, err
 }
 
 func (r taskRecord) report(known interned) (cluster.TaskReport, error) {
 	m := &polderv1.TaskReport{}
-	if err := unmarshalJSON(r.Report, m); err != nil {
+	if r.news == nil {
+		if err := unmarshalJSON(r.Report, m); err != nil {
+			return cluster.TaskReport{}, err
+		}
+		return reportCore(r.Node, m, known)
+	}
+	if err := unmarshalProto(r.news, m); err != nil {
 		return cluster.TaskReport{}, err
+	}
+	if _, _, ok := known(m.GetAssignment().GetAsk()); !ok && m.Assignment != nil {
+		m.Assignment.Spec = &polderv1.TaskSpec{}
+		if err := unmarshalProto(r.wire, m.Assignment.Spec); err != nil {
+			return cluster.TaskReport{}, err
+		}
 	}
 	return reportCore(r.Node, m, known)
 }

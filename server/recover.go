@@ -161,8 +161,8 @@ func (r *restoring) nodes() error {
 
 func (r *restoring) askRecords() error {
 	return r.each(askPrefix, func(key string, value []byte) error {
-		var a askRecord
-		if err := decodeRecord(key, value, &a); err != nil {
+		a, err := decodeAsk(key, value)
+		if err != nil {
 			return err
 		}
 		spec, err := a.spec()
@@ -181,8 +181,8 @@ func (r *restoring) taskRecords() error {
 		return spec.Shape, specOf(spec.Payload), ok
 	}
 	return r.each(taskPrefix, func(key string, value []byte) error {
-		var t taskRecord
-		if err := decodeRecord(key, value, &t); err != nil {
+		t, err := decodeTask(key, value)
+		if err != nil {
 			return err
 		}
 		report, err := t.report(known)

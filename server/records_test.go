@@ -1,0 +1,106 @@
+package server
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/core/resource"
+)
+
+// recorded is an ask and a task of it, with the spec as it is written down.
+func recorded(t *testing.T) (cluster.AskSpec, cluster.TaskReport, []byte) {
+	t.Helper()
+	spec := &polderv1.TaskSpec{Command: []string{"x"}, Resources: map[string]string{"cpu": "1"}, Env: map[string]string{"A": "b"}}
+	shape, err := shapeOf(spec, "spec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire, err := proto.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1000, 0).UTC()
+	ask := cluster.AskSpec{ID: "a-1", Role: "a", Count: 2, Submitted: at, Shape: shape, Payload: spec}
+	task := cluster.TaskReport{Assignment: cluster.Assignment{
+		Task: "a-1.1", Ask: "a-1", Index: 1, Role: "a", Node: "n", Resources: resource.Resources{"cpu": 1000}, Shape: shape, Payload: spec, Created: at,
+	}, State: cluster.Running, Started: at}
+	return ask, task, wire
+}
+
+func unknownAsk(string) (s cluster.Shape, p *polderv1.TaskSpec, ok bool) { return s, p, false }
+
+func sameTask(t *testing.T, key string, data []byte, want cluster.TaskReport) {
+	t.Helper()
+	r, err := decodeTask(key, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.report(unknownAsk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !proto.Equal(reportProto(got), reportProto(want)) || got.Node != want.Node {
+		t.Errorf("reads back as %v, want %v", got, want)
+	}
+}
+
+func sameAsk(t *testing.T, data []byte, want cluster.AskSpec) {
+	t.Helper()
+	r, err := decodeAsk("/ask/a-1", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !proto.Equal(specOf(got.Payload), specOf(want.Payload)) || got.ID != want.ID || got.Count != want.Count || !got.Submitted.Equal(want.Submitted) || r.Name != "nightly" {
+		t.Errorf("reads back as %+v by %+v, want %+v", got, r.askExtra, want)
+	}
+}
+
+// TestRecordsReadBack: what is written down of asks and tasks is what is read, with the ask's record beside it or without.
+func TestRecordsReadBack(t *testing.T) {
+	ask, task, wire := recorded(t)
+	data, err := encodeAsk(ask, cluster.AskState{}, askExtra{Name: "nightly"}, wire)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameAsk(t, data, ask)
+	if data, err = encodeTask(task, wire); err != nil {
+		t.Fatal(err)
+	}
+	sameTask(t, "/task/a-1.1", data, task)
+	for n := range data {
+		if _, err := decodeTask("/task/a-1.1", data[:n]); err == nil {
+			t.Errorf("a record of %d bytes is read although %d are missing", n, len(data)-n)
+		}
+	}
+}
+
+// TestRecordsOfEarlierVersions: asks and tasks that were written as JSON are read.
+func TestRecordsOfEarlierVersions(t *testing.T) {
+	ask, task, _ := recorded(t)
+	spec, err := protojson.Marshal(specOf(ask.Payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := encodeRecord(askRecord{ID: ask.ID, Role: ask.Role, Count: ask.Count, Submitted: ask.Submitted, Spec: spec, askExtra: askExtra{Name: "nightly"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameAsk(t, data, ask)
+	report, err := protojson.Marshal(reportProto(task))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err = encodeRecord(taskRecord{Node: task.Node, Report: report}); err != nil {
+		t.Fatal(err)
+	}
+	sameTask(t, "/task/a-1.1", data, task)
+}
