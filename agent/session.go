@@ -308,7 +308,19 @@ func (s *session) send(v *view) error {
 	if err := s.sendNotice(v); err != nil || v.report == nil {
 		return err
 	}
-	return s.stream.Send(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Report{Report: v.report}})
+	return s.stream.Send(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Report{Report: brief(v.report)}})
+}
+
+// brief is a report with no more of the assignment than its name: the server knows it from this session, because it sent it, or heard of
+// it in the Hello. The last report of a task is whole: it is answered even when the server has forgotten the task.
+func brief(r *polderv1.TaskReport) *polderv1.TaskReport {
+	if terminal(r.State) {
+		return r
+	}
+	return &polderv1.TaskReport{
+		Assignment: &polderv1.Assignment{Task: r.Assignment.GetTask()}, State: r.State, ExitCode: r.ExitCode, Reason: r.Reason,
+		Started: r.Started, Ended: r.Ended, Health: r.Health, Notice: r.Notice,
+	}
 }
 
 // sendNotice tells the server about the notice of a task when there is something new.

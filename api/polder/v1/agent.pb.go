@@ -537,6 +537,7 @@ func (x *RuntimesAway) GetAway() []string {
 }
 
 // TaskReport is a task as its agent sees it, durable on the agent's disk before it is sent.
+// In a Hello, and when the task is over, its assignment is whole; in between the task's name is enough.
 type TaskReport struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Assignment *Assignment            `protobuf:"bytes,1,opt,name=assignment,proto3" json:"assignment,omitempty"`
