@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
+	"polder.dev/polder/store"
 )
 
 // Where records lie in the store. Identities and permissions are package auth's, under /auth/.
@@ -113,15 +113,7 @@ func encodeParts(head any, messages ...[]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	size := 1 + len(data) + binary.MaxVarintLen32*(1+len(messages))
-	for _, m := range messages {
-		size += len(m)
-	}
-	out := append(make([]byte, 0, size), recordParts)
-	for _, part := range append([][]byte{data}, messages...) {
-		out = append(binary.AppendUvarint(out, uint64(len(part))), part...)
-	}
-	return out, nil
+	return store.AppendParts(store.AppendParts([]byte{recordParts}, data), messages...), nil
 }
 
 // decodeRecord reads a record strictly. The error names the key and what to do: a record is never dropped.
@@ -149,13 +141,9 @@ func decodeParts(key string, data []byte, into any, messages int) ([][]byte, err
 	if len(data) == 0 || data[0] != recordParts {
 		return nil, decodeRecord(key, data, into)
 	}
-	var parts [][]byte
-	for rest := data[1:]; len(rest) > 0; {
-		size, n := binary.Uvarint(rest)
-		if n <= 0 || size > uint64(len(rest)-n) {
-			return nil, unreadable(key, fmt.Errorf("its part %d is cut off", len(parts)))
-		}
-		parts, rest = append(parts, rest[n:n+int(size)]), rest[n+int(size):]
+	parts, err := store.Parts(data[1:])
+	if err != nil {
+		return nil, unreadable(key, err)
 	}
 	if len(parts) != 1+messages {
 		return nil, unreadable(key, fmt.Errorf("it has %d parts, not %d", len(parts), 1+messages))

@@ -1,0 +1,28 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// AppendParts appends parts to a value, each after its length, so that what is large need not be quoted. [Parts] takes them apart.
+func AppendParts(value []byte, parts ...[]byte) []byte {
+	for _, p := range parts {
+		value = append(binary.AppendUvarint(value, uint64(len(p))), p...)
+	}
+	return value
+}
+
+// Parts takes apart what [AppendParts] made. The parts share data.
+func Parts(data []byte) ([][]byte, error) {
+	var parts [][]byte
+	for len(data) > 0 {
+		size, n := binary.Uvarint(data)
+		if n <= 0 || size > uint64(len(data)-n) {
+			return nil, fmt.Errorf("part %d is cut off", len(parts)+1)
+		}
+		end := n + int(size)
+		parts, data = append(parts, data[n:end:end]), data[end:]
+	}
+	return parts, nil
+}
