@@ -40,7 +40,7 @@ const election = "mesos"
 // recorded is something that is kept.
 type recorded interface {
 	// record is what to write. The door's mutex is held.
-	record() any
+	record() ([]byte, error)
 }
 
 // frameworkRecord is a framework in the store.
@@ -64,22 +64,30 @@ type executorRecord struct {
 	Token     string `json:"token"`
 }
 
+// taskParts is the first byte of a task's record, before its parts: a taskRecord, a mesos.v1.TaskInfo, and each mesos.v1.TaskStatus. An
+// earlier version wrote all of it as JSON.
+const taskParts = 2
+
 // taskRecord is a task in the store.
 type taskRecord struct {
-	Framework string   `json:"framework"`
-	Info      []byte   `json:"info"` // mesos.v1.TaskInfo
-	Node      string   `json:"node"`
-	Role      string   `json:"role"`
-	Path      string   `json:"path"`
-	Native    string   `json:"native"`
-	Executor  string   `json:"executor,omitempty"`
-	Group     string   `json:"group,omitempty"`
-	State     int32    `json:"state"`
-	Sent      int32    `json:"sent"`
-	Killed    bool     `json:"killed,omitempty"`
-	Healthy   string   `json:"healthy,omitempty"`
-	Statuses  [][]byte `json:"statuses,omitempty"`
-	Updates   [][]byte `json:"updates,omitempty"` // not acknowledged; mesos.v1.TaskStatus
+	Framework string `json:"framework"`
+	Node      string `json:"node"`
+	Role      string `json:"role"`
+	Path      string `json:"path"`
+	Native    string `json:"native"`
+	Executor  string `json:"executor,omitempty"`
+	Group     string `json:"group,omitempty"`
+	State     int32  `json:"state"`
+	Sent      int32  `json:"sent"`
+	Killed    bool   `json:"killed,omitempty"`
+	Healthy   string `json:"healthy,omitempty"`
+	// Of the statuses that follow, those the task was in, and those that are not acknowledged.
+	Was  []int `json:"was,omitempty"`
+	Open []int `json:"open,omitempty"`
+	// What an earlier version wrote here.
+	Info     []byte   `json:"info,omitempty"`
+	Statuses [][]byte `json:"statuses,omitempty"`
+	Updates  [][]byte `json:"updates,omitempty"`
 }
 
 func frameworkKey(id string) string { return frameworkPrefix + url.PathEscape(id) }
@@ -92,7 +100,7 @@ func (e *executor) storeKey() string {
 	return executorPrefix + url.PathEscape(e.fw.id) + "/" + url.PathEscape(e.node) + "/" + url.PathEscape(e.id)
 }
 
-func (f *framework) record() any {
+func (f *framework) record() ([]byte, error) {
 	r := frameworkRecord{Info: encoded(f.info), Principal: f.principal, Registered: f.registered, Removed: f.removed}
 	if f.constraints != nil {
 		r.Constraints = encoded(f.constraints)
@@ -102,16 +110,16 @@ func (f *framework) record() any {
 			r.Suppressed = append(r.Suppressed, role)
 		}
 	}
-	return r
+	return json.Marshal(r)
 }
 
-func (e *executor) record() any {
-	return executorRecord{e.fw.id, encoded(e.info), e.node, e.role, e.path, e.native, e.token}
+func (e *executor) record() ([]byte, error) {
+	return json.Marshal(executorRecord{e.fw.id, encoded(e.info), e.node, e.role, e.path, e.native, e.token})
 }
 
-func (t *task) record() any {
+func (t *task) record() ([]byte, error) {
 	r := taskRecord{
-		Framework: t.fw.id, Info: encoded(t.info), Node: t.node, Role: t.role, Path: t.path, Native: t.native,
+		Framework: t.fw.id, Node: t.node, Role: t.role, Path: t.path, Native: t.native,
 		State: int32(t.state), Sent: int32(t.sent), Killed: t.killed, Healthy: t.healthy,
 	}
 	if t.executor != nil {
@@ -120,13 +128,23 @@ func (t *task) record() any {
 	if t.group != nil {
 		r.Group = t.group.name
 	}
-	for _, s := range t.statuses {
-		r.Statuses = append(r.Statuses, encoded(s))
+	if t.wire == nil {
+		t.wire = encoded(t.info) // it stays as it is
+	}
+	parts := [][]byte{nil, t.wire}
+	for i, s := range t.statuses {
+		parts, r.Was = append(parts, encoded(s)), append(r.Was, i)
 	}
 	for _, u := range t.updates {
-		r.Updates = append(r.Updates, encoded(u.status))
+		at := slices.Index(t.statuses, u.status)
+		if at < 0 {
+			at, parts = len(parts)-2, append(parts, encoded(u.status))
+		}
+		r.Open = append(r.Open, at)
 	}
-	return r
+	head, err := json.Marshal(r)
+	parts[0] = head
+	return store.AppendParts([]byte{taskParts}, parts...), err
 }
 
 // encoded is a message as bytes. What was decoded, or made here, can be encoded.
@@ -211,7 +229,7 @@ func (d *Door) operations() ([]store.Op, error) {
 			ops = append(ops, store.Delete(key))
 			continue
 		}
-		data, err := json.Marshal(x.record())
+		data, err := x.record()
 		if err != nil {
 			return nil, err
 		}

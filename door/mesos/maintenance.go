@@ -42,8 +42,8 @@ type maintenanceRecord struct {
 	Down     []string `json:"down,omitempty"`
 }
 
-func (m *maintenance) record() any {
-	return maintenanceRecord{encoded(m.schedule), slices.Sorted(maps.Keys(m.down))}
+func (m *maintenance) record() ([]byte, error) {
+	return json.Marshal(maintenanceRecord{encoded(m.schedule), slices.Sorted(maps.Keys(m.down))})
 }
 
 func newMaintenance() *maintenance {

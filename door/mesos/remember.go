@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
+	"polder.dev/polder/store"
 )
 
 // remember reads what an earlier life of the door wrote down. Its frameworks are away from now on: that is when their failover
@@ -104,12 +106,54 @@ func (d *Door) rememberExecutor(data []byte) error {
 	return nil
 }
 
-func (d *Door) rememberTask(data []byte) error {
-	var r taskRecord
-	if err := strictly(data, &r); err != nil {
-		return err
+// decodeTask reads a task's record: its head, what the task is, and its statuses.
+func decodeTask(data []byte) (r taskRecord, info *mesosv1.TaskInfo, statuses []*mesosv1.TaskStatus, err error) {
+	var parts [][]byte
+	if len(data) > 0 && data[0] == taskParts {
+		if parts, err = store.Parts(data[1:]); err == nil && len(parts) < 2 {
+			err = fmt.Errorf("it has %d parts", len(parts))
+		}
+		if err == nil {
+			err = strictly(parts[0], &r)
+		}
+	} else if err = strictly(data, &r); err == nil {
+		parts = r.parts()
 	}
-	info, err := decoded[mesosv1.TaskInfo](r.Info)
+	if err != nil {
+		return r, nil, nil, err
+	}
+	if info, err = decoded[mesosv1.TaskInfo](parts[1]); err != nil {
+		return r, nil, nil, err
+	}
+	for _, part := range parts[2:] {
+		s, err := decoded[mesosv1.TaskStatus](part)
+		if err != nil {
+			return r, nil, nil, err
+		}
+		statuses = append(statuses, s)
+	}
+	for _, i := range slices.Concat(r.Was, r.Open) {
+		if i < 0 || i >= len(statuses) {
+			return r, nil, nil, fmt.Errorf("it names status %d of %d", i, len(statuses))
+		}
+	}
+	return r, info, statuses, nil
+}
+
+// parts are what an earlier version wrote in the record itself.
+func (r *taskRecord) parts() [][]byte {
+	out := append([][]byte{nil, r.Info}, r.Statuses...)
+	for i := range r.Statuses {
+		r.Was = append(r.Was, i)
+	}
+	for i := range r.Updates {
+		r.Open = append(r.Open, len(r.Statuses)+i)
+	}
+	return append(out, r.Updates...)
+}
+
+func (d *Door) rememberTask(data []byte) error {
+	r, info, statuses, err := decodeTask(data)
 	f := d.frameworks[r.Framework]
 	if err != nil || f == nil {
 		return err
@@ -118,19 +162,11 @@ func (d *Door) rememberTask(data []byte) error {
 		fw: f, info: info, node: r.Node, role: r.Role, path: r.Path, native: r.Native, ip: "127.0.0.1",
 		state: mesosv1.TaskState(r.State), sent: mesosv1.TaskState(r.Sent), killed: r.Killed, healthy: r.Healthy,
 	}
-	for _, data := range r.Statuses {
-		s, err := decoded[mesosv1.TaskStatus](data)
-		if err != nil {
-			return err
-		}
-		t.statuses = append(t.statuses, s)
+	for _, i := range r.Was {
+		t.statuses = append(t.statuses, statuses[i])
 	}
-	for _, data := range r.Updates {
-		s, err := decoded[mesosv1.TaskStatus](data)
-		if err != nil {
-			return err
-		}
-		t.updates = append(t.updates, &update{status: s})
+	for _, i := range r.Open {
+		t.updates = append(t.updates, &update{status: statuses[i]})
 	}
 	if r.Executor != "" {
 		if t.executor = f.executors[executorKey{t.node, r.Executor}]; t.executor != nil {

@@ -17,6 +17,7 @@ import (
 type task struct {
 	fw       *framework
 	info     *mesosv1.TaskInfo
+	wire     []byte // info as it is written down, once it was
 	node     string
 	role     string // Mesos'
 	path     string // the pool's
