@@ -197,6 +197,9 @@ func (c *checker) work(w *Work, at string, names map[string]bool) {
 	if len(w.Resources) == 0 {
 		c.bad(at+".resources", "want what one task needs, such as {cpu: 1, memory: 2Gi}")
 	}
+	if largest, kind := c.tooLarge(w.Resources); kind != "" {
+		c.bad(at+".resources", "no node can hold a task: it needs %s of %s, the largest node has %s", resource.FormatValue(kind, w.Resources[kind]), kind, resource.FormatValue(kind, largest))
+	}
 	w.defaults()
 	switch w.OnNotice {
 	case "checkpoint", "done", "leave", "ignore":
@@ -216,6 +219,26 @@ func (c *checker) work(w *Work, at string, names map[string]bool) {
 		}
 		d.peak = time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
 	}
+}
+
+// tooLarge finds a resource that a task needs more of than any node has, and the most one has.
+func (c *checker) tooLarge(need resource.Resources) (largest resource.Amount, kind string) {
+	for _, name := range need.Names() {
+		if pool, _ := resource.SplitName(name); pool != "" {
+			continue
+		}
+		most := resource.Amount(0)
+		for _, n := range c.Nodes {
+			most = max(most, n.Capacity[name])
+		}
+		for _, n := range c.given {
+			most = max(most, n.Capacity[name])
+		}
+		if need[name] > most {
+			return most, name
+		}
+	}
+	return 0, ""
 }
 
 func (w *Work) defaults() {

@@ -47,6 +47,7 @@ func TestParseRefuses(t *testing.T) {
 		"not in the run":  {"measure: violations, most: 0", "measure: usage.cpu, at: +2h, most: 1", "+2h is not between the start and the end"},
 		"no such window":  {"measure: violations, most: 0", "measure: usage.cpu, at: opening x, most: 1", "write a moment, or opening NAME"},
 		"needs a moment":  {"measure: violations, most: 0", "measure: usage.cpu, most: 1", "a measure of a moment"},
+		"fits no node":    {"resources: {cpu: 1}", "resources: {cpu: 5}", "line 10: work[0].resources: no node can hold a task: it needs 5 of cpu, the largest node has 4"},
 		"service and end": {"kind: batch", "kind: service", "a service needs replicas"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -85,7 +85,11 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		return int(status)
 	}
 	f := a.explain(cmd, err)
-	fmt.Fprintf(a.Err, "%s: %s\n", cmd.CommandPath(), clean(f.why))
+	lines := strings.Split(strings.TrimSpace(f.why), "\n") // an error about a file has one for each thing to correct
+	for i := range lines {
+		lines[i] = clean(lines[i])
+	}
+	fmt.Fprintf(a.Err, "%s: %s\n", cmd.CommandPath(), strings.Join(lines, "\n    "))
 	if f.next != "" {
 		fmt.Fprintf(a.Err, "  next: %s\n", clean(f.next))
 	}

@@ -49,8 +49,9 @@ func TestSim(t *testing.T) {
 	if r := (command{}).run("sim", "run", file, "--seeds", "2"); r.code != exitError || !strings.Contains(r.err, "2 of 2 seeds failed") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}
-	write(t, file, strings.Replace(tinyScenario, "kind: batch", "kind: batch, colour: red", 1))
-	if r := (command{}).run("sim", "run", file); r.code != exitUsage || !strings.Contains(r.err, `line 6: work[0].colour: unknown field "colour"`) {
+	write(t, file, strings.Replace(tinyScenario, "kind: batch", "kind: batch, colour: red, size: big", 1))
+	if r := (command{}).run("sim", "run", file); r.code != exitUsage || !strings.Contains(r.err, "\n    line 6: work[0].colour: unknown field \"colour\"") ||
+		!strings.Contains(r.err, "\n    line 6: work[0].size") {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}
 	if r := (command{}).run("sim", "run", "nothing"); r.code != exitNotFound {
