@@ -132,30 +132,27 @@ func (c *Cluster) submit(spec AskSpec) error {
 	if _, dup := c.asks[spec.ID]; dup {
 		return refuse("AlreadyExists", "submit it under another name", "ask %s exists already", spec.ID)
 	}
-	cl, err := c.admit(spec)
-	if err != nil {
-		return err
+	a := &ask{AskSpec: spec}
+	if r := c.admit(a); r != nil {
+		return r
 	}
-	a := c.know(spec, AskState{}, cl)
+	c.know(a)
 	c.wait(a)
 	c.saveAsk(a.ID)
 	c.happened("AskSubmitted", a.ID, a.Role, "", "%s asks for %d × %s for %s", a.ID, a.Count, spec.Shape.Resources, a.Role)
 	return nil
 }
 
-// know makes an ask known, of a class of its own. What waits of it is to be queued by [Cluster.wait].
-func (c *Cluster) know(spec AskSpec, state AskState, cl *class) *ask {
+// know makes an ask known that has its class. What waits of it is to be queued by [Cluster.wait].
+func (c *Cluster) know(a *ask) {
 	c.seq++
-	a := &ask{AskSpec: spec, AskState: state, seq: c.seq, live: map[int]*task{}}
-	a.Returned = slices.Clone(state.Returned)
+	a.seq, a.live = c.seq, map[int]*task{}
 	c.asks[a.ID] = a
-	a.class, cl.shape = cl, &a.Shape
 	for _, in := range a.Returned {
 		c.rest(in.NotBefore)
 	}
 	c.changed(ObjectAsk, a.ID)
 	c.changed(ObjectRole, "")
-	return a
 }
 
 // wait puts an ask with waiting instances into its class's line, in order of arrival.

@@ -62,10 +62,12 @@ func (p *pool) decide() {
 
 // weigh computes demand and entitlement.
 func (p *pool) weigh() {
-	leaf := make([]resource.Vector, len(p.c.tree.Roles))
+	leaf, k := make([]resource.Vector, len(p.c.tree.Roles)), p.c.kinds.Len()
+	flat := make(resource.Vector, len(leaf)*k)
 	for id := range leaf {
 		if len(p.c.tree.Roles[id].Children) == 0 {
-			leaf[id] = p.ledger.Used(role.ID(id)).Clone(p.c.kinds.Len())
+			leaf[id] = flat[id*k : (id+1)*k]
+			copy(leaf[id], p.ledger.Used(role.ID(id)))
 		}
 	}
 	for _, cl := range p.queue {

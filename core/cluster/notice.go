@@ -202,12 +202,12 @@ func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline
 	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, deadline.Sub(c.now)})
 	c.changed(ObjectTask, t.id)
 	c.emit(Happened{Kind: "NoticeSent", Subject: t.id, Role: t.role, Node: t.node.Name,
-		Message: t.id + " gives " + amount.text + " back by " + deadline.UTC().Format(time.RFC3339) + " for " + claimant})
+		Message: t.id + " gives " + amount.text() + " back by " + deadline.UTC().Format(time.RFC3339) + " for " + claimant})
 }
 
 // claimant names who a claim is for, in one phrase.
 func (c *Cluster) claimant(k *claim) string {
-	return k.ask.Role + " (" + k.ask.ID + ", " + k.class.pool.put(k.charge.Amount).text + ")"
+	return k.ask.Role + " (" + k.ask.ID + ", " + k.class.pool.put(k.charge.Amount).text() + ")"
 }
 
 // closeNotice ends a task's notice.

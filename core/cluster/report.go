@@ -370,7 +370,10 @@ func (c *Cluster) restoreNode(info NodeInfo) {
 // restoreAsk makes a saved ask known. It has waited since it was submitted.
 func (c *Cluster) restoreAsk(e RestoreAsk) {
 	c.recovering = true
-	a := c.know(e.Ask, e.State, c.classOf(&ask{AskSpec: e.Ask, AskState: e.State}))
+	a := &ask{AskSpec: e.Ask, AskState: e.State}
+	a.Returned = slices.Clone(e.State.Returned)
+	a.class = c.classOf(a)
+	c.know(a)
 	c.wait(a)
 	if a.waits {
 		a.blocked = a.Submitted

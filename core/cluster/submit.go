@@ -11,38 +11,52 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// admit refuses an ask that can never be served: unknown role or pool, a malformed shape, more than a limit allows, a shape
-// no node could ever hold. The class returned is the ask's, resolved, and the caller's to release.
-func (c *Cluster) admit(spec AskSpec) (*class, error) {
-	if _, ok := c.tree.WorkRole(spec.Role); !ok {
-		return nil, refuse("NotFound", "see the roles there are, or add it to the plan", "the plan has no role %q", spec.Role)
+// admit gives an ask that is new its class, resolved and the caller's to release, or refuses one that can never be served: unknown role or
+// pool, a malformed shape, more than a limit allows, a shape no node could ever hold.
+func (c *Cluster) admit(a *ask) *Refusal {
+	if _, ok := c.tree.WorkRole(a.Role); !ok {
+		return refuse("NotFound", "see the roles there are, or add it to the plan", "the plan has no role %q", a.Role)
 	}
-	if spec.Count < 1 {
-		return nil, refuse("InvalidArgument", "ask for at least one task", "ask %s: count is %d", spec.ID, spec.Count)
+	if a.Count < 1 {
+		return refuse("InvalidArgument", "ask for at least one task", "ask %s: count is %d", a.ID, a.Count)
 	}
-	if spec.Gang && spec.Earmark {
-		return nil, refuse("InvalidArgument", "leave gang out", "ask %s: places are kept one by one, not for a gang", spec.ID)
+	if a.Gang && a.Earmark {
+		return refuse("InvalidArgument", "leave gang out", "ask %s: places are kept one by one, not for a gang", a.ID)
 	}
-	if spec.Shape.Pool != "" && c.pool(spec.Shape.Pool) == nil {
-		return nil, refuse("NotFound", "see the plan's pools", "the plan has no pool %q", spec.Shape.Pool)
+	if a.Shape.Pool != "" && c.pool(a.Shape.Pool) == nil {
+		return refuse("NotFound", "see the plan's pools", "the plan has no pool %q", a.Shape.Pool)
 	}
-	for _, name := range spec.Shape.Resources.Names() {
-		if a := spec.Shape.Resources[name]; a < 0 || a > maxAmount || (spec.Gang && a > maxAmount/resource.Amount(spec.Count)) {
-			return nil, refuse("Impossible", "ask for less", "no machine can have %s=%s", name, resource.FormatValue(name, a))
+	if r := c.unheardOf(a); r != nil {
+		return r
+	}
+	a.class = c.classOf(a)
+	if err := c.resolve(a.class); err != nil {
+		return refuse("InvalidArgument", "", "ask %s: %v", a.ID, err)
+	}
+	if r := c.hopeless(a.class, a.ID); r != nil {
+		a.class.release()
+		return r
+	}
+	return nil
+}
+
+// unheardOf refuses amounts that no machine can have, and kinds that nobody has; of several the first by name.
+func (c *Cluster) unheardOf(x *ask) (r *Refusal) {
+	first := ""
+	for name, a := range x.Shape.Resources { // every ask comes by here: it is not sorted to find nothing
+		_, known := c.kinds.Lookup(name)
+		enormous := a < 0 || a > maxAmount || x.Gang && a > maxAmount/resource.Amount(x.Count)
+		if known && !enormous || r != nil && first < name {
+			continue
 		}
-		if _, ok := c.kinds.Lookup(name); !ok {
-			return nil, refuse("Impossible", "name a resource that a node or the plan has", "no node and no role has any %q", name)
+		first = name
+		if enormous {
+			r = refuse("Impossible", "ask for less", "no machine can have %s=%s", name, resource.FormatValue(name, a))
+		} else {
+			r = refuse("Impossible", "name a resource that a node or the plan has", "no node and no role has any %q", name)
 		}
 	}
-	cl := c.classOf(&ask{AskSpec: spec})
-	if err := c.resolve(cl); err != nil {
-		return nil, refuse("InvalidArgument", "", "ask %s: %v", spec.ID, err)
-	}
-	if r := c.hopeless(cl, spec.ID); r != nil {
-		cl.release()
-		return nil, r
-	}
-	return cl, nil
+	return r
 }
 
 // hopeless says why an ask of a class can never start, if so.
@@ -110,11 +124,13 @@ func (c *Cluster) commit(e Commit) {
 	for _, k := range e.GiveUp {
 		c.giveUp(k)
 	}
-	var held []*hold
+	c.out = slices.Grow(c.out, commitEffects*len(e.Tasks))
+	held := make([]hold, 0, len(e.Tasks))
 	failed := false
-	for i, t := range e.Tasks {
+	for i := range e.Tasks {
+		t := &e.Tasks[i]
 		h, why := c.hold(t)
-		if why == nil && slices.ContainsFunc(held, func(o *hold) bool { return o.spec.ID == t.Ask.ID }) {
+		if why == nil && twice(held, t.Ask.ID) {
 			h.release()
 			why = &Reason{Code: "AlreadyExists", Message: "ask " + t.Ask.ID + " is in the same commit twice"}
 		}
@@ -133,7 +149,8 @@ func (c *Cluster) commit(e Commit) {
 		}
 		held = nil
 	}
-	for _, h := range held {
+	for i := range held {
+		h := &held[i]
 		out.Results[h.slot].Task = h.launch()
 	}
 	for _, p := range c.pools {
@@ -147,38 +164,51 @@ func (c *Cluster) commit(e Commit) {
 	c.emit(out)
 }
 
+// twice reports whether an ask is among those that hold a place already.
+func twice(held []hold, id string) bool {
+	for i := range held {
+		if held[i].ask.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// commitEffects is about how many effects a claimed task has.
+const commitEffects = 10
+
 // hold is a claimed task whose place is booked but which is not launched.
 type hold struct {
 	slot   int
+	ask    *ask // not known before it is launched
 	class  *class
-	spec   AskSpec
 	node   *node
 	places // booked
 	charge lending.Charge
 }
 
 // hold checks one claimed task against the rules and its node, and books it.
-func (c *Cluster) hold(t Claim) (*hold, *Reason) {
+func (c *Cluster) hold(t *Claim) (hold, *Reason) {
 	if c.recovering {
-		return nil, &Reason{Code: "Recovering", Message: "the leader is still learning what runs", UnblockedBy: "try again in a moment"}
+		return hold{}, &Reason{Code: "Recovering", Message: "the leader is still learning what runs", UnblockedBy: "try again in a moment"}
 	}
-	t.Ask.Count, t.Ask.Gang = 1, false
 	if _, dup := c.asks[t.Ask.ID]; dup {
-		return nil, &Reason{Code: "AlreadyExists", Message: "ask " + t.Ask.ID + " exists already"}
+		return hold{}, &Reason{Code: "AlreadyExists", Message: "ask " + t.Ask.ID + " exists already"}
 	}
-	cl, err := c.admit(t.Ask)
-	if err != nil {
-		return nil, &err.(*Refusal).Reason
+	a := &ask{AskSpec: t.Ask}
+	a.Count, a.Gang = 1, false
+	if r := c.admit(a); r != nil {
+		return hold{}, &r.Reason
 	}
 	n := c.nodes[t.Node]
 	if n == nil || n.pool.name != t.Ask.Shape.Pool {
-		cl.release()
-		return nil, &Reason{Code: "Conflict", Message: fmt.Sprintf("pool %q has no node %q", t.Ask.Shape.Pool, t.Node)}
+		a.class.release()
+		return hold{}, &Reason{Code: "Conflict", Message: fmt.Sprintf("pool %q has no node %q", t.Ask.Shape.Pool, t.Node)}
 	}
-	h := &hold{class: cl, spec: t.Ask, node: n}
+	h := hold{ask: a, class: a.class, node: n}
 	if v := h.book(); v != nil {
-		cl.release()
-		return nil, &Reason{Code: "Conflict", Message: v.message, UnblockedBy: v.next}
+		a.class.release()
+		return hold{}, &Reason{Code: "Conflict", Message: v.message, UnblockedBy: v.next}
 	}
 	return h, nil
 }
@@ -232,10 +262,10 @@ func (h *hold) release() {
 // launch turns the booking into a running task and returns its ID.
 func (h *hold) launch() string {
 	p := h.class.pool
-	a := p.c.know(h.spec, AskState{}, h.class)
-	defer h.class.release()
-	p.launch(a.class, a, h.charge, h.places)
-	return taskID(a.ID, 0, 0)
+	p.c.know(h.ask)
+	p.launch(h.class, h.ask, h.charge, h.places)
+	h.class.release()
+	return taskID(h.ask.ID, 0, 0)
 }
 
 // refused turns a ledger's refusal into words.

@@ -89,7 +89,11 @@ func (p *pool) retreeAccounts() {
 }
 
 func (p *pool) noteUnit(u *unit) {
-	if !u.booked.noted {
+	switch {
+	case u.booked.noted:
+	case len(u.tasks) == 0: // it is over, and at hand only now
+		p.bookUnit(u)
+	default:
 		u.booked.noted, u.booked.next = true, p.accounts.units
 		p.accounts.units = u
 	}

@@ -7,7 +7,7 @@ import "polder.dev/polder/core/resource"
 type wording struct {
 	of        resource.Vector
 	resources resource.Resources
-	text      string
+	words     string // empty before somebody asks for the text
 }
 
 // put puts an amount of the pool in words.
@@ -15,7 +15,14 @@ func (p *pool) put(v resource.Vector) *wording {
 	if w := p.worded; w != nil && w.of.Equal(v) {
 		return w
 	}
-	r := v.Resources(p.c.kinds, p.name)
-	p.worded = &wording{of: v.Clone(0), resources: r, text: r.String()}
+	p.worded = &wording{of: v.Clone(0), resources: v.Resources(p.c.kinds, p.name)}
 	return p.worded
+}
+
+// text is the amount as people read it.
+func (w *wording) text() string {
+	if w.words == "" {
+		w.words = w.resources.String()
+	}
+	return w.words
 }

@@ -11,13 +11,9 @@ import (
 // Demand turns what each leaf wants (running plus waiting, by role ID; nil means nothing) into the demand of every role:
 // d(v) = min(limit(v), Σ d(children)). The input is not changed.
 func (l *Ledger) Demand(leaf []resource.Vector) []resource.Vector {
-	out := make([]resource.Vector, len(l.accts))
+	out := l.vectors()
 	for id := len(l.accts) - 1; id >= 0; id-- {
 		d := out[id]
-		if d == nil {
-			d = make(resource.Vector, l.kinds)
-			out[id] = d
-		}
 		if id < len(leaf) {
 			d.Inc(leaf[id])
 		}
@@ -25,11 +21,17 @@ func (l *Ledger) Demand(leaf []resource.Vector) []resource.Vector {
 			d[i] = min(d[i], l.accts[id].quota.Limit.At(i))
 		}
 		if up := l.accts[id].parent; up != role.None {
-			if out[up] == nil {
-				out[up] = make(resource.Vector, l.kinds)
-			}
 			out[up].Inc(d)
 		}
+	}
+	return out
+}
+
+// vectors is nothing of every kind for every role.
+func (l *Ledger) vectors() []resource.Vector {
+	out, flat := make([]resource.Vector, len(l.accts)), make(resource.Vector, len(l.accts)*l.kinds)
+	for id := range out {
+		out[id] = flat[id*l.kinds : (id+1)*l.kinds : (id+1)*l.kinds]
 	}
 	return out
 }
@@ -39,8 +41,8 @@ func (l *Ledger) Demand(leaf []resource.Vector) []resource.Vector {
 // lost; what is left, less idle guarantee its owner will not lend, is filled tier by tier so that the dominant share of
 // the surplus grows in proportion to weight.
 func (l *Ledger) Entitle(demand []resource.Vector) []resource.Vector {
-	out := make([]resource.Vector, len(l.accts))
-	out[role.Root] = l.Capacity().Clone(l.kinds)
+	out := l.vectors()
+	copy(out[role.Root], l.Capacity())
 	lent := l.lendable(demand)
 	for id := range l.tree.Roles {
 		if len(l.tree.Roles[id].Children) > 0 {
@@ -88,7 +90,9 @@ func (l *Ledger) tiers(id role.ID) [][]role.ID {
 func (l *Ledger) giveGuarantees(tier []role.ID, left resource.Vector, out, demand []resource.Vector) {
 	total := make(resource.Vector, l.kinds)
 	for _, c := range tier {
-		out[c] = l.accts[c].quota.Guarantee.Min(demand[c])
+		for i, g := range l.accts[c].quota.Guarantee {
+			out[c][i] = min(g, demand[c][i])
+		}
 		total.Inc(out[c])
 	}
 	for i := range left {
@@ -106,18 +110,9 @@ func (l *Ledger) giveGuarantees(tier []role.ID, left resource.Vector, out, deman
 // lendable is what every role below the root would offer its parent if it had all it asks for: within its lend, not kept warm, nor kept
 // by a role below it.
 func (l *Ledger) lendable(demand []resource.Vector) []resource.Vector {
-	out, own := make([]resource.Vector, len(l.accts)), make([]resource.Vector, len(l.accts))
+	out, own := l.vectors(), l.vectors()
 	for id := len(l.accts) - 1; id > 0; id-- {
-		a := &l.accts[id]
-		if own[id] == nil {
-			own[id] = make(resource.Vector, l.kinds)
-		}
-		up := own[a.parent]
-		if up == nil {
-			up = make(resource.Vector, l.kinds)
-			own[a.parent] = up
-		}
-		out[id] = make(resource.Vector, l.kinds)
+		a, up := &l.accts[id], own[l.accts[id].parent]
 		for i := range out[id] {
 			g, d := a.quota.Guarantee[i], demand[id][i]
 			left := a.market.private[i] + own[id][i] - d // own has what the children offer, and what their guarantees cover of d

@@ -41,8 +41,8 @@ type preference struct {
 
 // Compile makes a shape ready. Every Compile is paid back by one [Index.Release]. It fails as [Shape.Validate] does.
 func (ix *Index) Compile(s Shape) (*Compiled, error) {
-	key := s.key()
-	if c := ix.compiled[key]; c != nil {
+	ix.key = s.appendKey(ix.key[:0])
+	if c := ix.compiled[string(ix.key)]; c != nil {
 		c.refs++
 		return c, nil
 	}
@@ -50,7 +50,8 @@ func (ix *Index) Compile(s Shape) (*Compiled, error) {
 		return nil, err
 	}
 	ix.grow(0, len(s.Need))
-	c := &Compiled{shape: s.clone(), key: key, refs: 1, totalPorts: int32(len(s.HostPorts) + s.DynamicPorts)}
+	c := &Compiled{shape: s.clone(), key: string(ix.key), refs: 1, totalPorts: int32(len(s.HostPorts) + s.DynamicPorts)}
+	c.needs = make([]need, 0, len(s.Need))
 	for i, a := range s.Need {
 		if a > 0 {
 			c.needs = append(c.needs, need{i, a})
@@ -59,7 +60,7 @@ func (ix *Index) Compile(s Shape) (*Compiled, error) {
 	if err := ix.link(c); err != nil {
 		return nil, err
 	}
-	ix.compiled[key] = c
+	ix.compiled[c.key] = c
 	return c, nil
 }
 

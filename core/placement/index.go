@@ -75,6 +75,7 @@ type Index struct {
 	freeGroups []int32
 	watches    []*portWatch
 	compiled   map[string]*Compiled
+	key        []byte // room for the key of a shape that is compiled
 }
 
 // node is the part of a node that placing seldom reads.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"polder.dev/polder/core/resource"
 )
@@ -112,6 +111,9 @@ func (s *Shape) validatePorts() error {
 	if s.DynamicPorts < 0 {
 		return fmt.Errorf("dynamic ports: %d is less than 0", s.DynamicPorts)
 	}
+	if len(s.HostPorts) == 0 {
+		return nil
+	}
 	ports := slices.Sorted(slices.Values(s.HostPorts))
 	for i, p := range ports {
 		if p == 0 {
@@ -142,22 +144,22 @@ func (s Shape) clone() Shape {
 	return s
 }
 
-// key is the same text for shapes that ask the same in the same order.
-func (s *Shape) key() string {
-	var b strings.Builder
+// appendKey appends text that is the same for shapes that ask the same in the same order.
+func (s *Shape) appendKey(b []byte) []byte {
 	for i, a := range s.Need {
 		if a > 0 {
-			b.WriteString(strconv.Itoa(i) + ":" + strconv.FormatInt(int64(a), 10) + " ")
+			b = append(strconv.AppendInt(b, int64(i), 10), ':')
+			b = append(strconv.AppendInt(b, int64(a), 10), ' ')
 		}
 	}
 	if len(s.HostPorts) > 0 || s.DynamicPorts > 0 || s.Group != "" || len(s.Spread)+len(s.AntiAffinity) > 0 {
-		fmt.Fprintf(&b, "|%d|%d|%q|%v|%q", s.HostPorts, s.DynamicPorts, s.Group, s.Spread, s.AntiAffinity)
+		b = fmt.Appendf(b, "|%d|%d|%q|%v|%q", s.HostPorts, s.DynamicPorts, s.Group, s.Spread, s.AntiAffinity)
 	}
 	for _, c := range s.Constraints {
-		fmt.Fprintf(&b, "\n%s", c)
+		b = fmt.Appendf(b, "\n%s", c)
 	}
 	for _, p := range s.Preferences {
-		fmt.Fprintf(&b, "\n%d %s", p.Weight, p.Constraint)
+		b = fmt.Appendf(b, "\n%d %s", p.Weight, p.Constraint)
 	}
-	return b.String()
+	return b
 }
