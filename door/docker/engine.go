@@ -160,7 +160,7 @@ func gone(err error, node string) error {
 // maxBody bounds an answer that is read as a whole.
 const maxBody = 64 << 20
 
-// ask makes one request and decodes its answer. An answer that is not a success is a [failure] with the engine's words.
+// ask makes one request and decodes its answer; into a [json.RawMessage] it goes as it came. An answer that is not a success is a [failure] with the engine's words.
 func (d *Door) ask(ctx context.Context, node string, e errand, method, path string, query url.Values, in, out any) error {
 	var body io.Reader
 	header := http.Header{}
@@ -190,6 +190,10 @@ func (d *Door) ask(ctx context.Context, node string, e errand, method, path stri
 		return said(res.StatusCode, data)
 	}
 	if out == nil || len(data) == 0 {
+		return nil
+	}
+	if raw, ok := out.(*json.RawMessage); ok {
+		*raw = data
 		return nil
 	}
 	reader := json.NewDecoder(bytes.NewReader(data))

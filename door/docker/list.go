@@ -1,11 +1,9 @@
 package docker
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -64,12 +62,9 @@ func (d *Door) list(q *request) error {
 	if limit >= 0 && limit < len(found) {
 		found = found[:limit]
 	}
-	out := []thing{}
-	for _, c := range found {
-		out = append(out, c.thing)
-	}
-	reply(q.w, http.StatusOK, out)
-	return nil
+	q.w.Header().Set("Content-Type", "application/json")
+	_, err = q.w.Write(inJSON(found))
+	return ignoreGone(err)
 }
 
 func limitOf(q url.Values) (int, error) {
@@ -85,13 +80,6 @@ func limitOf(q url.Values) (int, error) {
 		n = -1
 	}
 	return n, nil
-}
-
-// listed is a container of the list.
-type listed struct {
-	thing
-	summary
-	at place
 }
 
 // ownFilters takes the filters that engines would misunderstand out of the list: they know neither the door's ids nor nodes. It
@@ -143,7 +131,7 @@ func (d *Door) containers(ctx context.Context, query url.Values) ([]listed, erro
 	if err != nil {
 		return nil, err
 	}
-	found := make([][]row, len(engines))
+	found := make([]json.RawMessage, len(engines))
 	err = d.each(ctx, engines, func(ctx context.Context, i int, e engine) error {
 		return d.ask(ctx, e.node(), looking, http.MethodGet, "/containers/json", query, nil, &found[i])
 	})
@@ -157,51 +145,26 @@ func (d *Door) containers(ctx context.Context, query url.Values) ([]listed, erro
 	mayView := d.viewer(ctx)
 	var out []listed
 	for i, list := range found {
-		for _, c := range list {
-			l, err := c.listed(engines[i].id)
-			if err != nil {
-				return nil, err
-			}
-			if !has(engines[i], l.at.node) || !mayView(l.at.role) {
-				continue
+		if list == nil {
+			continue // it did not answer
+		}
+		err := eachElement(list, func(raw []byte) error {
+			l, err := listedIn(raw, engines[i].id)
+			if err != nil || !has(engines[i], l.at.node) || !mayView(l.at.role) {
+				return err
 			}
 			d.mu.Lock()
 			d.note(l.at)
 			d.mu.Unlock()
-			leases.show(l.thing, l.at)
+			leases.show(&l)
 			out = append(out, l)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("what the engine of node %s lists: %w", engines[i].node(), err)
 		}
 	}
 	return out, nil
-}
-
-// row is a container in an engine's list. What the door has nothing to say about is passed on as it came, unread.
-type row map[string]json.RawMessage
-
-// listed reads of a row what the door reads and changes.
-func (r row) listed(engine string) (l listed, err error) {
-	l.thing = make(thing, len(r))
-	for name, raw := range r {
-		l.thing[name] = raw
-	}
-	labels, status := thing{}, ""
-	for name, to := range map[string]any{"Id": &l.ID, "Names": &l.Names, "Created": &l.Created, "State": &l.State, "SizeRw": &l.SizeRw, "Labels": &labels, "Status": &status} {
-		if raw := r[name]; raw != nil {
-			err = errors.Join(err, json.Unmarshal(raw, to))
-		}
-	}
-	l.Labels = map[string]string{}
-	for _, name := range []string{runtime.LabelContainer, runtime.LabelRole, runtime.LabelAgent} {
-		l.Labels[name] = text(labels, name)
-	}
-	l.thing["Labels"], l.thing["Status"], l.thing["State"] = labels, status, l.State
-	if bytes.Contains(r["Mounts"], []byte(runtime.SandboxPath)) {
-		var mounts []any
-		err = errors.Join(err, json.Unmarshal(r["Mounts"], &mounts))
-		l.thing["Mounts"] = mounts
-	}
-	l.at = l.place(engine)
-	return l, err
 }
 
 // leases are the pool's side of containers: what runs, what waits.
@@ -241,38 +204,41 @@ func (d *Door) leases(ctx context.Context) (leases, error) {
 	return out, nil
 }
 
-// show puts the door's words and the pool's side into an engine's summary of a container.
-func (l leases) show(c thing, p place) {
-	c["Id"] = p.id
-	c["Names"] = []string{"/" + p.name, "/" + p.node + "/" + p.name}
-	labels := under(c, "Labels")
-	l.label(labels, p)
-	if a := l.asks[p.id]; a != nil && text(c, "State") != "running" {
-		c["Status"] = fmt.Sprintf("%s (waiting: %s)", cmp.Or(text(c, "Status"), "Created"), a.Reason.GetMessage())
+// show puts the pool's side into an engine's summary of a container.
+func (l leases) show(c *listed) {
+	c.said = l.words(c.at)
+	if a := l.asks[c.at.id]; a != nil && c.State != "running" {
+		c.status = fmt.Sprintf("%s (waiting: %s)", cmp.Or(c.status, "Created"), a.Reason.GetMessage())
 	}
-	if t := l.tasks[p.id]; t.GetNotice() != nil {
-		c["Status"] = fmt.Sprintf("%s (leaves by %s for %s)", text(c, "Status"), t.Notice.Deadline.AsTime().UTC().Format(time.TimeOnly), t.Notice.Claimant)
-	}
-	if m, ok := c["Mounts"].([]any); ok {
-		c["Mounts"] = withoutSandbox(m)
+	if t := l.tasks[c.at.id]; t.GetNotice() != nil {
+		c.status = fmt.Sprintf("%s (leaves by %s for %s)", c.status, t.Notice.Deadline.AsTime().UTC().Format(time.TimeOnly), t.Notice.Claimant)
 	}
 }
 
+// hidden are the labels of a container that are for the door alone.
+var hidden = []string{labelSpec, runtime.LabelContainer, runtime.LabelRemove, runtime.LabelAgent}
+
 // label shows how the pool treats a container, and hides what is for the door alone.
 func (l leases) label(labels thing, p place) {
-	delete(labels, labelSpec)
-	delete(labels, runtime.LabelContainer)
-	delete(labels, runtime.LabelRemove)
-	delete(labels, runtime.LabelAgent)
-	labels["polder.node"] = p.node
+	for _, name := range hidden {
+		delete(labels, name)
+	}
+	for _, w := range l.words(p) {
+		labels[w[0]] = w[1]
+	}
+}
+
+// words are labels that say how the pool treats a container.
+func (l leases) words(p place) [][2]string {
 	t := l.tasks[p.id]
 	if t == nil {
-		return
+		return [][2]string{{"polder.node", p.node}}
 	}
-	labels["polder.task"], labels["polder.funding"], labels["polder.node"] = t.Id, t.Funding, t.Node
+	out := [][2]string{{"polder.task", t.Id}, {"polder.funding", t.Funding}, {"polder.node", t.Node}}
 	if n := t.Notice; n != nil {
-		labels["polder.notice.deadline"], labels["polder.notice.claimant"] = n.Deadline.AsTime().UTC().Format(time.RFC3339), n.Claimant
+		out = append(out, [2]string{"polder.notice.deadline", n.Deadline.AsTime().UTC().Format(time.RFC3339)}, [2]string{"polder.notice.claimant", n.Claimant})
 	}
+	return out
 }
 
 // withoutSandbox leaves out the mount that the agent adds.
