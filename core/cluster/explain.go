@@ -26,7 +26,7 @@ func (c *Cluster) reasonOf(a *ask) Reason {
 	if r, ok := c.claimed(a); ok {
 		return r
 	}
-	v := a.class.refusal
+	v := a.class.verdict()
 	if v == nil {
 		return Reason{Code: "Queued", Message: "it has not been looked at yet", UnblockedBy: "the next decision"}
 	}

@@ -308,20 +308,45 @@ func limitText(c *Cluster, p *pool, r *lending.Refusal) string {
 	return name + "=" + resource.FormatValue(name, p.ledger.Quota(r.Role).Limit.At(int(r.Kind)))
 }
 
+// nowhere stands for the verdict that no node takes a class. To find the words takes a look at every node, and most are never read:
+// they are found when somebody does, see [class.verdict].
+var nowhere = &verdict{}
+
 // noPlace says why no node takes a class now.
 func (p *pool) noPlace(cl *class) *verdict {
-	e := p.index.Explain(cl.compiled)
-	v := &verdict{code: string(e.Reason), message: e.String(), next: "a task ends or a node that fits joins"}
-	if e.Fit >= cl.count && p.fenced(cl) {
-		return p.tooLate(cl, p.fences(cl)[0])
+	if p.packages == nil && !p.fenced(cl) {
+		return nowhere
 	}
-	if e.Fit >= cl.count && p.packages != nil {
+	v, fits := p.countNodes(cl)
+	switch {
+	case fits && p.fenced(cl):
+		return p.tooLate(cl, p.fences(cl)[0])
+	case fits && p.packages != nil:
 		return p.inTheWay(cl.leaf)
 	}
+	return v
+}
+
+// verdict is why the class cannot start at the moment. It is nil before it is looked at, and when a node has room for it since.
+func (cl *class) verdict() *verdict {
+	if cl.refusal != nowhere || cl.compiled == nil {
+		return cl.refusal
+	}
+	v, fits := cl.pool.countNodes(cl)
+	if fits && cl.count == 1 {
+		return nil
+	}
+	return v
+}
+
+// countNodes says what keeps a class off the nodes, in words, and whether enough nodes would take a member of it.
+func (p *pool) countNodes(cl *class) (*verdict, bool) {
+	e := p.index.Explain(cl.compiled)
+	v := &verdict{code: string(e.Reason), message: e.String(), next: "a task ends or a node that fits joins"}
 	if e.Fit > 0 {
 		v.code, v.message = "Gang", fmt.Sprintf("only part of the gang of %d fits now: %s", cl.count, e.String())
 	}
-	return v
+	return v, e.Fit >= cl.count
 }
 
 // unclaimable says why a claim inside a guarantee is not served by asking anybody back.
