@@ -82,6 +82,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.RoleServiceListProcedure:     `{}`,
 		api.RoleServiceGetProcedure:      `{"path":"own"}`,
 		api.RoleServiceWasteProcedure:    `{"role":"own"}`,
+		api.RoleServiceHistoryProcedure:  `{"path":"own"}`,
 		api.NodeServiceListProcedure:     `{}`,
 		api.NodeServiceGetProcedure:      `{"name":"n1"}`,
 		api.NodeServiceCordonProcedure:   `{"name":"n1"}`,

@@ -10,6 +10,7 @@ import (
 
 	"polder.dev/polder/auth"
 	"polder.dev/polder/core/cluster"
+	"polder.dev/polder/server/history"
 	"polder.dev/polder/store"
 )
 
@@ -29,6 +30,8 @@ type leader struct {
 	meters  *meters
 	// strangers are callers without an identity.
 	strangers strangers
+
+	history history.Book // of roles
 
 	// What follows belongs to the writer.
 	cluster                              *cluster.Cluster

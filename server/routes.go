@@ -49,6 +49,8 @@ var routes = map[string]route{
 	api.RoleServiceGetProcedure:   {verb: auth.View, roles: field((*polderv1.RoleServiceGetRequest).GetPath)},
 	api.RoleServiceWasteProcedure: {verb: auth.View, roles: field((*polderv1.WasteRequest).GetRole)},
 
+	api.RoleServiceHistoryProcedure: {verb: auth.View, roles: field((*polderv1.RoleServiceHistoryRequest).GetPath)},
+
 	api.NodeServiceListProcedure:   {verb: auth.View},
 	api.NodeServiceGetProcedure:    {verb: auth.View},
 	api.NodeServiceCordonProcedure: {verb: auth.Node, change: true, object: named("node/", (*polderv1.CordonRequest).GetName)},

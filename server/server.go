@@ -178,6 +178,7 @@ func (s *Server) lead(ctx context.Context) error {
 		case <-inside.Done():
 		}
 	})
+	watching.Go(func() { l.remember(inside) })
 	return endOf(ctx, l.run(inside, cancel))
 }
 

@@ -56,6 +56,28 @@ func TestWaste(t *testing.T) {
 	refusal(t, connect.CodeInvalidArgument, c.role.Waste, &polderv1.WasteRequest{Last: durationOf(-time.Second)})
 }
 
+// TestHistory: what a role borrows is in its line, and a stranger sees none.
+func TestHistory(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.as(w.admin)
+	call(t, c.plan.Apply, &polderv1.ApplyRequest{Plan: "roles: {a: {guarantee: {cpu: 3}}, b: {}}", BaseRevision: 1})
+	w.connect(w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"}))
+	w.submit(c, process("b", 2, "1"))
+	w.until("two tasks", func(p *picture) bool { r, _ := p.roleView("b"); return r.Running == 2 })
+	l := w.server.leader.Load()
+	l.sample()
+	l.sample()
+	lines := call(t, c.role.History, &polderv1.RoleServiceHistoryRequest{Path: "b"}).Lines
+	if len(lines) == 0 || lines[0].Resource != "cpu" || len(lines[0].Times) < 2 || lines[0].Borrowed[len(lines[0].Times)-1] != 2 {
+		t.Errorf("of b: %v", lines)
+	}
+	lines = call(t, c.role.History, &polderv1.RoleServiceHistoryRequest{Path: "a"}).Lines
+	if n := len(lines[0].Times); len(lines) != 1 || lines[0].Guarantee[n-1] != 3 || lines[0].Lent[n-1] != 1 || len(lines[0].Demand) != n {
+		t.Errorf("of a: %v", lines)
+	}
+	refusal(t, connect.CodeNotFound, c.role.History, &polderv1.RoleServiceHistoryRequest{Path: "nobody"})
+}
+
 func sumOf(t *testing.T, decimals ...string) *big.Rat {
 	t.Helper()
 	sum := new(big.Rat)

@@ -1023,6 +1023,192 @@ func (x *EffectiveRole) GetUnit() map[string]string {
 	return nil
 }
 
+type RoleServiceHistoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleServiceHistoryRequest) Reset() {
+	*x = RoleServiceHistoryRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleServiceHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleServiceHistoryRequest) ProtoMessage() {}
+
+func (x *RoleServiceHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleServiceHistoryRequest.ProtoReflect.Descriptor instead.
+func (*RoleServiceHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RoleServiceHistoryRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type RoleServiceHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By resource.
+	Lines         []*RoleLine `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleServiceHistoryResponse) Reset() {
+	*x = RoleServiceHistoryResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleServiceHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleServiceHistoryResponse) ProtoMessage() {}
+
+func (x *RoleServiceHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleServiceHistoryResponse.ProtoReflect.Descriptor instead.
+func (*RoleServiceHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RoleServiceHistoryResponse) GetLines() []*RoleLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+// RoleLine is a role in one resource, the oldest sample first. Amounts are whole units (bytes for memory and disk), rounded; there
+// is one of each list for every time.
+type RoleLine struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Resource string                 `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Seconds since 1970.
+	Times     []float64 `protobuf:"fixed64,2,rep,packed,name=times,proto3" json:"times,omitempty"`
+	Guarantee []float32 `protobuf:"fixed32,3,rep,packed,name=guarantee,proto3" json:"guarantee,omitempty"`
+	// What its guarantee paid for.
+	Own      []float32 `protobuf:"fixed32,4,rep,packed,name=own,proto3" json:"own,omitempty"`
+	Borrowed []float32 `protobuf:"fixed32,5,rep,packed,name=borrowed,proto3" json:"borrowed,omitempty"`
+	Lent     []float32 `protobuf:"fixed32,6,rep,packed,name=lent,proto3" json:"lent,omitempty"`
+	// Running plus waiting, within limits.
+	Demand        []float32 `protobuf:"fixed32,7,rep,packed,name=demand,proto3" json:"demand,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleLine) Reset() {
+	*x = RoleLine{}
+	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleLine) ProtoMessage() {}
+
+func (x *RoleLine) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleLine.ProtoReflect.Descriptor instead.
+func (*RoleLine) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RoleLine) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *RoleLine) GetTimes() []float64 {
+	if x != nil {
+		return x.Times
+	}
+	return nil
+}
+
+func (x *RoleLine) GetGuarantee() []float32 {
+	if x != nil {
+		return x.Guarantee
+	}
+	return nil
+}
+
+func (x *RoleLine) GetOwn() []float32 {
+	if x != nil {
+		return x.Own
+	}
+	return nil
+}
+
+func (x *RoleLine) GetBorrowed() []float32 {
+	if x != nil {
+		return x.Borrowed
+	}
+	return nil
+}
+
+func (x *RoleLine) GetLent() []float32 {
+	if x != nil {
+		return x.Lent
+	}
+	return nil
+}
+
+func (x *RoleLine) GetDemand() []float32 {
+	if x != nil {
+		return x.Demand
+	}
+	return nil
+}
+
 type WasteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// This role and everything below it. Empty is the whole tree.
@@ -1036,7 +1222,7 @@ type WasteRequest struct {
 
 func (x *WasteRequest) Reset() {
 	*x = WasteRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	mi := &file_polder_v1_polder_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1234,7 @@ func (x *WasteRequest) String() string {
 func (*WasteRequest) ProtoMessage() {}
 
 func (x *WasteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[16]
+	mi := &file_polder_v1_polder_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1247,7 @@ func (x *WasteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WasteRequest.ProtoReflect.Descriptor instead.
 func (*WasteRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{16}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WasteRequest) GetRole() string {
@@ -1092,7 +1278,7 @@ type WasteResponse struct {
 
 func (x *WasteResponse) Reset() {
 	*x = WasteResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	mi := &file_polder_v1_polder_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1290,7 @@ func (x *WasteResponse) String() string {
 func (*WasteResponse) ProtoMessage() {}
 
 func (x *WasteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[17]
+	mi := &file_polder_v1_polder_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1303,7 @@ func (x *WasteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WasteResponse.ProtoReflect.Descriptor instead.
 func (*WasteResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{17}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WasteResponse) GetFrom() *timestamppb.Timestamp {
@@ -1173,7 +1359,7 @@ type WasteRow struct {
 
 func (x *WasteRow) Reset() {
 	*x = WasteRow{}
-	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	mi := &file_polder_v1_polder_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1371,7 @@ func (x *WasteRow) String() string {
 func (*WasteRow) ProtoMessage() {}
 
 func (x *WasteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[18]
+	mi := &file_polder_v1_polder_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1384,7 @@ func (x *WasteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WasteRow.ProtoReflect.Descriptor instead.
 func (*WasteRow) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{18}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WasteRow) GetRole() string {
@@ -1262,7 +1448,7 @@ type RoleServiceListRequest struct {
 
 func (x *RoleServiceListRequest) Reset() {
 	*x = RoleServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[19]
+	mi := &file_polder_v1_polder_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1460,7 @@ func (x *RoleServiceListRequest) String() string {
 func (*RoleServiceListRequest) ProtoMessage() {}
 
 func (x *RoleServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[19]
+	mi := &file_polder_v1_polder_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1473,7 @@ func (x *RoleServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleServiceListRequest.ProtoReflect.Descriptor instead.
 func (*RoleServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{19}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RoleServiceListRequest) GetUnder() string {
@@ -1322,7 +1508,7 @@ type RoleServiceListResponse struct {
 
 func (x *RoleServiceListResponse) Reset() {
 	*x = RoleServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[20]
+	mi := &file_polder_v1_polder_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1520,7 @@ func (x *RoleServiceListResponse) String() string {
 func (*RoleServiceListResponse) ProtoMessage() {}
 
 func (x *RoleServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[20]
+	mi := &file_polder_v1_polder_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1533,7 @@ func (x *RoleServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleServiceListResponse.ProtoReflect.Descriptor instead.
 func (*RoleServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{20}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RoleServiceListResponse) GetRoles() []*RoleStatus {
@@ -1380,7 +1566,7 @@ type RoleServiceGetRequest struct {
 
 func (x *RoleServiceGetRequest) Reset() {
 	*x = RoleServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[21]
+	mi := &file_polder_v1_polder_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1578,7 @@ func (x *RoleServiceGetRequest) String() string {
 func (*RoleServiceGetRequest) ProtoMessage() {}
 
 func (x *RoleServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[21]
+	mi := &file_polder_v1_polder_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1591,7 @@ func (x *RoleServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*RoleServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{21}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RoleServiceGetRequest) GetPath() string {
@@ -1443,7 +1629,7 @@ type RoleStatus struct {
 
 func (x *RoleStatus) Reset() {
 	*x = RoleStatus{}
-	mi := &file_polder_v1_polder_proto_msgTypes[22]
+	mi := &file_polder_v1_polder_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1641,7 @@ func (x *RoleStatus) String() string {
 func (*RoleStatus) ProtoMessage() {}
 
 func (x *RoleStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[22]
+	mi := &file_polder_v1_polder_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1654,7 @@ func (x *RoleStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleStatus.ProtoReflect.Descriptor instead.
 func (*RoleStatus) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{22}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RoleStatus) GetEffective() *EffectiveRole {
@@ -1563,7 +1749,7 @@ type Packages struct {
 
 func (x *Packages) Reset() {
 	*x = Packages{}
-	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	mi := &file_polder_v1_polder_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1761,7 @@ func (x *Packages) String() string {
 func (*Packages) ProtoMessage() {}
 
 func (x *Packages) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[23]
+	mi := &file_polder_v1_polder_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1774,7 @@ func (x *Packages) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Packages.ProtoReflect.Descriptor instead.
 func (*Packages) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{23}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Packages) GetUnit() map[string]string {
@@ -1634,7 +1820,7 @@ type NodeServiceListRequest struct {
 
 func (x *NodeServiceListRequest) Reset() {
 	*x = NodeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[24]
+	mi := &file_polder_v1_polder_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1832,7 @@ func (x *NodeServiceListRequest) String() string {
 func (*NodeServiceListRequest) ProtoMessage() {}
 
 func (x *NodeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[24]
+	mi := &file_polder_v1_polder_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1845,7 @@ func (x *NodeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{24}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *NodeServiceListRequest) GetPageSize() int32 {
@@ -1708,7 +1894,7 @@ type NodeServiceListResponse struct {
 
 func (x *NodeServiceListResponse) Reset() {
 	*x = NodeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[25]
+	mi := &file_polder_v1_polder_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1906,7 @@ func (x *NodeServiceListResponse) String() string {
 func (*NodeServiceListResponse) ProtoMessage() {}
 
 func (x *NodeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[25]
+	mi := &file_polder_v1_polder_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1919,7 @@ func (x *NodeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NodeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{25}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeServiceListResponse) GetNodes() []*Node {
@@ -1766,7 +1952,7 @@ type NodeServiceGetRequest struct {
 
 func (x *NodeServiceGetRequest) Reset() {
 	*x = NodeServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[26]
+	mi := &file_polder_v1_polder_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +1964,7 @@ func (x *NodeServiceGetRequest) String() string {
 func (*NodeServiceGetRequest) ProtoMessage() {}
 
 func (x *NodeServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[26]
+	mi := &file_polder_v1_polder_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +1977,7 @@ func (x *NodeServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{26}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NodeServiceGetRequest) GetName() string {
@@ -1812,7 +1998,7 @@ type CordonRequest struct {
 
 func (x *CordonRequest) Reset() {
 	*x = CordonRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[27]
+	mi := &file_polder_v1_polder_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +2010,7 @@ func (x *CordonRequest) String() string {
 func (*CordonRequest) ProtoMessage() {}
 
 func (x *CordonRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[27]
+	mi := &file_polder_v1_polder_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +2023,7 @@ func (x *CordonRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CordonRequest.ProtoReflect.Descriptor instead.
 func (*CordonRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{27}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CordonRequest) GetName() string {
@@ -1866,7 +2052,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[28]
+	mi := &file_polder_v1_polder_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2064,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[28]
+	mi := &file_polder_v1_polder_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2077,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{28}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrainRequest) GetName() string {
@@ -1924,7 +2110,7 @@ type NodeServiceRemoveRequest struct {
 
 func (x *NodeServiceRemoveRequest) Reset() {
 	*x = NodeServiceRemoveRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[29]
+	mi := &file_polder_v1_polder_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2122,7 @@ func (x *NodeServiceRemoveRequest) String() string {
 func (*NodeServiceRemoveRequest) ProtoMessage() {}
 
 func (x *NodeServiceRemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[29]
+	mi := &file_polder_v1_polder_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2135,7 @@ func (x *NodeServiceRemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceRemoveRequest.ProtoReflect.Descriptor instead.
 func (*NodeServiceRemoveRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{29}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *NodeServiceRemoveRequest) GetName() string {
@@ -1967,7 +2153,7 @@ type NodeServiceRemoveResponse struct {
 
 func (x *NodeServiceRemoveResponse) Reset() {
 	*x = NodeServiceRemoveResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[30]
+	mi := &file_polder_v1_polder_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2165,7 @@ func (x *NodeServiceRemoveResponse) String() string {
 func (*NodeServiceRemoveResponse) ProtoMessage() {}
 
 func (x *NodeServiceRemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[30]
+	mi := &file_polder_v1_polder_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2178,7 @@ func (x *NodeServiceRemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeServiceRemoveResponse.ProtoReflect.Descriptor instead.
 func (*NodeServiceRemoveResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{30}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{33}
 }
 
 type Node struct {
@@ -2025,7 +2211,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_polder_v1_polder_proto_msgTypes[31]
+	mi := &file_polder_v1_polder_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2223,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[31]
+	mi := &file_polder_v1_polder_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2236,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{31}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Node) GetName() string {
@@ -2184,7 +2370,7 @@ type AskSpec struct {
 
 func (x *AskSpec) Reset() {
 	*x = AskSpec{}
-	mi := &file_polder_v1_polder_proto_msgTypes[32]
+	mi := &file_polder_v1_polder_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2382,7 @@ func (x *AskSpec) String() string {
 func (*AskSpec) ProtoMessage() {}
 
 func (x *AskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[32]
+	mi := &file_polder_v1_polder_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2395,7 @@ func (x *AskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskSpec.ProtoReflect.Descriptor instead.
 func (*AskSpec) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{32}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AskSpec) GetName() string {
@@ -2267,7 +2453,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[33]
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2465,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[33]
+	mi := &file_polder_v1_polder_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2478,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{33}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SubmitRequest) GetAsks() []*AskSpec {
@@ -2325,7 +2511,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[34]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2523,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[34]
+	mi := &file_polder_v1_polder_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2536,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{34}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SubmitResponse) GetResults() []*SubmitResult {
@@ -2371,7 +2557,7 @@ type SubmitResult struct {
 
 func (x *SubmitResult) Reset() {
 	*x = SubmitResult{}
-	mi := &file_polder_v1_polder_proto_msgTypes[35]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2569,7 @@ func (x *SubmitResult) String() string {
 func (*SubmitResult) ProtoMessage() {}
 
 func (x *SubmitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[35]
+	mi := &file_polder_v1_polder_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2582,7 @@ func (x *SubmitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResult.ProtoReflect.Descriptor instead.
 func (*SubmitResult) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{35}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SubmitResult) GetAsk() *Ask {
@@ -2435,7 +2621,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2633,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[36]
+	mi := &file_polder_v1_polder_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2646,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{36}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Ask) GetId() string {
@@ -2550,7 +2736,7 @@ type KeptPlaces struct {
 
 func (x *KeptPlaces) Reset() {
 	*x = KeptPlaces{}
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2748,7 @@ func (x *KeptPlaces) String() string {
 func (*KeptPlaces) ProtoMessage() {}
 
 func (x *KeptPlaces) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[37]
+	mi := &file_polder_v1_polder_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2761,7 @@ func (x *KeptPlaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptPlaces.ProtoReflect.Descriptor instead.
 func (*KeptPlaces) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{37}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *KeptPlaces) GetNode() string {
@@ -2602,7 +2788,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2800,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[38]
+	mi := &file_polder_v1_polder_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2813,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{38}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CancelRequest) GetIds() []string {
@@ -2654,7 +2840,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2852,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[39]
+	mi := &file_polder_v1_polder_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +2865,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{39}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CancelResponse) GetWithdrawn() uint32 {
@@ -2712,7 +2898,7 @@ type AskServiceListRequest struct {
 
 func (x *AskServiceListRequest) Reset() {
 	*x = AskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2910,7 @@ func (x *AskServiceListRequest) String() string {
 func (*AskServiceListRequest) ProtoMessage() {}
 
 func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[40]
+	mi := &file_polder_v1_polder_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2923,7 @@ func (x *AskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{40}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AskServiceListRequest) GetRole() string {
@@ -2786,7 +2972,7 @@ type AskServiceListResponse struct {
 
 func (x *AskServiceListResponse) Reset() {
 	*x = AskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +2984,7 @@ func (x *AskServiceListResponse) String() string {
 func (*AskServiceListResponse) ProtoMessage() {}
 
 func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[41]
+	mi := &file_polder_v1_polder_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +2997,7 @@ func (x *AskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*AskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{41}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AskServiceListResponse) GetAsks() []*Ask {
@@ -2844,7 +3030,7 @@ type AskServiceGetRequest struct {
 
 func (x *AskServiceGetRequest) Reset() {
 	*x = AskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +3042,7 @@ func (x *AskServiceGetRequest) String() string {
 func (*AskServiceGetRequest) ProtoMessage() {}
 
 func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[42]
+	mi := &file_polder_v1_polder_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +3055,7 @@ func (x *AskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*AskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{42}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AskServiceGetRequest) GetId() string {
@@ -2889,7 +3075,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3087,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[43]
+	mi := &file_polder_v1_polder_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3100,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{43}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExplainRequest) GetId() string {
@@ -2935,7 +3121,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3133,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[44]
+	mi := &file_polder_v1_polder_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3146,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{44}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExplainResponse) GetReason() *Reason {
@@ -2988,7 +3174,7 @@ type ClaimServiceWatchRequest struct {
 
 func (x *ClaimServiceWatchRequest) Reset() {
 	*x = ClaimServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3186,7 @@ func (x *ClaimServiceWatchRequest) String() string {
 func (*ClaimServiceWatchRequest) ProtoMessage() {}
 
 func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[45]
+	mi := &file_polder_v1_polder_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3199,7 @@ func (x *ClaimServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{45}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ClaimServiceWatchRequest) GetFromRevision() int64 {
@@ -3044,7 +3230,7 @@ type ClaimServiceWatchResponse struct {
 
 func (x *ClaimServiceWatchResponse) Reset() {
 	*x = ClaimServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3056,7 +3242,7 @@ func (x *ClaimServiceWatchResponse) String() string {
 func (*ClaimServiceWatchResponse) ProtoMessage() {}
 
 func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[46]
+	mi := &file_polder_v1_polder_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3069,7 +3255,7 @@ func (x *ClaimServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*ClaimServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{46}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ClaimServiceWatchResponse) GetRevision() int64 {
@@ -3114,7 +3300,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3126,7 +3312,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[47]
+	mi := &file_polder_v1_polder_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3139,7 +3325,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{47}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CommitRequest) GetTasks() []*ClaimTask {
@@ -3182,7 +3368,7 @@ type GiveUp struct {
 
 func (x *GiveUp) Reset() {
 	*x = GiveUp{}
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3380,7 @@ func (x *GiveUp) String() string {
 func (*GiveUp) ProtoMessage() {}
 
 func (x *GiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[48]
+	mi := &file_polder_v1_polder_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3393,7 @@ func (x *GiveUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUp.ProtoReflect.Descriptor instead.
 func (*GiveUp) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{48}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GiveUp) GetAsk() string {
@@ -3243,7 +3429,7 @@ type ClaimTask struct {
 
 func (x *ClaimTask) Reset() {
 	*x = ClaimTask{}
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3255,7 +3441,7 @@ func (x *ClaimTask) String() string {
 func (*ClaimTask) ProtoMessage() {}
 
 func (x *ClaimTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[49]
+	mi := &file_polder_v1_polder_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3268,7 +3454,7 @@ func (x *ClaimTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimTask.ProtoReflect.Descriptor instead.
 func (*ClaimTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{49}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ClaimTask) GetName() string {
@@ -3309,7 +3495,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3507,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[50]
+	mi := &file_polder_v1_polder_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3520,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{50}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CommitResponse) GetResults() []*CommitResult {
@@ -3365,7 +3551,7 @@ type CommitResult struct {
 
 func (x *CommitResult) Reset() {
 	*x = CommitResult{}
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +3563,7 @@ func (x *CommitResult) String() string {
 func (*CommitResult) ProtoMessage() {}
 
 func (x *CommitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[51]
+	mi := &file_polder_v1_polder_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +3576,7 @@ func (x *CommitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResult.ProtoReflect.Descriptor instead.
 func (*CommitResult) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{51}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CommitResult) GetTask() string {
@@ -3430,7 +3616,7 @@ type TaskServiceListRequest struct {
 
 func (x *TaskServiceListRequest) Reset() {
 	*x = TaskServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3442,7 +3628,7 @@ func (x *TaskServiceListRequest) String() string {
 func (*TaskServiceListRequest) ProtoMessage() {}
 
 func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[52]
+	mi := &file_polder_v1_polder_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3455,7 +3641,7 @@ func (x *TaskServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{52}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TaskServiceListRequest) GetRole() string {
@@ -3518,7 +3704,7 @@ type TaskServiceListResponse struct {
 
 func (x *TaskServiceListResponse) Reset() {
 	*x = TaskServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3716,7 @@ func (x *TaskServiceListResponse) String() string {
 func (*TaskServiceListResponse) ProtoMessage() {}
 
 func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[53]
+	mi := &file_polder_v1_polder_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3729,7 @@ func (x *TaskServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceListResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{53}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TaskServiceListResponse) GetTasks() []*Task {
@@ -3578,7 +3764,7 @@ type TaskServiceGetRequest struct {
 
 func (x *TaskServiceGetRequest) Reset() {
 	*x = TaskServiceGetRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3776,7 @@ func (x *TaskServiceGetRequest) String() string {
 func (*TaskServiceGetRequest) ProtoMessage() {}
 
 func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[54]
+	mi := &file_polder_v1_polder_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3789,7 @@ func (x *TaskServiceGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetRequest.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{54}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TaskServiceGetRequest) GetId() string {
@@ -3630,7 +3816,7 @@ type TaskServiceGetResponse struct {
 
 func (x *TaskServiceGetResponse) Reset() {
 	*x = TaskServiceGetResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3828,7 @@ func (x *TaskServiceGetResponse) String() string {
 func (*TaskServiceGetResponse) ProtoMessage() {}
 
 func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[55]
+	mi := &file_polder_v1_polder_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3841,7 @@ func (x *TaskServiceGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskServiceGetResponse.ProtoReflect.Descriptor instead.
 func (*TaskServiceGetResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{55}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TaskServiceGetResponse) GetTask() *Task {
@@ -3685,7 +3871,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +3883,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[56]
+	mi := &file_polder_v1_polder_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +3896,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{56}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *KillRequest) GetIds() []string {
@@ -3743,7 +3929,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3755,7 +3941,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[57]
+	mi := &file_polder_v1_polder_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3768,7 +3954,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{57}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *KillResponse) GetTasks() []*Task {
@@ -3789,7 +3975,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +3987,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[58]
+	mi := &file_polder_v1_polder_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +4000,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{58}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ResizeRequest) GetTask() string {
@@ -3840,7 +4026,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3852,7 +4038,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[59]
+	mi := &file_polder_v1_polder_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3865,7 +4051,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{59}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ResizeResponse) GetTask() *Task {
@@ -3889,7 +4075,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +4087,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[60]
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +4100,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{60}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *LogsRequest) GetTask() string {
@@ -3955,7 +4141,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4153,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[61]
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4166,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{61}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -4010,7 +4196,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4022,7 +4208,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[62]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4035,7 +4221,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{62}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ExecRequest) GetStart() *ExecStart {
@@ -4077,7 +4263,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4089,7 +4275,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4102,7 +4288,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ExecStart) GetTask() string {
@@ -4136,7 +4322,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4148,7 +4334,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4161,7 +4347,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -4190,7 +4376,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4202,7 +4388,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4215,7 +4401,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ExecResponse) GetData() []byte {
@@ -4253,7 +4439,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4265,7 +4451,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4278,7 +4464,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *AttachRequest) GetStart() *AttachStart {
@@ -4322,7 +4508,7 @@ type AttachStart struct {
 
 func (x *AttachStart) Reset() {
 	*x = AttachStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4334,7 +4520,7 @@ func (x *AttachStart) String() string {
 func (*AttachStart) ProtoMessage() {}
 
 func (x *AttachStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4347,7 +4533,7 @@ func (x *AttachStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachStart.ProtoReflect.Descriptor instead.
 func (*AttachStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *AttachStart) GetTask() string {
@@ -4383,7 +4569,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4395,7 +4581,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4408,7 +4594,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AttachResponse) GetData() []byte {
@@ -4446,7 +4632,7 @@ type LeaseServiceListRequest struct {
 
 func (x *LeaseServiceListRequest) Reset() {
 	*x = LeaseServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4458,7 +4644,7 @@ func (x *LeaseServiceListRequest) String() string {
 func (*LeaseServiceListRequest) ProtoMessage() {}
 
 func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4471,7 +4657,7 @@ func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListRequest.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *LeaseServiceListRequest) GetRole() string {
@@ -4520,7 +4706,7 @@ type LeaseServiceListResponse struct {
 
 func (x *LeaseServiceListResponse) Reset() {
 	*x = LeaseServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4532,7 +4718,7 @@ func (x *LeaseServiceListResponse) String() string {
 func (*LeaseServiceListResponse) ProtoMessage() {}
 
 func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4545,7 +4731,7 @@ func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListResponse.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *LeaseServiceListResponse) GetLeases() []*Lease {
@@ -4587,7 +4773,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4599,7 +4785,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4612,7 +4798,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Lease) GetTask() string {
@@ -4691,7 +4877,7 @@ type NoticeServiceListRequest struct {
 
 func (x *NoticeServiceListRequest) Reset() {
 	*x = NoticeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4703,7 +4889,7 @@ func (x *NoticeServiceListRequest) String() string {
 func (*NoticeServiceListRequest) ProtoMessage() {}
 
 func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4716,7 +4902,7 @@ func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *NoticeServiceListRequest) GetRole() string {
@@ -4758,7 +4944,7 @@ type NoticeServiceListResponse struct {
 
 func (x *NoticeServiceListResponse) Reset() {
 	*x = NoticeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4770,7 +4956,7 @@ func (x *NoticeServiceListResponse) String() string {
 func (*NoticeServiceListResponse) ProtoMessage() {}
 
 func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4783,7 +4969,7 @@ func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *NoticeServiceListResponse) GetNotices() []*Notice {
@@ -4817,7 +5003,7 @@ type NoticeServiceWatchRequest struct {
 
 func (x *NoticeServiceWatchRequest) Reset() {
 	*x = NoticeServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4829,7 +5015,7 @@ func (x *NoticeServiceWatchRequest) String() string {
 func (*NoticeServiceWatchRequest) ProtoMessage() {}
 
 func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4842,7 +5028,7 @@ func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *NoticeServiceWatchRequest) GetRole() string {
@@ -4869,7 +5055,7 @@ type NoticeServiceWatchResponse struct {
 
 func (x *NoticeServiceWatchResponse) Reset() {
 	*x = NoticeServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4881,7 +5067,7 @@ func (x *NoticeServiceWatchResponse) String() string {
 func (*NoticeServiceWatchResponse) ProtoMessage() {}
 
 func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4894,7 +5080,7 @@ func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *NoticeServiceWatchResponse) GetRevision() int64 {
@@ -4924,7 +5110,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4936,7 +5122,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4949,7 +5135,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AnswerRequest) GetTask() string {
@@ -4982,7 +5168,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4994,7 +5180,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5007,7 +5193,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AnswerResponse) GetNotice() *Notice {
@@ -5032,7 +5218,7 @@ type EventServiceListRequest struct {
 
 func (x *EventServiceListRequest) Reset() {
 	*x = EventServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5044,7 +5230,7 @@ func (x *EventServiceListRequest) String() string {
 func (*EventServiceListRequest) ProtoMessage() {}
 
 func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5057,7 +5243,7 @@ func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *EventServiceListRequest) GetRole() string {
@@ -5106,7 +5292,7 @@ type EventServiceListResponse struct {
 
 func (x *EventServiceListResponse) Reset() {
 	*x = EventServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5118,7 +5304,7 @@ func (x *EventServiceListResponse) String() string {
 func (*EventServiceListResponse) ProtoMessage() {}
 
 func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5131,7 +5317,7 @@ func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EventServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *EventServiceListResponse) GetEvents() []*Event {
@@ -5166,7 +5352,7 @@ type EventServiceWatchRequest struct {
 
 func (x *EventServiceWatchRequest) Reset() {
 	*x = EventServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5178,7 +5364,7 @@ func (x *EventServiceWatchRequest) String() string {
 func (*EventServiceWatchRequest) ProtoMessage() {}
 
 func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5191,7 +5377,7 @@ func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *EventServiceWatchRequest) GetRole() string {
@@ -5224,7 +5410,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5236,7 +5422,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5249,7 +5435,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -5309,7 +5495,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5321,7 +5507,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5334,7 +5520,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
 }
 
 type WhoAmIResponse struct {
@@ -5349,7 +5535,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5361,7 +5547,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5374,7 +5560,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *WhoAmIResponse) GetKind() string {
@@ -5415,7 +5601,7 @@ type CanIRequest struct {
 
 func (x *CanIRequest) Reset() {
 	*x = CanIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5427,7 +5613,7 @@ func (x *CanIRequest) String() string {
 func (*CanIRequest) ProtoMessage() {}
 
 func (x *CanIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5440,7 +5626,7 @@ func (x *CanIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIRequest.ProtoReflect.Descriptor instead.
 func (*CanIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *CanIRequest) GetVerb() string {
@@ -5467,7 +5653,7 @@ type CanIResponse struct {
 
 func (x *CanIResponse) Reset() {
 	*x = CanIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5479,7 +5665,7 @@ func (x *CanIResponse) String() string {
 func (*CanIResponse) ProtoMessage() {}
 
 func (x *CanIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5492,7 +5678,7 @@ func (x *CanIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIResponse.ProtoReflect.Descriptor instead.
 func (*CanIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *CanIResponse) GetAllowed() bool {
@@ -5521,7 +5707,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5533,7 +5719,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5546,7 +5732,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *CreateTokenRequest) GetKind() string {
@@ -5580,7 +5766,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5592,7 +5778,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5605,7 +5791,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -5636,7 +5822,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5648,7 +5834,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5661,7 +5847,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *Token) GetId() string {
@@ -5714,7 +5900,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5726,7 +5912,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5739,7 +5925,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
 }
 
 type ListTokensResponse struct {
@@ -5751,7 +5937,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5763,7 +5949,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5776,7 +5962,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -5795,7 +5981,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5807,7 +5993,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5820,7 +6006,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -5838,7 +6024,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5850,7 +6036,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5863,7 +6049,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 type IssueCertificateRequest struct {
@@ -5878,7 +6064,7 @@ type IssueCertificateRequest struct {
 
 func (x *IssueCertificateRequest) Reset() {
 	*x = IssueCertificateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5890,7 +6076,7 @@ func (x *IssueCertificateRequest) String() string {
 func (*IssueCertificateRequest) ProtoMessage() {}
 
 func (x *IssueCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5903,7 +6089,7 @@ func (x *IssueCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueCertificateRequest.ProtoReflect.Descriptor instead.
 func (*IssueCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *IssueCertificateRequest) GetCsr() []byte {
@@ -5932,7 +6118,7 @@ type IssueCertificateResponse struct {
 
 func (x *IssueCertificateResponse) Reset() {
 	*x = IssueCertificateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5944,7 +6130,7 @@ func (x *IssueCertificateResponse) String() string {
 func (*IssueCertificateResponse) ProtoMessage() {}
 
 func (x *IssueCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5957,7 +6143,7 @@ func (x *IssueCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueCertificateResponse.ProtoReflect.Descriptor instead.
 func (*IssueCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *IssueCertificateResponse) GetCertificate() []byte {
@@ -5986,7 +6172,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5998,7 +6184,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6011,7 +6197,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *Permission) GetSubject() string {
@@ -6043,7 +6229,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6055,7 +6241,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6068,7 +6254,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
 }
 
 type GetPermissionsResponse struct {
@@ -6081,7 +6267,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6093,7 +6279,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6106,7 +6292,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -6133,7 +6319,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6145,7 +6331,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6158,7 +6344,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -6184,7 +6370,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6196,7 +6382,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6209,7 +6395,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -6232,7 +6418,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6244,7 +6430,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6257,7 +6443,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -6290,7 +6476,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6302,7 +6488,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6315,7 +6501,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -6343,7 +6529,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6355,7 +6541,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6368,7 +6554,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *EngineNode) GetName() string {
@@ -6424,7 +6610,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6436,7 +6622,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6449,7 +6635,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -6484,7 +6670,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6496,7 +6682,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6509,7 +6695,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -6538,7 +6724,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[105]
+	mi := &file_polder_v1_polder_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6550,7 +6736,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[105]
+	mi := &file_polder_v1_polder_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6563,7 +6749,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{105}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -6604,7 +6790,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[106]
+	mi := &file_polder_v1_polder_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6616,7 +6802,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[106]
+	mi := &file_polder_v1_polder_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6629,7 +6815,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{106}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -6669,7 +6855,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[107]
+	mi := &file_polder_v1_polder_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6681,7 +6867,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[107]
+	mi := &file_polder_v1_polder_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6694,7 +6880,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{107}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -6801,7 +6987,19 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tUnitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
+	"\x19RoleServiceHistoryRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"G\n" +
+	"\x1aRoleServiceHistoryResponse\x12)\n" +
+	"\x05lines\x18\x01 \x03(\v2\x13.polder.v1.RoleLineR\x05lines\"\xb4\x01\n" +
+	"\bRoleLine\x12\x1a\n" +
+	"\bresource\x18\x01 \x01(\tR\bresource\x12\x14\n" +
+	"\x05times\x18\x02 \x03(\x01R\x05times\x12\x1c\n" +
+	"\tguarantee\x18\x03 \x03(\x02R\tguarantee\x12\x10\n" +
+	"\x03own\x18\x04 \x03(\x02R\x03own\x12\x1a\n" +
+	"\bborrowed\x18\x05 \x03(\x02R\bborrowed\x12\x12\n" +
+	"\x04lent\x18\x06 \x03(\x02R\x04lent\x12\x16\n" +
+	"\x06demand\x18\a \x03(\x02R\x06demand\"Q\n" +
 	"\fWasteRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12-\n" +
 	"\x04last\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04last\"\xae\x01\n" +
@@ -7273,11 +7471,12 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aPreview\x12\x19.polder.v1.PreviewRequest\x1a\x1a.polder.v1.PreviewResponse\x12:\n" +
 	"\x05Apply\x12\x17.polder.v1.ApplyRequest\x1a\x18.polder.v1.ApplyResponse\x12@\n" +
 	"\aHistory\x12\x19.polder.v1.HistoryRequest\x1a\x1a.polder.v1.HistoryResponse\x127\n" +
-	"\x04Show\x12\x16.polder.v1.ShowRequest\x1a\x17.polder.v1.ShowResponse2\xd8\x01\n" +
+	"\x04Show\x12\x16.polder.v1.ShowRequest\x1a\x17.polder.v1.ShowResponse2\xb0\x02\n" +
 	"\vRoleService\x12M\n" +
 	"\x04List\x12!.polder.v1.RoleServiceListRequest\x1a\".polder.v1.RoleServiceListResponse\x12>\n" +
 	"\x03Get\x12 .polder.v1.RoleServiceGetRequest\x1a\x15.polder.v1.RoleStatus\x12:\n" +
-	"\x05Waste\x12\x17.polder.v1.WasteRequest\x1a\x18.polder.v1.WasteResponse2\xd3\x02\n" +
+	"\x05Waste\x12\x17.polder.v1.WasteRequest\x1a\x18.polder.v1.WasteResponse\x12V\n" +
+	"\aHistory\x12$.polder.v1.RoleServiceHistoryRequest\x1a%.polder.v1.RoleServiceHistoryResponse2\xd3\x02\n" +
 	"\vNodeService\x12M\n" +
 	"\x04List\x12!.polder.v1.NodeServiceListRequest\x1a\".polder.v1.NodeServiceListResponse\x128\n" +
 	"\x03Get\x12 .polder.v1.NodeServiceGetRequest\x1a\x0f.polder.v1.Node\x123\n" +
@@ -7338,7 +7537,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 134)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 137)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -7356,334 +7555,340 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*ShowRequest)(nil),                 // 13: polder.v1.ShowRequest
 	(*ShowResponse)(nil),                // 14: polder.v1.ShowResponse
 	(*EffectiveRole)(nil),               // 15: polder.v1.EffectiveRole
-	(*WasteRequest)(nil),                // 16: polder.v1.WasteRequest
-	(*WasteResponse)(nil),               // 17: polder.v1.WasteResponse
-	(*WasteRow)(nil),                    // 18: polder.v1.WasteRow
-	(*RoleServiceListRequest)(nil),      // 19: polder.v1.RoleServiceListRequest
-	(*RoleServiceListResponse)(nil),     // 20: polder.v1.RoleServiceListResponse
-	(*RoleServiceGetRequest)(nil),       // 21: polder.v1.RoleServiceGetRequest
-	(*RoleStatus)(nil),                  // 22: polder.v1.RoleStatus
-	(*Packages)(nil),                    // 23: polder.v1.Packages
-	(*NodeServiceListRequest)(nil),      // 24: polder.v1.NodeServiceListRequest
-	(*NodeServiceListResponse)(nil),     // 25: polder.v1.NodeServiceListResponse
-	(*NodeServiceGetRequest)(nil),       // 26: polder.v1.NodeServiceGetRequest
-	(*CordonRequest)(nil),               // 27: polder.v1.CordonRequest
-	(*DrainRequest)(nil),                // 28: polder.v1.DrainRequest
-	(*NodeServiceRemoveRequest)(nil),    // 29: polder.v1.NodeServiceRemoveRequest
-	(*NodeServiceRemoveResponse)(nil),   // 30: polder.v1.NodeServiceRemoveResponse
-	(*Node)(nil),                        // 31: polder.v1.Node
-	(*AskSpec)(nil),                     // 32: polder.v1.AskSpec
-	(*SubmitRequest)(nil),               // 33: polder.v1.SubmitRequest
-	(*SubmitResponse)(nil),              // 34: polder.v1.SubmitResponse
-	(*SubmitResult)(nil),                // 35: polder.v1.SubmitResult
-	(*Ask)(nil),                         // 36: polder.v1.Ask
-	(*KeptPlaces)(nil),                  // 37: polder.v1.KeptPlaces
-	(*CancelRequest)(nil),               // 38: polder.v1.CancelRequest
-	(*CancelResponse)(nil),              // 39: polder.v1.CancelResponse
-	(*AskServiceListRequest)(nil),       // 40: polder.v1.AskServiceListRequest
-	(*AskServiceListResponse)(nil),      // 41: polder.v1.AskServiceListResponse
-	(*AskServiceGetRequest)(nil),        // 42: polder.v1.AskServiceGetRequest
-	(*ExplainRequest)(nil),              // 43: polder.v1.ExplainRequest
-	(*ExplainResponse)(nil),             // 44: polder.v1.ExplainResponse
-	(*ClaimServiceWatchRequest)(nil),    // 45: polder.v1.ClaimServiceWatchRequest
-	(*ClaimServiceWatchResponse)(nil),   // 46: polder.v1.ClaimServiceWatchResponse
-	(*CommitRequest)(nil),               // 47: polder.v1.CommitRequest
-	(*GiveUp)(nil),                      // 48: polder.v1.GiveUp
-	(*ClaimTask)(nil),                   // 49: polder.v1.ClaimTask
-	(*CommitResponse)(nil),              // 50: polder.v1.CommitResponse
-	(*CommitResult)(nil),                // 51: polder.v1.CommitResult
-	(*TaskServiceListRequest)(nil),      // 52: polder.v1.TaskServiceListRequest
-	(*TaskServiceListResponse)(nil),     // 53: polder.v1.TaskServiceListResponse
-	(*TaskServiceGetRequest)(nil),       // 54: polder.v1.TaskServiceGetRequest
-	(*TaskServiceGetResponse)(nil),      // 55: polder.v1.TaskServiceGetResponse
-	(*KillRequest)(nil),                 // 56: polder.v1.KillRequest
-	(*KillResponse)(nil),                // 57: polder.v1.KillResponse
-	(*ResizeRequest)(nil),               // 58: polder.v1.ResizeRequest
-	(*ResizeResponse)(nil),              // 59: polder.v1.ResizeResponse
-	(*LogsRequest)(nil),                 // 60: polder.v1.LogsRequest
-	(*LogsResponse)(nil),                // 61: polder.v1.LogsResponse
-	(*ExecRequest)(nil),                 // 62: polder.v1.ExecRequest
-	(*ExecStart)(nil),                   // 63: polder.v1.ExecStart
-	(*TerminalSize)(nil),                // 64: polder.v1.TerminalSize
-	(*ExecResponse)(nil),                // 65: polder.v1.ExecResponse
-	(*AttachRequest)(nil),               // 66: polder.v1.AttachRequest
-	(*AttachStart)(nil),                 // 67: polder.v1.AttachStart
-	(*AttachResponse)(nil),              // 68: polder.v1.AttachResponse
-	(*LeaseServiceListRequest)(nil),     // 69: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),    // 70: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                       // 71: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),    // 72: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),   // 73: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),   // 74: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil),  // 75: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),               // 76: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),              // 77: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),     // 78: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),    // 79: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),    // 80: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                       // 81: polder.v1.Event
-	(*WhoAmIRequest)(nil),               // 82: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),              // 83: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                 // 84: polder.v1.CanIRequest
-	(*CanIResponse)(nil),                // 85: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),          // 86: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 87: polder.v1.CreateTokenResponse
-	(*Token)(nil),                       // 88: polder.v1.Token
-	(*ListTokensRequest)(nil),           // 89: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 90: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),          // 91: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 92: polder.v1.RevokeTokenResponse
-	(*IssueCertificateRequest)(nil),     // 93: polder.v1.IssueCertificateRequest
-	(*IssueCertificateResponse)(nil),    // 94: polder.v1.IssueCertificateResponse
-	(*Permission)(nil),                  // 95: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 96: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 97: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 98: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 99: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 100: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 101: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 102: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 103: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 104: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 105: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 106: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 107: polder.v1.EngineServiceDialResponse
-	nil,                                 // 108: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 109: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 110: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 111: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 112: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 113: polder.v1.EffectiveRole.UnitEntry
-	nil,                                 // 114: polder.v1.WasteRow.IdleEntry
-	nil,                                 // 115: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 116: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 117: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 118: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 119: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 120: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 121: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 122: polder.v1.Packages.UnitEntry
-	nil,                                 // 123: polder.v1.Node.AttributesEntry
-	nil,                                 // 124: polder.v1.Node.CapacityEntry
-	nil,                                 // 125: polder.v1.Node.UsedEntry
-	nil,                                 // 126: polder.v1.Node.AvailableEntry
-	nil,                                 // 127: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 128: polder.v1.ResizeRequest.ResourcesEntry
-	nil,                                 // 129: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 130: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 131: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 132: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 133: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 134: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 135: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 136: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 137: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 138: polder.v1.Reason
-	(TaskState)(0),                      // 139: polder.v1.TaskState
-	(*Task)(nil),                        // 140: polder.v1.Task
-	(*Container)(nil),                   // 141: polder.v1.Container
+	(*RoleServiceHistoryRequest)(nil),   // 16: polder.v1.RoleServiceHistoryRequest
+	(*RoleServiceHistoryResponse)(nil),  // 17: polder.v1.RoleServiceHistoryResponse
+	(*RoleLine)(nil),                    // 18: polder.v1.RoleLine
+	(*WasteRequest)(nil),                // 19: polder.v1.WasteRequest
+	(*WasteResponse)(nil),               // 20: polder.v1.WasteResponse
+	(*WasteRow)(nil),                    // 21: polder.v1.WasteRow
+	(*RoleServiceListRequest)(nil),      // 22: polder.v1.RoleServiceListRequest
+	(*RoleServiceListResponse)(nil),     // 23: polder.v1.RoleServiceListResponse
+	(*RoleServiceGetRequest)(nil),       // 24: polder.v1.RoleServiceGetRequest
+	(*RoleStatus)(nil),                  // 25: polder.v1.RoleStatus
+	(*Packages)(nil),                    // 26: polder.v1.Packages
+	(*NodeServiceListRequest)(nil),      // 27: polder.v1.NodeServiceListRequest
+	(*NodeServiceListResponse)(nil),     // 28: polder.v1.NodeServiceListResponse
+	(*NodeServiceGetRequest)(nil),       // 29: polder.v1.NodeServiceGetRequest
+	(*CordonRequest)(nil),               // 30: polder.v1.CordonRequest
+	(*DrainRequest)(nil),                // 31: polder.v1.DrainRequest
+	(*NodeServiceRemoveRequest)(nil),    // 32: polder.v1.NodeServiceRemoveRequest
+	(*NodeServiceRemoveResponse)(nil),   // 33: polder.v1.NodeServiceRemoveResponse
+	(*Node)(nil),                        // 34: polder.v1.Node
+	(*AskSpec)(nil),                     // 35: polder.v1.AskSpec
+	(*SubmitRequest)(nil),               // 36: polder.v1.SubmitRequest
+	(*SubmitResponse)(nil),              // 37: polder.v1.SubmitResponse
+	(*SubmitResult)(nil),                // 38: polder.v1.SubmitResult
+	(*Ask)(nil),                         // 39: polder.v1.Ask
+	(*KeptPlaces)(nil),                  // 40: polder.v1.KeptPlaces
+	(*CancelRequest)(nil),               // 41: polder.v1.CancelRequest
+	(*CancelResponse)(nil),              // 42: polder.v1.CancelResponse
+	(*AskServiceListRequest)(nil),       // 43: polder.v1.AskServiceListRequest
+	(*AskServiceListResponse)(nil),      // 44: polder.v1.AskServiceListResponse
+	(*AskServiceGetRequest)(nil),        // 45: polder.v1.AskServiceGetRequest
+	(*ExplainRequest)(nil),              // 46: polder.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 47: polder.v1.ExplainResponse
+	(*ClaimServiceWatchRequest)(nil),    // 48: polder.v1.ClaimServiceWatchRequest
+	(*ClaimServiceWatchResponse)(nil),   // 49: polder.v1.ClaimServiceWatchResponse
+	(*CommitRequest)(nil),               // 50: polder.v1.CommitRequest
+	(*GiveUp)(nil),                      // 51: polder.v1.GiveUp
+	(*ClaimTask)(nil),                   // 52: polder.v1.ClaimTask
+	(*CommitResponse)(nil),              // 53: polder.v1.CommitResponse
+	(*CommitResult)(nil),                // 54: polder.v1.CommitResult
+	(*TaskServiceListRequest)(nil),      // 55: polder.v1.TaskServiceListRequest
+	(*TaskServiceListResponse)(nil),     // 56: polder.v1.TaskServiceListResponse
+	(*TaskServiceGetRequest)(nil),       // 57: polder.v1.TaskServiceGetRequest
+	(*TaskServiceGetResponse)(nil),      // 58: polder.v1.TaskServiceGetResponse
+	(*KillRequest)(nil),                 // 59: polder.v1.KillRequest
+	(*KillResponse)(nil),                // 60: polder.v1.KillResponse
+	(*ResizeRequest)(nil),               // 61: polder.v1.ResizeRequest
+	(*ResizeResponse)(nil),              // 62: polder.v1.ResizeResponse
+	(*LogsRequest)(nil),                 // 63: polder.v1.LogsRequest
+	(*LogsResponse)(nil),                // 64: polder.v1.LogsResponse
+	(*ExecRequest)(nil),                 // 65: polder.v1.ExecRequest
+	(*ExecStart)(nil),                   // 66: polder.v1.ExecStart
+	(*TerminalSize)(nil),                // 67: polder.v1.TerminalSize
+	(*ExecResponse)(nil),                // 68: polder.v1.ExecResponse
+	(*AttachRequest)(nil),               // 69: polder.v1.AttachRequest
+	(*AttachStart)(nil),                 // 70: polder.v1.AttachStart
+	(*AttachResponse)(nil),              // 71: polder.v1.AttachResponse
+	(*LeaseServiceListRequest)(nil),     // 72: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 73: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 74: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 75: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 76: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 77: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 78: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 79: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 80: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 81: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 82: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 83: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 84: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 85: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 86: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 87: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 88: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 89: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 90: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 91: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 92: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 93: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 94: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 95: polder.v1.RevokeTokenResponse
+	(*IssueCertificateRequest)(nil),     // 96: polder.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil),    // 97: polder.v1.IssueCertificateResponse
+	(*Permission)(nil),                  // 98: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 99: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 100: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 101: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 102: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 103: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 104: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 105: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 106: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 107: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 108: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 109: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 110: polder.v1.EngineServiceDialResponse
+	nil,                                 // 111: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 112: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 113: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 114: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 115: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 116: polder.v1.EffectiveRole.UnitEntry
+	nil,                                 // 117: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 118: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 119: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 120: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 121: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 122: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 123: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 124: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 125: polder.v1.Packages.UnitEntry
+	nil,                                 // 126: polder.v1.Node.AttributesEntry
+	nil,                                 // 127: polder.v1.Node.CapacityEntry
+	nil,                                 // 128: polder.v1.Node.UsedEntry
+	nil,                                 // 129: polder.v1.Node.AvailableEntry
+	nil,                                 // 130: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 131: polder.v1.ResizeRequest.ResourcesEntry
+	nil,                                 // 132: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 133: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 134: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 135: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 136: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 137: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 138: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 139: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 140: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 141: polder.v1.Reason
+	(TaskState)(0),                      // 142: polder.v1.TaskState
+	(*Task)(nil),                        // 143: polder.v1.Task
+	(*Container)(nil),                   // 144: polder.v1.Container
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	134, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	137, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
-	134, // 3: polder.v1.PreviewRequest.at:type_name -> google.protobuf.Timestamp
+	137, // 3: polder.v1.PreviewRequest.at:type_name -> google.protobuf.Timestamp
 	5,   // 4: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 5: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	135, // 6: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	138, // 6: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 7: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 8: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 9: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	134, // 10: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	134, // 11: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	137, // 10: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	137, // 11: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 12: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	134, // 13: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	108, // 14: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	109, // 15: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	110, // 16: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	111, // 17: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	136, // 18: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	136, // 19: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	136, // 20: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	112, // 21: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	136, // 22: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	113, // 23: polder.v1.EffectiveRole.unit:type_name -> polder.v1.EffectiveRole.UnitEntry
-	136, // 24: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	134, // 25: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	134, // 26: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
-	18,  // 27: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	114, // 28: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
-	22,  // 29: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
-	15,  // 30: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	115, // 31: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	116, // 32: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	117, // 33: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	118, // 34: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	119, // 35: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	120, // 36: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	121, // 37: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
-	23,  // 38: polder.v1.RoleStatus.packages:type_name -> polder.v1.Packages
-	122, // 39: polder.v1.Packages.unit:type_name -> polder.v1.Packages.UnitEntry
-	31,  // 40: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	136, // 41: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	123, // 42: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	124, // 43: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	125, // 44: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	126, // 45: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	127, // 46: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	134, // 47: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	134, // 48: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	137, // 49: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
-	32,  // 50: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
-	35,  // 51: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
-	36,  // 52: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	138, // 53: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
-	32,  // 54: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	134, // 55: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	138, // 56: polder.v1.Ask.reason:type_name -> polder.v1.Reason
-	37,  // 57: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
-	36,  // 58: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	138, // 59: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
-	31,  // 60: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
-	49,  // 61: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
-	48,  // 62: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
-	137, // 63: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
-	51,  // 64: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	138, // 65: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	139, // 66: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	140, // 67: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	139, // 68: polder.v1.TaskServiceGetRequest.until:type_name -> polder.v1.TaskState
-	140, // 69: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	137, // 70: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	136, // 71: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	140, // 72: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	128, // 73: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	140, // 74: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
-	63,  // 75: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	64,  // 76: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	67,  // 77: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	64,  // 78: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	71,  // 79: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	129, // 80: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	136, // 81: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	136, // 82: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	134, // 83: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	134, // 84: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	135, // 85: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	135, // 86: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	130, // 87: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	135, // 88: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	81,  // 89: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	134, // 90: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	136, // 91: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	88,  // 92: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	134, // 93: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	134, // 94: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	88,  // 95: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	134, // 96: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
-	95,  // 97: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	95,  // 98: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	131, // 99: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	102, // 100: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	132, // 101: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	133, // 102: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	141, // 103: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	106, // 104: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 105: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 106: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 107: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 108: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 109: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 110: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	19,  // 111: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	21,  // 112: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	16,  // 113: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	24,  // 114: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	26,  // 115: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	27,  // 116: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	28,  // 117: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	29,  // 118: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	33,  // 119: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	38,  // 120: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	40,  // 121: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	42,  // 122: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	43,  // 123: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	45,  // 124: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	47,  // 125: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	52,  // 126: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	54,  // 127: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	56,  // 128: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	58,  // 129: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	60,  // 130: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	62,  // 131: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	66,  // 132: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	69,  // 133: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	72,  // 134: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	74,  // 135: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	76,  // 136: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	78,  // 137: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	80,  // 138: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	82,  // 139: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	84,  // 140: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	86,  // 141: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	89,  // 142: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	91,  // 143: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	93,  // 144: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
-	96,  // 145: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	98,  // 146: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	100, // 147: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	103, // 148: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	105, // 149: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 150: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 151: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 152: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 153: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 154: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 155: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	20,  // 156: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	22,  // 157: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	17,  // 158: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	25,  // 159: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	31,  // 160: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	31,  // 161: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	31,  // 162: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	30,  // 163: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	34,  // 164: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	39,  // 165: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	41,  // 166: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	36,  // 167: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	44,  // 168: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	46,  // 169: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	50,  // 170: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	53,  // 171: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	55,  // 172: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	57,  // 173: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	59,  // 174: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	61,  // 175: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	65,  // 176: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	68,  // 177: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	70,  // 178: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	73,  // 179: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	75,  // 180: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	77,  // 181: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	79,  // 182: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	81,  // 183: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	83,  // 184: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	85,  // 185: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	87,  // 186: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	90,  // 187: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	92,  // 188: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	94,  // 189: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
-	97,  // 190: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	99,  // 191: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	101, // 192: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	104, // 193: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	107, // 194: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	150, // [150:195] is the sub-list for method output_type
-	105, // [105:150] is the sub-list for method input_type
-	105, // [105:105] is the sub-list for extension type_name
-	105, // [105:105] is the sub-list for extension extendee
-	0,   // [0:105] is the sub-list for field type_name
+	137, // 13: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	111, // 14: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	112, // 15: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	113, // 16: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	114, // 17: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	139, // 18: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	139, // 19: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	139, // 20: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	115, // 21: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	139, // 22: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	116, // 23: polder.v1.EffectiveRole.unit:type_name -> polder.v1.EffectiveRole.UnitEntry
+	18,  // 24: polder.v1.RoleServiceHistoryResponse.lines:type_name -> polder.v1.RoleLine
+	139, // 25: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	137, // 26: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	137, // 27: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	21,  // 28: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
+	117, // 29: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	25,  // 30: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
+	15,  // 31: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
+	118, // 32: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	119, // 33: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	120, // 34: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	121, // 35: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	122, // 36: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	123, // 37: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	124, // 38: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	26,  // 39: polder.v1.RoleStatus.packages:type_name -> polder.v1.Packages
+	125, // 40: polder.v1.Packages.unit:type_name -> polder.v1.Packages.UnitEntry
+	34,  // 41: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
+	139, // 42: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	126, // 43: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	127, // 44: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	128, // 45: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	129, // 46: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	130, // 47: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	137, // 48: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	137, // 49: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	140, // 50: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	35,  // 51: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
+	38,  // 52: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
+	39,  // 53: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
+	141, // 54: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	35,  // 55: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
+	137, // 56: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	141, // 57: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	40,  // 58: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
+	39,  // 59: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
+	141, // 60: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	34,  // 61: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
+	52,  // 62: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
+	51,  // 63: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
+	140, // 64: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	54,  // 65: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
+	141, // 66: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	142, // 67: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	143, // 68: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	142, // 69: polder.v1.TaskServiceGetRequest.until:type_name -> polder.v1.TaskState
+	143, // 70: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	140, // 71: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	139, // 72: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	143, // 73: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	131, // 74: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	143, // 75: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	66,  // 76: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	67,  // 77: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	70,  // 78: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	67,  // 79: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	74,  // 80: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	132, // 81: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	139, // 82: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	139, // 83: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	137, // 84: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	137, // 85: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	138, // 86: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	138, // 87: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	133, // 88: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	138, // 89: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	84,  // 90: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	137, // 91: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	139, // 92: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	91,  // 93: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	137, // 94: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	137, // 95: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	91,  // 96: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	137, // 97: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
+	98,  // 98: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	98,  // 99: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	134, // 100: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	105, // 101: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	135, // 102: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	136, // 103: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	144, // 104: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	109, // 105: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	0,   // 106: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 107: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 108: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 109: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 110: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 111: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	22,  // 112: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	24,  // 113: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	19,  // 114: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	16,  // 115: polder.v1.RoleService.History:input_type -> polder.v1.RoleServiceHistoryRequest
+	27,  // 116: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	29,  // 117: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	30,  // 118: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	31,  // 119: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	32,  // 120: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	36,  // 121: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	41,  // 122: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	43,  // 123: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	45,  // 124: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	46,  // 125: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	48,  // 126: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	50,  // 127: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	55,  // 128: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	57,  // 129: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	59,  // 130: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	61,  // 131: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	63,  // 132: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	65,  // 133: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	69,  // 134: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	72,  // 135: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	75,  // 136: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	77,  // 137: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	79,  // 138: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	81,  // 139: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	83,  // 140: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	85,  // 141: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	87,  // 142: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	89,  // 143: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	92,  // 144: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	94,  // 145: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	96,  // 146: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
+	99,  // 147: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	101, // 148: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	103, // 149: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	106, // 150: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	108, // 151: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 152: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 153: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 154: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 155: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 156: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 157: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	23,  // 158: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	25,  // 159: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	20,  // 160: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	17,  // 161: polder.v1.RoleService.History:output_type -> polder.v1.RoleServiceHistoryResponse
+	28,  // 162: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	34,  // 163: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	34,  // 164: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	34,  // 165: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	33,  // 166: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	37,  // 167: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	42,  // 168: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	44,  // 169: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	39,  // 170: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	47,  // 171: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	49,  // 172: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	53,  // 173: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	56,  // 174: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	58,  // 175: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	60,  // 176: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	62,  // 177: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	64,  // 178: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	68,  // 179: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	71,  // 180: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	73,  // 181: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	76,  // 182: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	78,  // 183: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	80,  // 184: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	82,  // 185: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	84,  // 186: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	86,  // 187: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	88,  // 188: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	90,  // 189: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	93,  // 190: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	95,  // 191: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	97,  // 192: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
+	100, // 193: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	102, // 194: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	104, // 195: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	107, // 196: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	110, // 197: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	152, // [152:198] is the sub-list for method output_type
+	106, // [106:152] is the sub-list for method input_type
+	106, // [106:106] is the sub-list for extension type_name
+	106, // [106:106] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -7692,15 +7897,15 @@ func file_polder_v1_polder_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_init()
-	file_polder_v1_polder_proto_msgTypes[65].OneofWrappers = []any{}
 	file_polder_v1_polder_proto_msgTypes[68].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[71].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   134,
+			NumMessages:   137,
 			NumExtensions: 0,
 			NumServices:   11,
 		},

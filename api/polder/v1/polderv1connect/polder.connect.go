@@ -71,6 +71,8 @@ const (
 	RoleServiceGetProcedure = "/polder.v1.RoleService/Get"
 	// RoleServiceWasteProcedure is the fully-qualified name of the RoleService's Waste RPC.
 	RoleServiceWasteProcedure = "/polder.v1.RoleService/Waste"
+	// RoleServiceHistoryProcedure is the fully-qualified name of the RoleService's History RPC.
+	RoleServiceHistoryProcedure = "/polder.v1.RoleService/History"
 	// NodeServiceListProcedure is the fully-qualified name of the NodeService's List RPC.
 	NodeServiceListProcedure = "/polder.v1.NodeService/List"
 	// NodeServiceGetProcedure is the fully-qualified name of the NodeService's Get RPC.
@@ -370,6 +372,8 @@ type RoleServiceClient interface {
 	Get(context.Context, *connect.Request[v1.RoleServiceGetRequest]) (*connect.Response[v1.RoleStatus], error)
 	// Waste says who used what over a time, and why nobody used the rest.
 	Waste(context.Context, *connect.Request[v1.WasteRequest]) (*connect.Response[v1.WasteResponse], error)
+	// History is what a role had, used and lent over the last hour, a sample every fifteen seconds. A new leader begins anew.
+	History(context.Context, *connect.Request[v1.RoleServiceHistoryRequest]) (*connect.Response[v1.RoleServiceHistoryResponse], error)
 }
 
 // NewRoleServiceClient constructs a client for the polder.v1.RoleService service. By default, it
@@ -401,14 +405,21 @@ func NewRoleServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(roleServiceMethods.ByName("Waste")),
 			connect.WithClientOptions(opts...),
 		),
+		history: connect.NewClient[v1.RoleServiceHistoryRequest, v1.RoleServiceHistoryResponse](
+			httpClient,
+			baseURL+RoleServiceHistoryProcedure,
+			connect.WithSchema(roleServiceMethods.ByName("History")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // roleServiceClient implements RoleServiceClient.
 type roleServiceClient struct {
-	list  *connect.Client[v1.RoleServiceListRequest, v1.RoleServiceListResponse]
-	get   *connect.Client[v1.RoleServiceGetRequest, v1.RoleStatus]
-	waste *connect.Client[v1.WasteRequest, v1.WasteResponse]
+	list    *connect.Client[v1.RoleServiceListRequest, v1.RoleServiceListResponse]
+	get     *connect.Client[v1.RoleServiceGetRequest, v1.RoleStatus]
+	waste   *connect.Client[v1.WasteRequest, v1.WasteResponse]
+	history *connect.Client[v1.RoleServiceHistoryRequest, v1.RoleServiceHistoryResponse]
 }
 
 // List calls polder.v1.RoleService.List.
@@ -426,6 +437,11 @@ func (c *roleServiceClient) Waste(ctx context.Context, req *connect.Request[v1.W
 	return c.waste.CallUnary(ctx, req)
 }
 
+// History calls polder.v1.RoleService.History.
+func (c *roleServiceClient) History(ctx context.Context, req *connect.Request[v1.RoleServiceHistoryRequest]) (*connect.Response[v1.RoleServiceHistoryResponse], error) {
+	return c.history.CallUnary(ctx, req)
+}
+
 // RoleServiceHandler is an implementation of the polder.v1.RoleService service.
 type RoleServiceHandler interface {
 	// List returns the role and everything below it, parents first.
@@ -433,6 +449,8 @@ type RoleServiceHandler interface {
 	Get(context.Context, *connect.Request[v1.RoleServiceGetRequest]) (*connect.Response[v1.RoleStatus], error)
 	// Waste says who used what over a time, and why nobody used the rest.
 	Waste(context.Context, *connect.Request[v1.WasteRequest]) (*connect.Response[v1.WasteResponse], error)
+	// History is what a role had, used and lent over the last hour, a sample every fifteen seconds. A new leader begins anew.
+	History(context.Context, *connect.Request[v1.RoleServiceHistoryRequest]) (*connect.Response[v1.RoleServiceHistoryResponse], error)
 }
 
 // NewRoleServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -460,6 +478,12 @@ func NewRoleServiceHandler(svc RoleServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(roleServiceMethods.ByName("Waste")),
 		connect.WithHandlerOptions(opts...),
 	)
+	roleServiceHistoryHandler := connect.NewUnaryHandler(
+		RoleServiceHistoryProcedure,
+		svc.History,
+		connect.WithSchema(roleServiceMethods.ByName("History")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/polder.v1.RoleService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RoleServiceListProcedure:
@@ -468,6 +492,8 @@ func NewRoleServiceHandler(svc RoleServiceHandler, opts ...connect.HandlerOption
 			roleServiceGetHandler.ServeHTTP(w, r)
 		case RoleServiceWasteProcedure:
 			roleServiceWasteHandler.ServeHTTP(w, r)
+		case RoleServiceHistoryProcedure:
+			roleServiceHistoryHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -487,6 +513,10 @@ func (UnimplementedRoleServiceHandler) Get(context.Context, *connect.Request[v1.
 
 func (UnimplementedRoleServiceHandler) Waste(context.Context, *connect.Request[v1.WasteRequest]) (*connect.Response[v1.WasteResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.RoleService.Waste is not implemented"))
+}
+
+func (UnimplementedRoleServiceHandler) History(context.Context, *connect.Request[v1.RoleServiceHistoryRequest]) (*connect.Response[v1.RoleServiceHistoryResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.RoleService.History is not implemented"))
 }
 
 // NodeServiceClient is a client for the polder.v1.NodeService service.

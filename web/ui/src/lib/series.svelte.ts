@@ -1,8 +1,9 @@
-// Figures of roles over time, from when the console was opened. The upper roles are always sampled, the others once somebody
-// has looked at them.
+// Figures of roles over time, from when the console was opened; what was before the server remembers. The upper roles are always
+// sampled, the others once somebody has looked at them.
 import { roles } from './feeds.svelte'
 import { depthOf, share } from './ledger'
 import { resourcesIn } from './amounts'
+import type { RoleLine } from './types'
 
 const every = 2000
 const most = 1800 // samples, an hour
@@ -22,6 +23,13 @@ export const watch = (path: string) => wanted.add(path)
 export function series(path: string, resource: string): number[][] {
   void sampled.times
   return kept.get(path + ' ' + resource)?.columns ?? [[], [], [], [], [], []]
+}
+
+/** The console's own samples, and before them what the server remembers. */
+export function after(past: RoleLine | undefined, own: number[][]): number[][] {
+  const n = past?.times.findIndex((t) => t >= (own[0]![0] ?? Infinity)) ?? 0
+  if (!past || n === 0) return own
+  return [past.times, past.own, past.borrowed, past.lent, past.guarantee, past.demand].map((c, i) => [...(n < 0 ? c : c.slice(0, n)), ...own[i]!])
 }
 
 function sample() {

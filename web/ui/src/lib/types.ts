@@ -30,6 +30,16 @@ export interface Role {
   pending?: number
 }
 
+export interface RoleLine {
+  resource: string
+  times: number[]
+  own: number[]
+  borrowed: number[]
+  lent: number[]
+  guarantee: number[]
+  demand: number[]
+}
+
 export interface Node {
   name: string
   pool?: string
