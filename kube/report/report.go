@@ -22,9 +22,11 @@ const (
 	keepKinds = 50          // kinds of refused calls
 )
 
-// Run reports the door that listens on an address, until ctx ends.
+// Run reports the door that listens on an address, until ctx ends. What was asked before, while the control plane started and
+// looked for what it makes at first, is not counted.
 func Run(ctx context.Context, client *pool.Client, address string, log *slog.Logger) {
 	b := &book{since: time.Now(), kinds: map[kind]refusal{}}
+	b.before, _ = gather() // without it the start is counted too
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	well := true
@@ -96,7 +98,8 @@ type sample struct {
 // book turns counters into what the list of doors shows: a rate, and when something was refused last.
 type book struct {
 	since  time.Time
-	recent []sample // of the last minute
+	before map[kind]int64 // what there was then
+	recent []sample       // of the last minute
 	kinds  map[kind]refusal
 }
 
@@ -104,12 +107,13 @@ type book struct {
 func (b *book) door(counts map[kind]int64, now time.Time) *polderv1.Door {
 	out := &polderv1.Door{Name: "kubernetes", Since: timestamppb.New(b.since)}
 	for k, n := range counts {
+		n -= b.before[k]
 		out.Requests += n
 		if k.code < "400" || len(k.code) != 3 {
 			continue
 		}
 		out.Refused += n
-		if r := b.kinds[k]; r.count != n {
+		if r := b.kinds[k]; r.count != n && n > 0 {
 			b.kinds[k] = refusal{n, now}
 		}
 	}
