@@ -149,19 +149,57 @@ func (c containersOf) image(ctx context.Context, x *draft, node string, later bo
 	case later:
 		return nil
 	}
+	return c.pull(ctx, node, e, name, nil)
+}
+
+// pull has a node get an image from its registry.
+func (c containersOf) pull(ctx context.Context, node string, e errand, name string, header http.Header) error {
+	from := name
 	if !strings.Contains(path.Base(name), ":") && !strings.Contains(name, "@") {
-		name += ":latest"
+		from += ":latest"
 	}
-	res, err := c.d.call(ctx, node, e, http.MethodPost, "/images/create", url.Values{"fromImage": {name}}, nil, nil)
+	res, err := c.d.call(ctx, node, e, http.MethodPost, "/images/create", url.Values{"fromImage": {from}}, nil, header)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err == nil && (res.StatusCode != http.StatusOK || bytes.Contains(said, []byte(`"errorDetail"`))) {
-		err = fail(http.StatusNotFound, "No such image: %s, and node %s cannot pull it", clip(name), node)
+	defer c.d.recent.imagesChanged()
+	heard, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return gone(err, node)
 	}
-	return err
+	why := said(res.StatusCode, heard).message
+	if res.StatusCode == http.StatusOK {
+		why = failedIn(heard)
+	}
+	if why != "" {
+		return fail(http.StatusNotFound, "No such image: %s, and node %s cannot pull it: %s", clip(name), node, clip(why))
+	}
+	return nil
+}
+
+// failedIn is the error that ends a stream of progress; empty when none does.
+func failedIn(stream []byte) string {
+	var m struct{ ErrorDetail struct{ Message string } }
+	for line := range bytes.Lines(stream) {
+		if json.Unmarshal(line, &m) == nil && m.ErrorDetail.Message != "" {
+			return m.ErrorDetail.Message
+		}
+	}
+	return ""
+}
+
+// Fetch implements [swarm.Containers].
+func (c containersOf) Fetch(ctx context.Context, role, image, auth string) error {
+	holders, err := c.d.holders(ctx, image)
+	if err != nil || len(holders) > 0 {
+		return err
+	}
+	engines, err := c.d.roomiest(ctx)
+	if err != nil {
+		return err
+	}
+	return c.pull(ctx, engines[0].node(), errand{role, "run", "pull image " + clip(image)}, image, http.Header{"X-Registry-Auth": {auth}})
 }
 
 // volumes makes the volumes that are not there, and refuses those of other roles.

@@ -60,9 +60,6 @@ func (s *Swarm) change(ctx context.Context, make func() (orchestrator.Event, err
 
 // draft reads and judges what the client wants of a service. role is the one it has already, empty for a new one.
 func (s *Swarm) draft(c *call, role string) (x orchestrator.Service, err error) {
-	if err := withoutCredentials(c); err != nil {
-		return x, err
-	}
 	var t template
 	raw, verdict, err := c.read(fields.Service, "the service", &t)
 	if err != nil {
@@ -97,7 +94,13 @@ func (s *Swarm) draft(c *call, role string) (x orchestrator.Service, err error) 
 	if x.Spec.Placement.Only, err = s.opt.Containers.Places(c.Context(), role, t.networks()); err != nil {
 		return x, err
 	}
-	return x, s.tryOut(c.Context(), t, x)
+	if err := s.tryOut(c.Context(), t, x); err != nil {
+		return x, err
+	}
+	if auth := c.Header.Get("X-Registry-Auth"); given(auth) {
+		err = s.opt.Containers.Fetch(c.Context(), role, t.spec().Image, auth)
+	}
+	return x, err
 }
 
 // permit asks whether the caller may run what the service wants.
@@ -129,18 +132,12 @@ func (s *Swarm) tryOut(ctx context.Context, t template, x orchestrator.Service) 
 	return s.opt.Containers.Check(ctx, c)
 }
 
-// withoutCredentials refuses a registry's credentials: they would have to be kept.
-func withoutCredentials(c *call) error {
-	auth := c.Header.Get("X-Registry-Auth")
-	if auth == "" {
-		return nil
-	}
+// given reports whether a header has credentials for a registry in it. They serve to get the image now, and are not kept: nodes that need
+// it later copy it from each other.
+func given(auth string) bool {
 	data, err := base64.URLEncoding.DecodeString(auth)
-	var given map[string]any
-	if err == nil && json.Unmarshal(data, &given) == nil && len(given) == 0 {
-		return nil
-	}
-	return fail(http.StatusBadRequest, "credentials of registries are not kept for the tasks of a service; docker pull the image first: nodes copy it from each other")
+	var some map[string]any
+	return auth != "" && (err != nil || json.Unmarshal(data, &some) != nil || len(some) > 0)
 }
 
 // service finds a service that the caller may view.

@@ -30,6 +30,8 @@ type Containers interface {
 	Check(ctx context.Context, c Container) error
 	// Places are the nodes that have all of some networks, which must be the role's; nil is any.
 	Places(ctx context.Context, role string, networks []string) ([]string, error)
+	// Fetch gets an image from its registry with credentials, in the form of the header X-Registry-Auth, unless some node has it.
+	Fetch(ctx context.Context, role, image, auth string) error
 	// Task is the task that runs a container, wherever it gets a lease.
 	Task(ctx context.Context, c Container) (*polderv1.TaskSpec, error)
 	// Prepare brings a container's image and volumes to a node, and with extras the container itself.

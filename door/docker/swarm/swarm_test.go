@@ -3,6 +3,7 @@ package swarm
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +27,18 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // containers are a door without engines. Callers may do anything on the roles that are not forbidden to them.
-type containers struct{ forbidden map[string]bool }
+type containers struct {
+	forbidden map[string]bool
+	fetched   []string
+}
+
+func (c *containers) Fetch(_ context.Context, role, image, auth string) error {
+	c.fetched = append(c.fetched, role+" "+image+" "+auth)
+	if image == "secret" {
+		return fail(http.StatusNotFound, "no such image, and node n1 cannot pull it")
+	}
+	return nil
+}
 
 func (c *containers) RoleFor(r *http.Request, label string) (string, error) {
 	if label == "" {
@@ -71,7 +84,7 @@ type stand struct {
 }
 
 func newStand(t *testing.T) *stand {
-	s := &stand{t: t, world: servertest.Start(t, nil), store: store.NewMemory(), doors: &containers{map[string]bool{}}}
+	s := &stand{t: t, world: servertest.Start(t, nil), store: store.NewMemory(), doors: &containers{forbidden: map[string]bool{}}}
 	t.Cleanup(func() { s.store.Close() })
 	s.start([32]byte{1})
 	t.Cleanup(func() { s.stop() })
@@ -285,6 +298,42 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("with another key it runs: %v", err)
 	}
 	s.start([32]byte{1})
+}
+
+// TestCredentials: what a registry wants to know gets the image when the service is made or changed, and is not kept.
+func TestCredentials(t *testing.T) {
+	s := newStand(t)
+	with := func(auth, method, path, body string) (int, string) {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("X-Registry-Auth", auth)
+		w := httptest.NewRecorder()
+		s.handler.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	login := base64.URLEncoding.EncodeToString([]byte(`{"username":"ann","password":"hunter2"}`))
+	if code, said := with(login, "POST", "/services/create", web); code != http.StatusCreated {
+		t.Fatalf("%d %s", code, said)
+	}
+	none := base64.URLEncoding.EncodeToString([]byte(`{}`))
+	if code, said := with(none, "POST", "/services/create", strings.Replace(web, `"web"`, `"other"`, 1)); code != http.StatusCreated {
+		t.Errorf("without any: %d %s", code, said)
+	}
+	private := strings.Replace(web, `"nginx"`, `"secret"`, 1)
+	if code, said := with(login, "POST", "/services/web/update?version=1&registryAuthFrom=spec", private); code != http.StatusNotFound || !strings.Contains(said, "cannot pull") {
+		t.Errorf("an image that cannot be pulled: %d %s", code, said)
+	}
+	if want := []string{"default nginx " + login, "default secret " + login}; !slices.Equal(s.doors.fetched, want) {
+		t.Errorf("fetched %q", s.doors.fetched)
+	}
+	kept, err := s.store.View(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range kept.Entries {
+		if bytes.Contains(e.Value, []byte(login)) || bytes.Contains(e.Value, []byte("hunter2")) {
+			t.Errorf("%s has the credentials", e.Key)
+		}
+	}
 }
 
 // TestSwarmUpdate: what is said of the whole is kept, by who may, in order; what a pool has no use for is refused by name.
