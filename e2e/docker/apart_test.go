@@ -59,7 +59,7 @@ func newMachines(t *testing.T) *machines {
 	must(t, err)
 	pool, err := stage.Open(t.Context(), stage.Options{
 		Dir: dir, Programs: programs, Agents: 3, Capacity: "cpu=1,memory=1Gi,disk=1Gi", Runtime: "docker", DockerHosts: m.engines, Plan: machinesPlan,
-		ServerFlags: []string{"--docker", freeDoor(t)},
+		ServerFlags: []string{"--docker", freeDoor(t), "--node-lost-after", "40s"},
 		Via: func(i int, server string) string {
 			m.wires[i] = newWire(t, server)
 			return m.wires[i].listener.Addr().String()
@@ -241,6 +241,7 @@ func TestThreeEngines(t *testing.T) {
 	}{
 		{"one host", (*machines).oneHost}, {"an engine is killed", (*machines).killed}, {"an engine is frozen", (*machines).frozen},
 		{"a machine is cut off", (*machines).cutOff}, {"killed in the middle of a start", (*machines).middle},
+		{"services outlive machines", (*machines).outlive},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			own := *m
@@ -380,4 +381,77 @@ func (m *machines) middle() {
 			m.gone("mid")
 		}
 	}
+}
+
+// outlive: a service has what it wants when an engine dies, when an agent does, and when a machine is cut off for good; what comes back
+// with it is stopped. Volumes stay where they are, with what is in them.
+func (m *machines) outlive() {
+	m.says("service", "create", "-q", "-d", "--name", "kept", "--replicas", "3", "--no-resolve-image", "--limit-memory", "32m", "--limit-cpu", "0.05",
+		"--stop-grace-period", "1s", "--restart-delay", "0s", "--mount", "type=volume,source=pages,target=/d", image, "sh", "-c", "hostname >> /d/seen; exec sleep 600")
+	m.served(3)
+	for i := range m.engines {
+		if n := m.tasks(i); n != 1 {
+			m.t.Errorf("engine %d runs %d tasks of the service", i+1, n)
+		}
+	}
+	m.signal(0, syscall.SIGKILL)
+	m.startEngine(0)
+	m.served(3)
+	m.pool.Agents[1].Kill()
+	m.until("down", "node", "inspect", m.pool.Nodes[1], "--format", "{{.Status.State}}")
+	if n := m.tasks(1); n != 1 {
+		m.t.Errorf("an agent that died took %d tasks with it", 1-n)
+	}
+	must(m.t, m.pool.Agents[1].Start())
+	m.served(3)
+
+	m.wires[2].set(true)
+	m.served(3, 0, 1) // of them two run, until the third counts as lost
+	if n := m.tasks(2); n != 1 {
+		m.t.Errorf("the engine that is cut off runs %d tasks, want the one that nobody can stop", n)
+	}
+	m.wires[2].set(false)
+	m.served(3) // and what came back is stopped
+	for i := range m.engines {
+		direct := m.with(m.t, "DOCKER_HOST="+m.engines[i], "DOCKER_TLS_VERIFY=", "DOCKER_CONFIG=/nonexistent")
+		if seen := direct.says("run", "--rm", "-v", "pages:/d", image, "cat", "/d/seen"); seen == "" {
+			m.t.Errorf("the volume of engine %d has lost what was in it", i+1)
+		}
+	}
+	m.says("service", "rm", "kept")
+	m.play(line{typed: "ps -a --format '{{.Names}}'", never: ".", until: true})
+	for i := range m.engines {
+		direct := m.with(m.t, "DOCKER_HOST="+m.engines[i], "DOCKER_TLS_VERIFY=", "DOCKER_CONFIG=/nonexistent")
+		if out := direct.says("volume", "ls", "-q"); out != "pages" {
+			m.t.Errorf("engine %d has the volumes %q", i+1, out)
+		}
+	}
+}
+
+// tasks counts the tasks of services that an engine itself runs.
+func (m *machines) tasks(i int) int {
+	m.t.Helper()
+	direct := m.with(m.t, "DOCKER_HOST="+m.engines[i], "DOCKER_TLS_VERIFY=", "DOCKER_CONFIG=/nonexistent")
+	return len(strings.Fields(direct.says("ps", "-q", "--filter", "label=com.docker.swarm.task.id")))
+}
+
+// served waits until a service has so many tasks that run, and some engines (all, when none are named) run as many and no more.
+func (m *machines) served(want int, engines ...int) {
+	m.t.Helper()
+	if len(engines) == 0 {
+		engines = []int{0, 1, 2}
+	}
+	ctx, cancel := context.WithTimeout(m.t.Context(), 2*patience)
+	defer cancel()
+	must(m.t, stage.Retry(ctx, func(context.Context) error {
+		out, _ := m.docker("service", "ls", "--format", "{{.Replicas}}")
+		n := 0
+		for _, i := range engines {
+			n += m.tasks(i)
+		}
+		if strings.TrimSpace(out) != fmt.Sprintf("%d/%[1]d", want) || n != want {
+			return fmt.Errorf("docker service ls says %q, and the engines %v run %d", out, engines, n)
+		}
+		return nil
+	}))
 }

@@ -22,6 +22,11 @@ func plugged(t *testing.T, name, module string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", name, err, out)
 	}
+	for _, name := range []string{"GOCACHE", "GOPATH"} { // what is built from now on has the same home for what was built before
+		out, err := exec.Command("go", "env", name).Output()
+		must(t, err)
+		t.Setenv(name, strings.TrimSpace(string(out)))
+	}
 	t.Setenv("HOME", home)
 }
 

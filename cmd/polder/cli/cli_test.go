@@ -204,6 +204,7 @@ func TestExit(t *testing.T) {
 		{"access can-i admin corp", exitDenied, "no: user:eve may not admin on role corp", nil},
 		{"access set -f typo.yaml", exitUsage, "typo.yaml:1: role: unknown field", nil},
 		{"server --store etcd", exitUsage, "needs --etcd-endpoints", nil},
+		{"server --node-lost-after -1s", exitUsage, "want a time, such as 5m", nil},
 		{"server --etcd-ca x", exitUsage, "need --store etcd, not embedded", nil},
 		{"up --agents 0", exitUsage, "--agents must be at least 1", nil},
 		{"up", exitError, "built without \"up\"", nil},

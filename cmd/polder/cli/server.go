@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -24,6 +25,8 @@ type ServerOptions struct {
 	Docker string
 	// DockerSocket opens the Docker door on a socket in Dir, for whoever owns that.
 	DockerSocket bool
+	// NodeLostAfter is how long a node may stay away before its tasks count as lost; zero is the server's own default.
+	NodeLostAfter time.Duration
 	// Etcd is the external store; used only when Store is "etcd".
 	Etcd EtcdOptions
 }
@@ -65,6 +68,7 @@ nothing and stops no task. With --store memory nothing is kept; it is for trying
 	registerDocker(cmd, &o.Docker, "")
 	f.StringSliceVar(&o.Advertise, "advertise", nil, "`names` and addresses others reach this server by")
 	f.StringVar(&o.Name, "name", "", "`name` of this server in the cluster (default the host's name)")
+	f.DurationVar(&o.NodeLostAfter, "node-lost-after", 0, "`time` that a node may stay away before its tasks count as lost and wait again (default 5m)")
 	f.Var(&choice{&o.Store, []string{"embedded", "memory", "etcd"}}, "store", "`kind` of store: embedded, memory or etcd")
 	f.StringSliceVar(&o.Etcd.Endpoints, "etcd-endpoints", nil, "`URLs` of the external etcd")
 	f.StringVar(&o.Etcd.CA, "etcd-ca", "", "`file` with etcd's CA in PEM")
@@ -78,6 +82,8 @@ nothing and stops no task. With --store memory nothing is kept; it is for trying
 func (o ServerOptions) check() error {
 	external := len(o.Etcd.Endpoints) > 0 || o.Etcd.CA != "" || o.Etcd.Cert != "" || o.Etcd.Key != ""
 	switch {
+	case o.NodeLostAfter < 0:
+		return fmt.Errorf("--node-lost-after %v: want a time, such as 5m", o.NodeLostAfter)
 	case o.Store == "etcd" && len(o.Etcd.Endpoints) == 0:
 		return fmt.Errorf("--store etcd needs --etcd-endpoints")
 	case o.Store != "etcd" && external:

@@ -87,7 +87,7 @@ func runServer(ctx context.Context, log *slog.Logger, o cli.ServerOptions, first
 		Doors: book,
 		Front: func(api http.Handler) (http.Handler, error) { return web.New(web.Config{Server: api, Key: key}) },
 		Store: st, CA: ca, Audit: audit, Logger: log, Version: Version, FirstPlan: first,
-		Hosts:      hosts,
+		Hosts: hosts, NodeLostAfter: o.NodeLostAfter,
 		AdminToken: func(t auth.Secret) error { return writePrivate(filepath.Join(o.Dir, adminTokenFile), t.Reveal()+"\n") },
 	})
 	if err != nil {
