@@ -26,6 +26,7 @@ type place struct {
 	engine string // the engine's id of it
 	host   string // the engine
 	weight int64  // of two with one id, the one that weighs more counts: it runs, or was made later
+	since  uint64 // when it was noted, in notes
 }
 
 // summary is a container in an engine's list, with what is read of it. The rest is passed on as it came.
@@ -62,8 +63,11 @@ func mine(filters map[string][]string) url.Values {
 	return url.Values{"all": {"1"}, "filters": {encode(all)}}
 }
 
-// survey asks every engine what there is and remembers where.
+// survey asks every engine what there is and remembers where. What is noted meanwhile is newer than what engines say.
 func (d *Door) survey(ctx context.Context) error {
+	d.mu.Lock()
+	began := d.notes
+	d.mu.Unlock()
 	nodes, err := d.nodes(ctx, &polderv1.EngineServiceListRequest{})
 	if err != nil {
 		return err
@@ -81,7 +85,11 @@ func (d *Door) survey(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for id, p := range d.places { // what is being made now is noted when it is there
+	newer := map[string]bool{}
+	for id, p := range d.places {
+		if newer[id] = p.since > began; newer[id] {
+			continue
+		}
 		if answered(engines, found, p.host) || !slices.ContainsFunc(nodes, func(n *polderv1.EngineNode) bool { return n.Name == p.node }) {
 			delete(d.places, id)
 		}
@@ -94,7 +102,7 @@ func (d *Door) survey(ctx context.Context) error {
 	for i, list := range found {
 		for _, s := range list {
 			p := s.place(engines[i].id)
-			if have, twice := d.places[p.id]; has(engines[i], p.node) && (!twice || p.weight > have.weight) {
+			if have, twice := d.places[p.id]; has(engines[i], p.node) && !newer[p.id] && (!twice || p.weight > have.weight) {
 				d.note(p)
 			}
 		}
@@ -123,6 +131,8 @@ func (d *Door) note(p place) {
 	if p.id == "" {
 		return
 	}
+	d.notes++
+	p.since = d.notes
 	d.places[p.id] = p
 	if p.name != "" {
 		d.names[p.name] = p.id

@@ -47,6 +47,7 @@ type Door struct {
 	mu     sync.Mutex               // guards what follows
 	infos  map[string]engineInfo    // by node
 	places map[string]place         // by the door's id of a container
+	notes  uint64                   // how many places were noted so far
 	names  map[string]string        // id by name; "" while a container of that name is being made
 	asks   map[string]string        // the open ask of a container, by its id
 	starts map[string]chan struct{} // by container; closed when its start is over

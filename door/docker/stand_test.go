@@ -28,10 +28,12 @@ type stand struct {
 	door      *Door
 	engines   map[string]http.Handler // by node
 	forbidden map[string]bool         // "verb role"
+	making    func()                  // is called before a container is made
 
 	mu    sync.Mutex // guards what follows
 	asked []string   // "node METHOD /path?query" of calls about anything but the engine itself
 	dials []*polderv1.EngineDial
+	made  []*polderv1.EngineServiceCreateRequest
 	heads []http.Header
 	said  []string // bodies that engines were sent
 }
@@ -88,6 +90,17 @@ func (s *stand) List(context.Context, *connect.Request[polderv1.EngineServiceLis
 		out.Nodes = append(out.Nodes, &polderv1.EngineNode{Name: fmt.Sprint("n", i), State: "ready", Fits: true})
 	}
 	return connect.NewResponse(out), nil
+}
+
+// Create makes a container, as far as anybody can tell.
+func (s *stand) Create(_ context.Context, r *connect.Request[polderv1.EngineServiceCreateRequest]) (*connect.Response[polderv1.EngineServiceCreateResponse], error) {
+	if s.making != nil {
+		s.making()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made = append(s.made, r.Msg)
+	return connect.NewResponse(&polderv1.EngineServiceCreateResponse{Status: http.StatusCreated, Body: fmt.Appendf(nil, `{"Id":"%064x","Warnings":null}`, len(s.made))}), nil
 }
 
 func (s *stand) WhoAmI(context.Context, *connect.Request[polderv1.WhoAmIRequest]) (*connect.Response[polderv1.WhoAmIResponse], error) {
