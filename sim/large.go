@@ -14,15 +14,15 @@ const leavesEach = 49
 // Large is a scenario as big as it is asked for, to see what the simulator and the core can bear: so many nodes of 32 cpu in racks of forty, and
 // so many roles below departments of fifty. Three of five roles are guaranteed their part of nine tenths of the nodes. All together want half
 // as much again as there is, in tasks of a few minutes, so that the nodes are full and every role has a backlog. Racks, nodes, agents,
-// connections and once the leader fail.
-func Large(nodes, roles int, lasts time.Duration) (*Scenario, error) {
-	if nodes < 1 || roles < 1 || lasts < time.Minute {
-		return nil, fmt.Errorf("a large scenario needs nodes, roles and at least a minute; there are %d, %d and %s", nodes, roles, lasts)
+// connections and once the leader fail. The leader decides once a turn.
+func Large(nodes, roles int, lasts, turn time.Duration) (*Scenario, error) {
+	if nodes < 1 || roles < 1 || lasts < time.Minute || turn < time.Millisecond {
+		return nil, fmt.Errorf("a large scenario needs nodes, roles, at least a minute, and turns of at least 1ms; there are %d, %d, %s and %s", nodes, roles, lasts, turn)
 	}
 	s := &Scenario{
 		Name: "large", Title: fmt.Sprintf("%d nodes and %d roles, full", nodes, roles), Start: "2026-03-02T10:00", End: "+" + lasts.String(), Seed: 1,
 		Nodes:  []Nodes{{Name: "n", Count: nodes, Capacity: resource.Resources{"cpu": 32 * resource.Milli, "memory": 128 << 30}, Rack: 40}},
-		Leader: Leader{Turn: role.Duration(250 * time.Millisecond)}, Plan: role.Plan{Roles: map[string]role.RoleSpec{}},
+		Leader: Leader{Turn: role.Duration(turn)}, Plan: role.Plan{Roles: map[string]role.RoleSpec{}},
 	}
 	cpus := nodes * 32
 	each := max(4, cpus*9/10*5/3/roles)
