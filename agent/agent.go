@@ -38,8 +38,9 @@ type Agent struct {
 	outbox   *outbox
 	usage    usage
 	meters   *meters
-	epoch    atomic.Int64  // highest obeyed
-	ready    chan struct{} // closed when Run has restored the tasks
+	epoch    atomic.Int64           // highest obeyed
+	ready    chan struct{}          // closed when Run has restored the tasks
+	gate     atomic.Pointer[string] // host:port where tasks reach doors
 
 	callbacks *http.Client                                             // for the tasks' own URLs
 	changes   func(ctx context.Context, dir string) iter.Seq[struct{}] // see watchDir

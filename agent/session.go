@@ -35,6 +35,7 @@ func (a *Agent) connect(ctx context.Context) error {
 		link = d
 		defer d.close()
 		a.running.Go(func() { d.renew(ctx) })
+		defer a.openGate(d)()
 	}
 	wait := reconnectFirst
 	for {

@@ -83,7 +83,7 @@ func (t *task) start(ctx context.Context) {
 		t.fail("InvalidTask", err)
 		return
 	}
-	spec.GPUs = t.rec.GPUs
+	spec.GPUs, spec.Gate = t.rec.GPUs, t.a.gateAddr()
 	prepare, cancel := context.WithCancel(ctx)
 	t.begin = cancel
 	stopped, assignment := t.rec.Stop != nil, t.rec.Assignment // the record goes on changing

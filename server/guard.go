@@ -22,6 +22,10 @@ const requestHeader = "Polder-Request"
 func (l *leader) admit(next http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter(codecs()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isGate(r.URL.Path) {
+			l.passGate(w, r)
+			return
+		}
 		rt, ok := routes[r.URL.Path]
 		if !ok && isMetrics(r.URL.Path) {
 			rt, ok = metricsRoute, true

@@ -42,6 +42,7 @@ type Spec struct {
 	Funded     string    `json:"funded,omitempty"`     // Guaranteed or Borrowed; empty is Borrowed
 	Stdin      bool      `json:"stdin,omitempty"`      // its input stays open for Attach; otherwise it is empty
 	TTY        bool      `json:"tty,omitempty"`        // it gets a terminal, which is its input too
+	Gate       string    `json:"gate,omitempty"`       // host:port on loopback where doors are reached; $POLDER_GATE in a process
 
 	// Container, where a door made one, is what runs; the fields above only say what it was made with and may use.
 	Container *Container `json:"container,omitempty"`
@@ -152,7 +153,8 @@ func (s Spec) Interactive() bool { return s.Stdin || s.TTY }
 
 // Environ is the task's environment as NAME=value, in order of name: the spec's own, over what every task is told
 // (POLDER_TASK, POLDER_ROLE, POLDER_NODE, POLDER_SANDBOX, and where to listen: POLDER_PORT_HTTP for a port "http",
-// POLDER_PORT0 for a first port without a name; a process also which GPUs are its own: CUDA_VISIBLE_DEVICES).
+// POLDER_PORT0 for a first port without a name; a process also which GPUs are its own: CUDA_VISIBLE_DEVICES, and where doors
+// are reached: POLDER_GATE).
 // sandbox is where the task sees its sandbox; inContainer says which side of a port map it listens on.
 func (s Spec) Environ(sandbox string, inContainer bool) []string {
 	env := map[string]string{"POLDER_TASK": s.TaskID, "POLDER_ROLE": s.Role}
@@ -161,6 +163,9 @@ func (s Spec) Environ(sandbox string, inContainer bool) []string {
 	}
 	if len(s.GPUs) > 0 && !inContainer { // in a container there are only these, by other numbers
 		env["CUDA_VISIBLE_DEVICES"] = strings.Join(s.GPUs, ",")
+	}
+	if s.Gate != "" && !inContainer { // a container has a loopback of its own
+		env["POLDER_GATE"] = s.Gate
 	}
 	for i, p := range s.Ports {
 		port := p.HostPort

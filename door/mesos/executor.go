@@ -112,7 +112,7 @@ func (d *Door) executorSpec(e *executor, need wanted) (*polderv1.TaskSpec, error
 	setEnv(spec, map[string]string{
 		"MESOS_FRAMEWORK_ID": e.fw.id, "MESOS_EXECUTOR_ID": e.id, "MESOS_AGENT_ENDPOINT": d.c.Addr, "MESOS_CHECKPOINT": checkpoint,
 		"MESOS_RECOVERY_TIMEOUT": durationText(recoveryTimeout), "MESOS_SUBSCRIPTION_BACKOFF_MAX": durationText(subscribeMost),
-		"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": durationText(grace), executorToken: e.token,
+		"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": durationText(grace), executorToken: e.token, gateToken: e.token,
 		"MESOS_SLAVE_ID": e.node, "MESOS_SLAVE_PID": "slave(1)@" + d.c.Addr, "MESOS_ALLOCATION_ROLE": e.role, "LIBPROCESS_PORT": "0",
 	})
 	sandbox(spec)
@@ -120,10 +120,15 @@ func (d *Door) executorSpec(e *executor, need wanted) (*polderv1.TaskSpec, error
 	return spec, nil
 }
 
-// executorToken is the variable in which an executor has the token of its calls.
-const executorToken = "MESOS_EXECUTOR_AUTHENTICATION_TOKEN"
+// executorToken is the variable in which an executor has the token of its calls, gateToken the one in which its node's agent finds it when
+// a call has none.
+const (
+	executorToken = "MESOS_EXECUTOR_AUTHENTICATION_TOKEN"
+	gateToken     = "POLDER_GATE_TOKEN"
+)
 
-// sandbox tells where the sandbox is. In a container that is known; a process is told by its agent.
+// sandbox tells where the sandbox is, and the agent. In a container the sandbox is known; a process is told both by its node's agent, which
+// passes its calls on to this door.
 func sandbox(spec *polderv1.TaskSpec) {
 	names := []string{"MESOS_DIRECTORY", "MESOS_SANDBOX"}
 	if spec.Image != "" {
@@ -132,8 +137,14 @@ func sandbox(spec *polderv1.TaskSpec) {
 		}
 		return
 	}
-	spec.Command = append([]string{"/bin/sh", "-c", `MESOS_DIRECTORY=$POLDER_SANDBOX MESOS_SANDBOX=$POLDER_SANDBOX; export MESOS_DIRECTORY MESOS_SANDBOX; exec "$@"`, "sh"}, spec.Command...)
+	spec.Command = append([]string{"/bin/sh", "-c", onNode, "sh"}, spec.Command...)
 }
+
+// onNode is what a process does first.
+const onNode = `MESOS_DIRECTORY=$POLDER_SANDBOX MESOS_SANDBOX=$POLDER_SANDBOX
+[ -z "$POLDER_GATE" ] || MESOS_AGENT_ENDPOINT=$POLDER_GATE MESOS_SLAVE_PID="slave(1)@$POLDER_GATE"
+export MESOS_DIRECTORY MESOS_SANDBOX MESOS_AGENT_ENDPOINT MESOS_SLAVE_PID
+exec "$@"`
 
 // containerSandbox is where agents mount the sandbox in a container.
 const containerSandbox = "/polder"

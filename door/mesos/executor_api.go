@@ -13,13 +13,33 @@ import (
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 )
 
-const executorCall = "executor::Call"
+const (
+	executorCall = "executor::Call"
+	executorPath = "/api/v1/executor"
+)
 
 func formatFloat(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }
 
 // serveExecutor serves one call of an executor. It is authenticated by the token it was started with: sent as a bearer token, or found in the
 // environment of the process that calls.
 func (d *Door) serveExecutor(w http.ResponseWriter, r *http.Request) error {
+	return d.serveExecutorOf("", w, r)
+}
+
+// Gate serves executors on nodes, whose agents pass their calls on. One is served only if it calls from its own node.
+func (d *Door) Gate(node string, w http.ResponseWriter, r *http.Request) {
+	defer d.recovered(w, r)
+	err := answer(http.StatusNotFound, "%s is not served to tasks; executors call %s", r.URL.Path, executorPath)
+	if cleanPath(r.URL.Path) == executorPath {
+		err = d.serveExecutorOf(node, w, r)
+	}
+	if err != nil {
+		writeProblem(w, err)
+	}
+}
+
+// serveExecutorOf serves one call of an executor on a node; no node is named when it called the door itself.
+func (d *Door) serveExecutorOf(node string, w http.ResponseWriter, r *http.Request) error {
 	call := &executorv1.Call{}
 	if _, err := readCall(w, r, call); err != nil {
 		return err
@@ -28,10 +48,10 @@ func (d *Door) serveExecutor(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !bearer {
+	if !bearer && node == "" {
 		token = peerVariable(r, executorToken)
 	}
-	e, err := d.executorOf(call, token)
+	e, err := d.executorOf(call, node, token)
 	if err != nil {
 		if token == "" {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="mesos-agent-executor"`)
@@ -84,7 +104,7 @@ func checkExecutorCall(c *executorv1.Call) error {
 }
 
 // executorOf finds the executor that calls, by its ids and its token.
-func (d *Door) executorOf(c *executorv1.Call, token string) (*executor, error) {
+func (d *Door) executorOf(c *executorv1.Call, node, token string) (*executor, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if token == "" {
@@ -95,7 +115,7 @@ func (d *Door) executorOf(c *executorv1.Call, token string) (*executor, error) {
 		return nil, answer(http.StatusBadRequest, "Framework cannot be found")
 	}
 	for _, e := range f.executors {
-		if e.id != c.ExecutorId.GetValue() || subtle.ConstantTimeCompare([]byte(e.token), []byte(token)) != 1 {
+		if e.id != c.ExecutorId.GetValue() || node != "" && e.node != node || subtle.ConstantTimeCompare([]byte(e.token), []byte(token)) != 1 {
 			continue
 		}
 		if c.GetType() != executorv1.Call_SUBSCRIBE && e.stream == nil {

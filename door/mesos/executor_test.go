@@ -30,29 +30,45 @@ type program struct {
 
 func (w *world) execute(framework, id string) *program {
 	w.t.Helper()
+	p := w.program(framework, id)
+	res := p.subscribe(w.base)
+	if res.StatusCode != http.StatusOK {
+		w.t.Fatalf("an executor's SUBSCRIBE is answered %s", res.Status)
+	}
+	p.in = wire.NewRecordReader(res.Body, 1<<20)
+	return p
+}
+
+// program is an executor that has not subscribed yet.
+func (w *world) program(framework, id string) *program {
 	w.door.mu.Lock()
+	defer w.door.mu.Unlock()
 	p := &program{w: w, framework: framework, id: id}
 	for _, e := range w.door.frameworks[framework].executors {
 		if e.id == id {
 			p.token = e.token
 		}
 	}
-	w.door.mu.Unlock()
+	return p
+}
+
+// subscribe sends its SUBSCRIBE to where agents are said to be.
+func (p *program) subscribe(base string) *http.Response {
+	p.w.t.Helper()
 	call := p.call(executorv1.Call_SUBSCRIBE)
 	call.Subscribe = &executorv1.Call_Subscribe{}
-	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.base+"/api/v1/executor", bytes.NewReader(wire.AppendJSON(nil, call)))
+	r, err := http.NewRequestWithContext(p.w.t.Context(), http.MethodPost, base+"/api/v1/executor", bytes.NewReader(wire.AppendJSON(nil, call)))
 	if err != nil {
-		w.t.Fatal(err)
+		p.w.t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+p.token)
 	r.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(r)
-	if err != nil || res.StatusCode != http.StatusOK {
-		w.t.Fatalf("an executor's SUBSCRIBE: %v, %v", res, err)
+	if err != nil {
+		p.w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { res.Body.Close() })
-	p.in = wire.NewRecordReader(res.Body, 1<<20)
-	return p
+	p.w.t.Cleanup(func() { res.Body.Close() })
+	return res
 }
 
 func (p *program) call(kind executorv1.Call_Type) *executorv1.Call {
@@ -144,5 +160,45 @@ func TestExecutorsAreTheirOwn(t *testing.T) {
 		if res, text := w.send(token, "/api/v1/executor", wire.AppendJSON(nil, call), "Content-Type", "application/json"); res.StatusCode != want {
 			t.Errorf("answered %s: %s, want %d", res.Status, text, want)
 		}
+	}
+}
+
+// TestExecutorOnNode: an executor calls its node's agent, which passes that on to the door over the cluster's TLS; with a token of an executor
+// on another node it is refused.
+func TestExecutorOnNode(t *testing.T) {
+	w := newWorld(t, "roles: {a: {}}\n", 2, nil)
+	c := w.subscribe(w.user("ann", "run a", "view a"), info("f", []string{"a"}))
+	offers := map[string]*mesosv1.Offer{}
+	for len(offers) < 2 {
+		for _, o := range c.next(schedulerv1.Event_OFFERS).Offers.Offers {
+			offers[o.AgentId.GetValue()] = o
+		}
+	}
+	c.must(http.StatusAccepted, launchCall(offers["n1"], custom(offers["n1"], "t1", "x1")))
+	c.must(http.StatusAccepted, launchCall(offers["n2"], custom(offers["n2"], "t2", "x2")))
+	gate := map[string]string{}
+	w.until("the executors run", func() bool {
+		for _, n := range []string{"n1", "n2"} {
+			if addr, ok := w.gate.Load(n); ok {
+				gate[n] = "http://" + addr.(string)
+			}
+		}
+		return len(gate) == 2
+	})
+	if gate["n1"] == gate["n2"] {
+		t.Fatalf("both nodes have %s", gate["n1"])
+	}
+	p := w.program(c.id, "x2")
+	if res := p.subscribe(gate["n1"]); res.StatusCode != http.StatusForbidden {
+		t.Errorf("from another node it is answered %s", res.Status)
+	}
+	res := p.subscribe(gate["n2"])
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("from its own node it is answered %s", res.Status)
+	}
+	p.in = wire.NewRecordReader(res.Body, 1<<20)
+	p.next(executorv1.Event_SUBSCRIBED)
+	if e := p.next(executorv1.Event_LAUNCH); e.Launch.Task.TaskId.GetValue() != "t2" {
+		t.Errorf("it is to launch %v", e.Launch)
 	}
 }

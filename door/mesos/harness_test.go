@@ -29,6 +29,7 @@ import (
 	"polder.dev/polder/planfile"
 	"polder.dev/polder/server"
 	"polder.dev/polder/server/servertest"
+	"polder.dev/polder/server/traffic"
 	"polder.dev/polder/store"
 )
 
@@ -42,6 +43,7 @@ type world struct {
 	door *Door
 	http *httptest.Server
 	kept store.Store // of the door; nil is none
+	gate sync.Map    // by node, where its tasks reach the door
 	stop func()      // ends the door
 	admin,
 	base string
@@ -54,7 +56,8 @@ type processes struct{ *fake.Runtime }
 // Name implements runtime.Runtime.
 func (processes) Name() string { return "process" }
 
-func script(s runtime.Spec) fake.Script {
+func (w *world) script(s runtime.Spec) fake.Script {
+	w.gate.Store(s.Node, s.Gate)
 	word := s.Command[len(s.Command)-1]
 	if code, ok := strings.CutPrefix(word, "exit "); ok {
 		out := fake.Script{ExitAtOnce: true}
@@ -71,8 +74,11 @@ func newWorld(t *testing.T, plan string, nodes int, change func(*Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := servertest.Start(t, func(c *server.Config) { c.FirstPlan = first; c.Heartbeat = 2 * time.Second })
-	w := &world{t: t, api: door.Open(s.Handler, "mesos"), admin: s.Admin}
+	w := &world{t: t}
+	doors := &traffic.Book{}
+	doors.Opens(func(node string, rw http.ResponseWriter, r *http.Request) { w.door.Gate(node, rw, r) })
+	s := servertest.Start(t, func(c *server.Config) { c.FirstPlan = first; c.Heartbeat = 2 * time.Second; c.Doors = doors })
+	w.api, w.admin = door.Open(s.Handler, "mesos"), s.Admin
 	for i := range nodes {
 		w.join(s, fmt.Sprintf("n%d", i+1))
 	}
@@ -125,7 +131,7 @@ func (w *world) join(s *servertest.World, name string) {
 		w.t.Fatal(err)
 	}
 	a, err := agent.New(agent.Config{
-		Node: name, Dir: w.t.TempDir(), Server: s.Addr, Token: token.Msg.Secret, Runtimes: []runtime.Runtime{processes{fake.New(script)}},
+		Node: name, Dir: w.t.TempDir(), Server: s.Addr, Token: token.Msg.Secret, Runtimes: []runtime.Runtime{processes{fake.New(w.script)}},
 		Capacity: resource.Resources{"cpu": 4 * resource.Milli, "memory": 4 << 30, "disk": 10 << 30}, Ports: ports, Attributes: map[string]string{"rack": name},
 	})
 	if err != nil {

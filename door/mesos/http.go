@@ -57,7 +57,7 @@ func init() { // a table that refers to functions that read it
 // route finds who serves a request, and lets nobody in whom the pool does not know.
 func (d *Door) route(w http.ResponseWriter, r *http.Request) error {
 	name := cleanPath(r.URL.Path)
-	if name == "/api/v1/executor" {
+	if name == executorPath {
 		return d.serveExecutor(w, r)
 	}
 	if name == "/health" { // probes have no credentials, and learn nothing

@@ -12,9 +12,9 @@ import (
 
 	"connectrpc.com/connect"
 
+	"polder.dev/polder/agent/peer"
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/door"
-	"polder.dev/polder/door/mesos/peer"
 )
 
 // principal is who calls the door.

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ type Book struct {
 	takers []Frameworks
 	off    []*polderv1.Door // in the order they were said to be
 	heard  []*polderv1.Door // programs of their own, in the order they came
+	gate   Gate
 }
 
 // Frameworks lists the frameworks of a door and what is on offer to them, of the roles that may says. It is called at any
@@ -68,4 +70,21 @@ func (b *Book) Frameworks(may func(role string) bool) (frameworks []*polderv1.Fr
 		frameworks, offers = append(frameworks, f...), append(offers, o...)
 	}
 	return frameworks, offers
+}
+
+// Gate serves what a task asks of a door through its node's agent. The node is certain; who the task is, its request must say.
+type Gate func(node string, w http.ResponseWriter, r *http.Request)
+
+// Opens says which door serves tasks.
+func (b *Book) Opens(g Gate) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gate = g
+}
+
+// Gate is how tasks are served, nil when no door does.
+func (b *Book) Gate() Gate {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.gate
 }

@@ -37,6 +37,7 @@ func serveMesos(ctx context.Context, o cli.ServerOptions, g ground) error {
 		return errors.Join(err, l.Close())
 	}
 	g.doors.Offers(d.Frameworks)
+	g.doors.Opens(d.Gate)
 	h := g.counted("mesos", addr, d.Handler())
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return d.Run(ctx) })
