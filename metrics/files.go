@@ -65,6 +65,11 @@ func page() []byte {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.Name, m.Type, dash(m.Unit), dash(strings.Join(m.Labels, ", ")), m.Help)
 		}
 	}
+	b.WriteString("\n## In the console\n\nEvery figure of the [console](console.md) that is a sum or a state of the pool, by its page. " +
+		"What it shows of one task, ask, notice or node is no metric.\n\n| page | figure | expression |\n|---|---|---|\n")
+	for _, f := range Shown() {
+		fmt.Fprintf(&b, "| %s | %s | `%s` |\n", f.Page, f.Name, f.Expr)
+	}
 	b.WriteString("\n## Alerts\n\n| name | meaning | what to do |\n|---|---|---|\n")
 	for _, r := range Rules() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.Name, r.Summary, r.Do)

@@ -58,6 +58,13 @@ func TestExpressionsNameMetrics(t *testing.T) {
 	}
 	files := Files()
 	text := string(files["docs/monitoring/alerts.yaml"]) + string(files["docs/monitoring/dashboard.json"])
+	for _, f := range Shown() {
+		text += f.Expr + "\n"
+		if strings.HasSuffix(f.Page+f.Name, ".") || !strings.Contains(f.Expr, "polder_") {
+			t.Errorf("%s: %s", f.Page, f.Name)
+		}
+	}
+	text = strings.ReplaceAll(text, `{__name__=~"polder_role_(used|funded|borrowed|lent|leaving)"}`, "polder_role_used polder_role_funded polder_role_lent")
 	found := regexp.MustCompile(`polder_[a-z_]+[a-z]`).FindAllString(text, -1)
 	for _, name := range found {
 		base := name

@@ -48,6 +48,7 @@ var (
 	Nodes         = count("Nodes", "polder_nodes", "Nodes by state.", "state")
 	PoolCapacity  = poolAmount("polder_capacity", "What all nodes have, those that do not answer included.")
 	PoolUsed      = poolAmount("polder_used", "What leases hold.")
+	PoolBorrowed  = poolAmount("polder_borrowed", "The part of it that the guarantee of the task's own role does not pay for.")
 	PoolAvailable = poolAmount("polder_available", "What anybody may take now, on nodes that take tasks.")
 	PoolEarmarked = poolAmount("polder_earmarked", "What is kept for claimants.")
 	Sessions      = count("Nodes", "polder_agent_sessions", "Agents with a session.")
@@ -55,8 +56,19 @@ var (
 
 // Work.
 var (
-	Tasks = count("Work", "polder_tasks", "Tasks that hold a lease, by state.", "state")
-	Asks  = count("Work", "polder_asks_waiting", "Open asks of which something waits, by the code of the reason; docs/reasons.md has the codes.", "code")
+	Tasks   = count("Work", "polder_tasks", "Tasks that hold a lease, by state.", "state")
+	Asks    = count("Work", "polder_asks_waiting", "Open asks of which something waits, by the code of the reason; docs/reasons.md has the codes.", "code")
+	Waiting = count("Work", "polder_tasks_waiting", "Tasks of open asks that wait, by the code of the ask's reason.", "code")
+)
+
+// Doors: "native" is the API itself. Programs of their own report what they count; silent ones are not shown.
+var (
+	DoorRequests = declare(Metric{Name: "polder_door_requests_total", Type: Counter, Labels: []string{"door"}, Part: server, Group: "Doors",
+		Help: "Requests that a door has answered since it opened."})
+	DoorRefused = declare(Metric{Name: "polder_door_refused_total", Type: Counter, Labels: []string{"door"}, Part: server, Group: "Doors",
+		Help: "Those of them that were refused."})
+	Frameworks = count("Doors", "polder_frameworks", "Schedulers that doors make offers to, by state: connected or away.", "state")
+	Offers     = count("Doors", "polder_offers", "Offers that are out.")
 )
 
 // Notices and reclaiming.

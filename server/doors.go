@@ -12,8 +12,12 @@ import (
 type doors struct{ *leader }
 
 func (s doors) List(context.Context, *connect.Request[polderv1.DoorServiceListRequest]) (*connect.Response[polderv1.DoorServiceListResponse], error) {
-	all := append([]*polderv1.Door{s.meters.native.Report()}, s.cfg.Doors.Doors(s.cfg.Now())...)
-	return connect.NewResponse(&polderv1.DoorServiceListResponse{Doors: all}), nil
+	return connect.NewResponse(&polderv1.DoorServiceListResponse{Doors: s.allDoors()}), nil
+}
+
+// allDoors are the native API and the others.
+func (l *leader) allDoors() []*polderv1.Door {
+	return append([]*polderv1.Door{l.meters.native.Report()}, l.cfg.Doors.Doors(l.cfg.Now())...)
 }
 
 // Report is not in the audit trail: it changes nothing but what List shows, and comes every few seconds.

@@ -145,6 +145,9 @@ func (l *leader) showNodeMetrics(ctx context.Context, w http.ResponseWriter, r *
 type figures struct {
 	*picture
 	roles      []effectiveRole
+	doors      []*polderv1.Door
+	frameworks []*polderv1.Framework
+	offers     int
 	waste      waste.Report
 	sessions   int
 	recovering bool
@@ -162,6 +165,10 @@ func (l *leader) figures(ctx context.Context) (*figures, error) {
 	})
 	f.picture = l.board.look()
 	f.roles = l.trees.get(f.plan, l.cfg.Now())
+	f.doors = l.allDoors()
+	var offers []*polderv1.Offer
+	f.frameworks, offers = l.cfg.Doors.Frameworks(func(string) bool { return true })
+	f.offers = len(offers)
 	return f, err
 }
 
@@ -174,6 +181,7 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 	f.collectNodes(to)
 	f.collectWork(to)
 	f.collectWaste(to)
+	f.collectDoors(to)
 	metrics.Sessions.Show(to, float64(f.sessions))
 	metrics.Queue.Show(to, float64(f.queue))
 	metrics.QueueMax.Show(to, maxQueue)
@@ -235,6 +243,30 @@ func (f *figures) collectRoles(to chan<- prometheus.Metric) {
 		metrics.RoleTasks.Show(to, float64(v.Running), path, "running")
 		metrics.RoleTasks.Show(to, float64(v.Pending), path, "pending")
 	}
+	showAmounts(to, metrics.PoolBorrowed, borrowedBelow(f.picture.roles))
+}
+
+// borrowedBelow is what all roles that nothing is below borrow; tasks run in those. A resource that is used is in it, also with nothing.
+func borrowedBelow(roles []cluster.RoleView) resource.Resources {
+	above := map[string]bool{}
+	for _, v := range roles {
+		if i := strings.LastIndexByte(v.Path, '/'); i >= 0 {
+			above[v.Path[:i]] = true
+		}
+	}
+	out := resource.Resources{}
+	for _, v := range roles {
+		for name := range v.Usage {
+			out[name] = out[name].Add(0)
+		}
+		if v.Path == "" || above[v.Path] {
+			continue
+		}
+		for name, a := range v.Borrowed {
+			out[name] = out[name].Add(a)
+		}
+	}
+	return out
 }
 
 func (f *figures) collectNodes(to chan<- prometheus.Metric) {
@@ -275,14 +307,16 @@ func (f *figures) collectWork(to chan<- prometheus.Metric) {
 	for state, n := range tasks {
 		metrics.Tasks.Show(to, float64(n), state)
 	}
-	asks, notices := map[string]int{}, map[string]int{}
+	asks, waiting, notices := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, a := range f.asks.All() {
 		if a.Pending > 0 && a.State == "open" {
 			asks[a.AskView.Reason.Code]++
+			waiting[a.AskView.Reason.Code] += a.Pending
 		}
 	}
 	for code, n := range asks {
 		metrics.Asks.Show(to, float64(n), code)
+		metrics.Waiting.Show(to, float64(waiting[code]), code)
 	}
 	for _, k := range []cluster.NoticeKind{cluster.ForClaim, cluster.ForPlan, cluster.ForWindow, cluster.ForDrain} {
 		notices[string(k)] = 0
@@ -295,6 +329,27 @@ func (f *figures) collectWork(to chan<- prometheus.Metric) {
 	for kind, n := range notices {
 		metrics.NoticesOpen.Show(to, float64(n), kind)
 	}
+}
+
+func (f *figures) collectDoors(to chan<- prometheus.Metric) {
+	for _, d := range f.doors {
+		if d.State == traffic.On {
+			metrics.DoorRequests.Show(to, float64(d.Requests), d.Name)
+			metrics.DoorRefused.Show(to, float64(d.Refused), d.Name)
+		}
+	}
+	states := map[string]int{"connected": 0, "away": 0}
+	for _, fw := range f.frameworks {
+		if fw.Connected {
+			states["connected"]++
+		} else {
+			states["away"]++
+		}
+	}
+	for state, n := range states {
+		metrics.Frameworks.Show(to, float64(n), state)
+	}
+	metrics.Offers.Show(to, float64(f.offers))
 }
 
 // collectWaste shows the pool's rows: their sums only ever grow.

@@ -90,7 +90,7 @@ func TestMetrics(t *testing.T) {
 		`polder_role_limit{resource="cpu",role="offline"}`: 4, `polder_role_borrowed{resource="cpu",role="offline"}`: 4,
 		`polder_role_leaving{resource="cpu",role="offline"}`: 2, `polder_role_tasks{role="online",state="pending"}`: 1,
 		`polder_role_reclaim_bound_seconds{role="online"}`: 120, `polder_nodes{state="ready"}`: 1, `polder_capacity{resource="cpu"}`: 4,
-		`polder_earmarked{resource="cpu"}`: 2, `polder_notices_open{kind="claim"}`: 2, `polder_asks_waiting{code="Reclaiming"}`: 1,
+		`polder_earmarked{resource="cpu"}`: 2, `polder_notices_open{kind="claim"}`: 2, `polder_asks_waiting{code="Reclaiming"}`: 1, `polder_tasks_waiting{code="Reclaiming"}`: 1, `polder_frameworks{state="away"}`: 0, `polder_borrowed{resource="cpu"}`: 4, `polder_offers`: 0,
 		`polder_agent_sessions`: 1, `polder_plan_revision`: 2, `polder_recovering`: 0,
 	} {
 		if got := sample(t, text, series); got != want {
@@ -113,6 +113,7 @@ func TestMetrics(t *testing.T) {
 		`polder_turn_seconds_count`: 1, `polder_persist_seconds_count`: 1, `polder_requests_total{code="ok",procedure="polder.v1.AskService/Submit"}`: 2,
 		`polder_requests_total{code="unauthenticated",procedure="metrics"}`: 1, `polder_capacity_seconds_total{resource="cpu"}`: 1e-9,
 		`polder_waste_seconds_total{reason="NoDemand",resource="memory"}`: 1e-9, `go_goroutines`: 1,
+		`polder_door_requests_total{door="native"}`: 3, `polder_door_refused_total{door="native"}`: 1,
 	} {
 		if got := sample(t, text, series); got < least {
 			t.Errorf("%s is %v, want at least %v", series, got, least)

@@ -1,28 +1,38 @@
-// Figures of roles over time, from when the console was opened; what was before the server remembers. The upper roles are always
-// sampled, the others once somebody has looked at them.
+// Figures of the role whose page is open, from when it was opened; what was before the server remembers.
 import { roles } from './feeds.svelte'
-import { depthOf, share } from './ledger'
+import { share } from './ledger'
 import { resourcesIn } from './amounts'
 import type { RoleLine } from './types'
 
 const every = 2000
 const most = 1800 // samples, an hour
-const mostRoles = 200
 
-interface Series {
-  /** Times, then own, borrowed, lent, guarantee, demand. */
-  columns: number[][]
-}
+/** By resource: times, then own, borrowed, lent, guarantee, demand. */
+export class Series {
+  kept = $state.raw<Record<string, number[][]>>({})
 
-const kept = new Map<string, Series>()
-const wanted = new Set<string>()
-export const sampled = $state({ times: 0 })
+  of(resource: string): number[][] {
+    return this.kept[resource] ?? [[], [], [], [], [], []]
+  }
 
-export const watch = (path: string) => wanted.add(path)
+  /** Samples a role anew while its page is there: $effect(() => series.watch(path)). */
+  watch(path: string): () => void {
+    this.kept = {}
+    const timer = setInterval(() => this.sample(path), every)
+    return () => clearInterval(timer)
+  }
 
-export function series(path: string, resource: string): number[][] {
-  void sampled.times
-  return kept.get(path + ' ' + resource)?.columns ?? [[], [], [], [], [], []]
+  private sample(path: string) {
+    const r = roles.get(path)
+    if (!r || roles.status !== 'live') return
+    const kept: Record<string, number[][]> = {}
+    for (const resource of resourcesIn(r.effective.guarantee, r.usage, r.demand)) {
+      const s = share(r, resource)
+      const now = [Date.now() / 1000, s.own, s.borrowed, s.lent, s.guarantee, s.demand]
+      kept[resource] = this.of(resource).map((c, i) => [...c.slice(1 - most), now[i]!])
+    }
+    this.kept = kept
+  }
 }
 
 /** The console's own samples, and before them what the server remembers. */
@@ -31,22 +41,3 @@ export function after(past: RoleLine | undefined, own: number[][]): number[][] {
   if (!past || n === 0) return own
   return [past.times, past.own, past.borrowed, past.lent, past.guarantee, past.demand].map((c, i) => [...(n < 0 ? c : c.slice(0, n)), ...own[i]!])
 }
-
-function sample() {
-  if (roles.status !== 'live') return
-  let n = 0
-  for (const r of roles.items) {
-    const path = r.effective.path
-    if (!wanted.has(path) && (depthOf(path) > 0 || ++n > mostRoles)) continue
-    for (const resource of resourcesIn(r.effective.guarantee, r.usage, r.demand)) {
-      const s = share(r, resource)
-      const key = path + ' ' + resource
-      const old = kept.get(key)?.columns ?? [[], [], [], [], [], []]
-      const now = [Date.now() / 1000, s.own, s.borrowed, s.lent, s.guarantee, s.demand]
-      kept.set(key, { columns: old.map((c, i) => [...(c.length >= most ? c.slice(-most + 1) : c), now[i]!]) })
-    }
-  }
-  sampled.times++
-}
-
-setInterval(sample, every)
