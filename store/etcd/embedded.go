@@ -169,6 +169,10 @@ func (g *guard) launch(handler slog.Handler) (*embed.Etcd, error) {
 	}
 }
 
+// backendEvery is how long etcd gathers what its log has already made durable before it goes into the file of the tree. That costs two more
+// writes to the disk each time, and after a crash only as much of the log is read again.
+const backendEvery = 500 * time.Millisecond
+
 func (g *guard) config(handler slog.Handler) *embed.Config {
 	c := embed.NewConfig()
 	c.Name = "polder"
@@ -181,6 +185,7 @@ func (g *guard) config(handler slog.Handler) *embed.Config {
 	c.TickMs, c.ElectionMs = 50, 250 // an only member need not wait long for others
 	c.MaxTxnOps, c.MaxRequestBytes = maxTxnOps, maxRequestBytes
 	c.QuotaBackendBytes = quotaBytes
+	c.BackendBatchInterval = backendEvery
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModeRevision, "10000"
 	c.BootstrapDefragThresholdMegabytes = 100
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(handler, g.fatal, g.panics))
