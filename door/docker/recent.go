@@ -16,6 +16,7 @@ type recent struct {
 	newest string // version that every engine speaks
 	until  time.Time
 	images map[string]found     // which engines have an image, by name
+	there  map[string]time.Time // until when an image counts as seen on an engine, by both
 	made   map[string]inspected // containers that this door made and nobody has touched since, by id
 }
 
@@ -32,7 +33,7 @@ const (
 )
 
 func newRecent() *recent {
-	return &recent{images: map[string]found{}, made: map[string]inspected{}}
+	return &recent{images: map[string]found{}, there: map[string]time.Time{}, made: map[string]inspected{}}
 }
 
 // version is the newest that all engines speak, asked for at most every few seconds.
@@ -79,6 +80,24 @@ func (r *recent) imagesChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.images)
+	clear(r.there)
+}
+
+// saw notes that an engine has an image.
+func (r *recent) saw(engine, image string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.there) >= mostRecent {
+		clear(r.there)
+	}
+	r.there[engine+" "+image] = time.Now().Add(imageLife)
+}
+
+// sees reports whether an engine had an image a moment ago.
+func (r *recent) sees(engine, image string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return engine != "" && time.Now().Before(r.there[engine+" "+image])
 }
 
 // remember notes a container that was just made.

@@ -28,7 +28,7 @@ func (c containersOf) versioned(ctx context.Context) (context.Context, error) {
 	if c.d.version(ctx) != "" {
 		return ctx, nil
 	}
-	newest, err := c.d.newest(ctx)
+	newest, err := c.d.recent.version(func() (string, error) { return c.d.newest(ctx) })
 	return context.WithValue(ctx, versionKey{}, newest), err
 }
 
@@ -134,9 +134,15 @@ func (c containersOf) Prepare(ctx context.Context, s swarm.Container, node strin
 
 // image brings an image to a node. Where no engine has it, it is for the agent to pull, unless the container is to be made before.
 func (c containersOf) image(ctx context.Context, x *draft, node string, later bool) error {
-	name := text(x.body, "Image")
+	name, engine := text(x.body, "Image"), c.d.info(ctx, node).ID
+	if c.d.recent.sees(engine, name) {
+		return nil // of a service's many tasks one has looked; its agent looks again
+	}
 	e := errand{x.role, "run", "pull image " + clip(name)}
 	err := c.d.ask(ctx, node, looking, http.MethodGet, imagePath(name, "/json"), nil, nil, nil)
+	if err == nil {
+		c.d.recent.saw(engine, name)
+	}
 	if statusIn(err) != http.StatusNotFound {
 		return err
 	}
@@ -145,7 +151,7 @@ func (c containersOf) image(ctx context.Context, x *draft, node string, later bo
 	case err != nil:
 		return err
 	case len(holders) > 0:
-		return c.d.copyImage(ctx, x, holders, site{node, c.d.info(ctx, node).ID})
+		return c.d.copyImage(ctx, x, holders, site{node, engine})
 	case later:
 		return nil
 	}

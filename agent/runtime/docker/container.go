@@ -79,6 +79,13 @@ func (r *Runtime) remember(id, engine string) {
 	r.engine[id] = engine
 }
 
+// made reports whether a door's container was here when it was last seen.
+func (r *Runtime) made(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.engine[id] != ""
+}
+
 // remembered looks at a door's container where it was last; false when it is not there.
 func (r *Runtime) remembered(ctx context.Context, id string) (c container.InspectResponse, ok bool) {
 	r.mu.Lock()

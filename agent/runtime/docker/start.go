@@ -24,6 +24,9 @@ func (r *Runtime) Prepare(ctx context.Context, spec runtime.Spec, progress func(
 		return err
 	}
 	if spec.Container != nil {
+		if r.made(spec.Container.ID) {
+			return nil // Start looks whether it is still there
+		}
 		if _, err := r.find(ctx, spec.Container.ID); err == nil || !errors.Is(err, runtime.ErrNotFound) {
 			return err // what it was made from is its own
 		}
