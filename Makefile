@@ -101,6 +101,10 @@ test-kube: engine kube ## the Kubernetes door: its packages, and pods on real ku
 engines: engine ## the Docker door on three engines with networks, mounts and host names of their own, which are killed, frozen and cut off
 	$(GO) test -tags engines -run 'TestThreeEngines' -count 1 -v ./e2e/docker
 
+.PHONY: swarm-compare
+swarm-compare: engine ## a service of 100 tasks in real swarm mode and through the Docker door, by turns on the same three engines; some minutes (flags: ARGS="-replicas 30")
+	$(GO) test -tags engines -run '^$$' -bench Replicas -benchtime 3x -timeout 60m -v ./e2e/docker $(ARGS)
+
 swarmkit: ## decisions about services beside those of swarm mode's own orchestrators; a minute or two
 	cd e2e/swarmkit && $(GO) test -mod=mod -count=1 ./...
 

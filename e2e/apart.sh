@@ -44,7 +44,7 @@ stop)
     [ -n "$pid" ] || exit 0
     code=0
     inside stop || code=$?
-    kill -9 -- "-$pid" 2>/dev/null || kill -9 "$pid" || true # it leads a session of its own
+    kill -9 "-$pid" 2>/dev/null || kill -9 "$pid" || true # it leads a session of its own
     rm -f "$dir/place"
     exit $code
     ;;

@@ -39,7 +39,8 @@ roles:
   default: {guarantee: {cpu: 3, memory: 3Gi}}
 `
 
-func newMachines(t *testing.T) *machines {
+// newMachines makes them; capacity is that of each node.
+func newMachines(t testing.TB, plan, capacity string) *machines {
 	dir, remove, err := stage.TempDir("apart")
 	must(t, err)
 	t.Cleanup(func() { must(t, remove(t.Failed())) })
@@ -58,7 +59,7 @@ func newMachines(t *testing.T) *machines {
 	programs, err := stage.Build(t.Context(), dir)
 	must(t, err)
 	pool, err := stage.Open(t.Context(), stage.Options{
-		Dir: dir, Programs: programs, Agents: 3, Capacity: "cpu=1,memory=1Gi,disk=1Gi", Runtime: "docker", DockerHosts: m.engines, Plan: machinesPlan,
+		Dir: dir, Programs: programs, Agents: 3, Capacity: capacity, Runtime: "docker", DockerHosts: m.engines, Plan: plan,
 		ServerFlags: []string{"--docker", freeDoor(t), "--node-lost-after", "40s"},
 		Via: func(i int, server string) string {
 			m.wires[i] = newWire(t, server)
@@ -73,7 +74,7 @@ func newMachines(t *testing.T) *machines {
 }
 
 // freeDoor is an address that the door keeps when the server is started again.
-func freeDoor(t *testing.T) string {
+func freeDoor(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer l.Close()
@@ -90,7 +91,7 @@ type wire struct {
 	open map[net.Conn]bool
 }
 
-func newWire(t *testing.T, server string) *wire {
+func newWire(t testing.TB, server string) *wire {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	w := &wire{listener: l, server: server, open: map[net.Conn]bool{}}
@@ -234,7 +235,7 @@ func (m *machines) gone(names ...string) {
 
 // TestThreeEngines: one Docker host of three machines, which break.
 func TestThreeEngines(t *testing.T) {
-	m := newMachines(t)
+	m := newMachines(t, machinesPlan, "cpu=1,memory=1Gi,disk=1Gi")
 	for _, part := range []struct {
 		name string
 		run  func(*machines)

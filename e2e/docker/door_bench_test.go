@@ -36,15 +36,21 @@ func byProgram(c *client) detached {
 	}
 }
 
-func byLibrary(b *testing.B, c *client) detached {
+// library is a client that keeps its connection.
+func library(t testing.TB, c *client) *dockerclient.Client {
 	options := []dockerclient.Opt{dockerclient.WithHost(c.value("DOCKER_HOST"))}
 	if dir := c.value("DOCKER_CERT_PATH"); dir != "" {
 		in := func(name string) string { return filepath.Join(dir, name) }
 		options = append(options, dockerclient.WithTLSClientConfig(in("ca.pem"), in("cert.pem"), in("key.pem")))
 	}
 	api, err := dockerclient.New(options...)
-	must(b, err)
-	b.Cleanup(func() { must(b, api.Close()) })
+	must(t, err)
+	t.Cleanup(func() { must(t, api.Close()) })
+	return api
+}
+
+func byLibrary(b *testing.B, c *client) detached {
+	api := library(b, c)
 	return func() func() {
 		ctx := context.Background()
 		made, err := api.ContainerCreate(ctx, dockerclient.ContainerCreateOptions{
@@ -128,11 +134,11 @@ const (
 )
 
 // pidIn is the process whose id is in a file.
-func pidIn(b *testing.B, file string) int {
+func pidIn(t testing.TB, file string) int {
 	data, err := os.ReadFile(file)
-	must(b, err)
+	must(t, err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	must(b, err)
+	must(t, err)
 	return pid
 }
 
