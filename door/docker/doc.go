@@ -22,7 +22,8 @@
 // # What it is not
 //
 // It does not schedule, and it grants nothing: what a caller may is judged by the server, call by call. It does not pass on
-// bytes that it has not understood where they decide what runs; see package fields.
+// bytes that it has not understood where they decide what runs; see package fields. The streams of BuildKit, which decide that inside
+// themselves, are for callers who may do on a machine what they like.
 //
 // A [Door] is safe for concurrent use. Each request is served by its own goroutine and those of its streams, which end with it.
 package docker

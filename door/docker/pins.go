@@ -24,6 +24,14 @@ func (p *pins) at(nodes []string, why string) {
 	p.why = append(p.why, why)
 }
 
+// because says of a container that gets no lease why it cannot be on any other node.
+func (p pins) because(err error) error {
+	if statusIn(err) != http.StatusConflict || len(p.why) == 0 {
+		return err
+	}
+	return fail(http.StatusConflict, "%s; it can be nowhere else, because %s", failureOf(err).message, strings.Join(slices.Compact(p.why), ", and "))
+}
+
 // pin finds out where a container must be, and puts the engine's ids in place of the door's.
 func (d *Door) pin(ctx context.Context, x *draft) (pins, error) {
 	var p pins

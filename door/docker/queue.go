@@ -43,7 +43,7 @@ func (d *Door) queue(ctx context.Context, p place, task *polderv1.TaskSpec, c in
 	if c.Config.Labels[queueLabel] == "true" {
 		return nil
 	}
-	return d.patient(ctx, p, ask, why)
+	return x.pins.because(d.patient(ctx, p, ask, why))
 }
 
 // sentence is a reason as polder why says it.

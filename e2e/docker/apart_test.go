@@ -242,6 +242,7 @@ func TestThreeEngines(t *testing.T) {
 	}{
 		{"one host", (*machines).oneHost}, {"an engine is killed", (*machines).killed}, {"an engine is frozen", (*machines).frozen},
 		{"a machine is cut off", (*machines).cutOff}, {"killed in the middle of a start", (*machines).middle},
+		{"an agent is lost between create and start", (*machines).between}, {"an engine loses its disk", (*machines).emptied},
 		{"services outlive machines", (*machines).outlive},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -381,6 +382,44 @@ func (m *machines) middle() {
 			}
 			m.gone("mid")
 		}
+	}
+}
+
+// between: a container whose machine is lost after it was made is not started, which its client is told; it is there when the machine is.
+func (m *machines) between() {
+	m.says("create", "--name", "made", "--memory", "32m", "--stop-timeout", "1", "-e", m.node(1), image, "sleep", "600")
+	m.pool.Agents[1].Kill()
+	if out, code := m.docker("start", "made"); code == 0 || !strings.Contains(out, m.pool.Nodes[1]) {
+		m.t.Errorf("with its agent lost a start ends with %d and says %s", code, out)
+	}
+	if n := m.leases(); n != 0 {
+		m.t.Errorf("it holds %d leases", n)
+	}
+	must(m.t, m.pool.Agents[1].Start())
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	must(m.t, m.pool.AwaitNodes(ctx))
+	m.until("made", "start", "made")
+	m.steady("made")
+	m.gone("made")
+}
+
+// emptied: an engine that comes back without what it had on its disk has nothing any more, and its names are free.
+func (m *machines) emptied() {
+	m.says("run", "--name", "was", "--memory", "32m", "-e", m.node(0), image, "true")
+	m.signal(0, syscall.SIGKILL)
+	must(m.t, os.RemoveAll(filepath.Join(m.dirs[0], "docker", "containers")))
+	m.startEngine(0)
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	must(m.t, stage.Retry(ctx, func(context.Context) error {
+		if out, code := m.docker("ps", "-aq"); code != 0 || out != "" || m.leases() != 0 {
+			return fmt.Errorf("docker ps -a ends with %d and says %q; there are %d leases", code, out, m.leases())
+		}
+		return nil
+	}))
+	if out := m.says("run", "--rm", "--name", "was", "--memory", "32m", "-e", m.node(0), image, "echo", "again"); !strings.Contains(out, "again") {
+		m.t.Errorf("on the engine that lost its disk a container says %q", out)
 	}
 }
 
