@@ -240,7 +240,7 @@ func TestThreeEngines(t *testing.T) {
 		name string
 		run  func(*machines)
 	}{
-		{"one host", (*machines).oneHost}, {"an engine is killed", (*machines).killed}, {"an engine is frozen", (*machines).frozen},
+		{"one host", (*machines).oneHost}, {"one network", (*machines).oneNetwork}, {"an engine is killed", (*machines).killed}, {"an engine is frozen", (*machines).frozen},
 		{"a machine is cut off", (*machines).cutOff}, {"killed in the middle of a start", (*machines).middle},
 		{"an agent is lost between create and start", (*machines).between}, {"an engine loses its disk", (*machines).emptied},
 		{"services outlive machines", (*machines).outlive},
@@ -280,6 +280,18 @@ func (m *machines) oneHost() {
 		m.t.Errorf("docker ps lists %v", listed)
 	}
 	m.gone(names...)
+}
+
+// oneNetwork: what shares a network is on one machine, and says so when there is no room for it.
+func (m *machines) oneNetwork() {
+	m.says("network", "create", "tight")
+	m.says("run", "-d", "--name", "first", "--network", "tight", "--cpus", "0.7", "--memory", "32m", "--stop-timeout", "1", image, "sleep", "600")
+	out, code := m.docker("run", "--rm", "--network", "tight", "--cpus", "0.7", "--memory", "32m", image, "true")
+	if code != 125 || !strings.Contains(out, "it can be nowhere else, because network tight is there") {
+		m.t.Errorf("one that does not fit there ends with %d and says %s", code, out)
+	}
+	m.gone("first")
+	m.says("network", "rm", "tight")
 }
 
 // killed: the engine's death ends its containers. One comes back by its policy, the other is reported ended; neither is doubled.
