@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,9 @@ type Config struct {
 	Listen string
 	// Advertise is the address pods reach the API server at, if it is not on loopback only.
 	Advertise net.IP
+	// Machines is where every machine serves its own pods: names at the address, port 53, and the way to the API server at the port.
+	// The zero value is nowhere.
+	Machines netip.AddrPort
 	// Hosts are further names and addresses of the API server, for its certificate.
 	Hosts []string
 	// ServiceCIDR is the range of services' addresses.
@@ -103,7 +107,7 @@ func (f *files) servers(pki string) error {
 	if err != nil {
 		return fmt.Errorf("listening address: %w; give host:port", err)
 	}
-	service, err := firstAddress(f.ServiceCIDR)
+	service, err := nthAddress(f.ServiceCIDR, 1) // of the service "kubernetes"
 	if err != nil {
 		return err
 	}
@@ -131,15 +135,20 @@ func (f *files) servers(pki string) error {
 	return nil
 }
 
-// firstAddress is the address of the service "kubernetes": the first of its range.
-func firstAddress(cidr string) (string, error) {
-	_, n, err := net.ParseCIDR(cidr)
+// nthAddress is an address of a range of services.
+func nthAddress(cidr string, n int) (string, error) {
+	p, err := netip.ParsePrefix(cidr)
 	if err != nil {
 		return "", fmt.Errorf("range of services: %w", err)
 	}
-	ip := append(net.IP{}, n.IP...)
-	ip[len(ip)-1]++
-	return ip.String(), nil
+	at := p.Masked().Addr()
+	for range n {
+		at = at.Next()
+	}
+	if !p.Contains(at) {
+		return "", fmt.Errorf("range of services %s: too small; give at least a /24", cidr)
+	}
+	return at.String(), nil
 }
 
 // kubeconfigs writes a kubeconfig for everybody who calls the API server.

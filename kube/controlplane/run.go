@@ -5,14 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	v1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -85,7 +80,7 @@ func (f *files) await(ctx context.Context) (*rest.Config, error) {
 	for {
 		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		if err == nil {
-			err = f.letJoin(ctx, client)
+			err = errors.Join(f.letJoin(ctx, client), f.letFind(ctx, client))
 		}
 		if err == nil {
 			return config, nil
@@ -96,31 +91,4 @@ func (f *files) await(ctx context.Context) (*rest.Config, error) {
 		case <-time.After(readyEvery):
 		}
 	}
-}
-
-// letJoin keeps the token with which kubelets ask for their certificate, and lets them be granted.
-func (f *files) letJoin(ctx context.Context, client kubernetes.Interface) error {
-	id, secret, _ := strings.Cut(f.bootstrap, ".")
-	token := &v1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "bootstrap-token-" + id}, Type: v1.SecretTypeBootstrapToken,
-		StringData: map[string]string{"token-id": id, "token-secret": secret, "usage-bootstrap-authentication": "true", "description": "agents of the pool"},
-	}
-	if _, err := client.CoreV1().Secrets(token.Namespace).Create(ctx, token, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	for _, b := range []struct{ name, role, group string }{
-		{"polder:join", "system:node-bootstrapper", "system:bootstrappers"},
-		{"polder:join-approved", "system:certificates.k8s.io:certificatesigningrequests:nodeclient", "system:bootstrappers"},
-		{"polder:renew-approved", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", "system:nodes"},
-	} {
-		binding := &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: b.name},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: b.role},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: b.group}},
-		}
-		if _, err := client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-			return err
-		}
-	}
-	return nil
 }

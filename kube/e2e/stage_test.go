@@ -3,12 +3,13 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,12 +18,23 @@ import (
 
 const patience = 3 * time.Minute
 
-// world is a pool with two agents and a Kubernetes on it, all of them programs.
+// world is a pool with two agents and a Kubernetes on it, all of them programs, on a network of its own.
 type world struct {
-	t   *testing.T
-	dir string
-	bin string
+	t     *testing.T
+	dir   string
+	bin   string
+	place []string // the beginning of a command that enters the network
 }
+
+// settle gives a network namespace an address and a way out, which leads nowhere: a kubelet wants to know its node's address.
+const settle = `set -e
+busybox ip link set lo up
+busybox ip link add out type bridge
+busybox ip addr add 192.0.2.1/24 dev out
+busybox ip link set out up
+busybox ip route add default dev out
+echo settled
+read -r end || true`
 
 func newWorld(t *testing.T) *world {
 	for _, missing := range []struct{ file, pkg string }{{"/usr/lib/cni/bridge", "containernetworking-plugins"}, {"/usr/bin/containerd", "containerd"}} {
@@ -46,8 +58,9 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.build()
-	w.start("pool", "The pool is up", "polder", "up", "--kube", "--agents", "2", "--dir", w.data(), "--runtime", "process", "--listen", address(t), "--mesos", "", "--docker", "")
-	w.start("kubernetes", "Kubernetes is up", w.kube()[0], "up", "--dir", w.data(), "--listen", address(t), "--images", filepath.Join(dir, "images"),
+	w.enter()
+	w.start("pool", "The pool is up", "polder", "up", "--kube", "--agents", "2", "--dir", w.data(), "--runtime", "process", "--listen", "127.0.0.1:7800", "--mesos", "", "--docker", "")
+	w.start("kubernetes", "Kubernetes is up", w.kube()[0], "up", "--dir", w.data(), "--images", filepath.Join(dir, "images"),
 		"--sandbox-image", "localhost/pause:1", "--unsafe-no-sync")
 	return w
 }
@@ -55,14 +68,33 @@ func newWorld(t *testing.T) *world {
 func (w *world) data() string   { return filepath.Join(w.dir, "d") }
 func (w *world) kube() []string { return []string{filepath.Join(w.bin, "polder-kube"), "kubectl"} }
 
-// address is a free port of this machine.
-func address(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// enter makes the network. It is there until the test ends.
+func (w *world) enter() {
+	w.t.Helper()
+	cmd := exec.Command("unshare", "--net", "sh", "-c", settle)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			w.t.Errorf("the network: %v", err)
+		}
+	})
+	if word, err := bufio.NewReader(out).ReadString('\n'); word != "settled\n" {
+		w.t.Fatalf("no network for the test: %v", err)
+	}
+	w.place = []string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", cmd.Process.Pid), "--"}
 }
 
 // build builds the programs and the images.
@@ -74,14 +106,14 @@ func (w *world) build() {
 			w.t.Fatal(err)
 		}
 	}
-	for _, b := range []struct{ dir, pkg string }{{"../..", "./cmd/polder"}, {"..", "./cmd/polder-kube"}, {"..", "./e2e/pause"}, {"..", "./e2e/images"}} {
+	for _, b := range []struct{ dir, pkg string }{{"../..", "./cmd/polder"}, {"..", "./cmd/polder-kube"}, {"..", "./e2e/pause"}, {"..", "./e2e/web"}, {"..", "./e2e/images"}} {
 		cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", w.bin+"/", b.pkg)
 		cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			w.t.Fatalf("building %s: %v\n%s", b.pkg, err, out)
 		}
 	}
-	if out, err := exec.Command(filepath.Join(w.bin, "images"), filepath.Join(w.bin, "pause"), images).CombinedOutput(); err != nil {
+	if out, err := exec.Command(filepath.Join(w.bin, "images"), filepath.Join(w.bin, "pause"), filepath.Join(w.bin, "web"), images).CombinedOutput(); err != nil {
 		w.t.Fatalf("images: %v\n%s", err, out)
 	}
 }
@@ -97,7 +129,8 @@ func (w *world) start(name, word, program string, args ...string) {
 	if !filepath.IsAbs(program) {
 		program = filepath.Join(w.bin, program)
 	}
-	cmd := exec.Command(program, args...)
+	args = slices.Concat(w.place[1:], []string{program}, args)
+	cmd := exec.Command(w.place[0], args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = f, f, w.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
@@ -122,7 +155,7 @@ func (w *world) start(name, word, program string, args ...string) {
 func (w *world) run(command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd := exec.CommandContext(ctx, w.place[0], slices.Concat(w.place[1:], command)...)
 	cmd.Env = append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(w.data(), "context.yaml"), "KUBECONFIG="+filepath.Join(w.data(), "kube/admin.kubeconfig"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
+
+	"polder.dev/polder/kube/network"
 )
 
 // containerdConfig is a configuration for a containerd of this node's own. The score that makes the kernel spare a process may
@@ -40,7 +42,7 @@ func (n *machine) network() string {
 	data, _ := json.MarshalIndent(object{
 		"cniVersion": "0.4.0", "name": "polder",
 		"plugins": []object{
-			{"type": "bridge", "bridge": "polder0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+			{"type": "bridge", "bridge": network.Bridge, "isGateway": true, "ipMasq": true, "hairpinMode": true,
 				"ipam": object{"type": "host-local", "ranges": [][]object{{{"subnet": n.PodCIDR}}}, "routes": []object{{"dst": "0.0.0.0/0"}}}},
 			{"type": "portmap", "capabilities": object{"portMappings": true}},
 			{"type": "firewall"},
@@ -67,7 +69,7 @@ func (n *machine) kubeletConfig() ([]byte, error) {
 		CgroupDriver:             "cgroupfs", CgroupRoot: n.Cgroup, FailCgroupV1: new(false), FailSwapOn: new(false),
 		Port: int32(port), HealthzPort: new(int32(0)), PodLogsDir: n.path("logs"), VolumePluginDir: n.path("plugins"),
 		RotateCertificates: true, MakeIPTablesUtilChains: new(false), SerializeImagePulls: new(false),
-		ClusterDomain:  "cluster.local",
+		ClusterDomain:  network.Domain,
 		SystemReserved: map[string]string{"cpu": fmt.Sprintf("%dm", reservedCPU), "memory": fmt.Sprint(reservedMemory)},
 		// Leases bound memory: pods of less than their requests are not sent away for the machine's sake.
 		EvictionHard: map[string]string{"nodefs.available": "1%", "imagefs.available": "1%"},

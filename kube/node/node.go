@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"polder.dev/polder/kube/network"
 )
 
 const (
@@ -37,7 +41,7 @@ type Options struct {
 	Images     string // directory of image archives to load at the start; empty is none
 	PodCIDR    string // range of the pods' addresses on this machine
 	CNI        string // directory of CNI's plugins
-	DNS        string // address of the cluster's DNS; empty is none
+	DNS        string // address of the cluster's DNS; empty is the machine's own, or none with a containerd that is not ours
 
 	Logger *slog.Logger
 }
@@ -55,6 +59,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer n.leaveNetwork()
 	defer n.stop()
 	if o.Containerd == "" {
 		if err := n.startContainerd(ctx); err != nil {
@@ -67,8 +72,34 @@ func Run(ctx context.Context, o Options) error {
 	if err := n.startKubelet(); err != nil {
 		return err
 	}
+	defer n.joinNetwork(ctx)()
 	o.Logger.Info("the kubelet runs", "node", o.Name)
 	return n.wait(ctx)
+}
+
+// joinNetwork takes part in the machine's network of pods until the function that it returns is called.
+func (n *machine) joinNetwork(ctx context.Context) (leave func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := network.Run(ctx, network.Options{
+			Node: strings.ToLower(n.Name), Kubeconfig: n.path("kubelet.kubeconfig"), PodCIDR: n.PodCIDR, Own: n.Containerd == "", Logger: n.Logger,
+		})
+		if err != nil {
+			n.Logger.Error("there is no network of pods", "error", err)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// leaveNetwork comes after everything else has ended.
+func (n *machine) leaveNetwork() {
+	ctx, cancel := context.WithTimeout(context.Background(), purgeLimit)
+	defer cancel()
+	if err := network.Clean(ctx); err != nil {
+		n.Logger.Warn("the rules of the network of pods could not be removed", "error", err)
+	}
 }
 
 type machine struct {
@@ -78,9 +109,14 @@ type machine struct {
 }
 
 func prepare(o Options) (*machine, error) {
+	gateway, err := network.Gateway(o.PodCIDR)
+	if err != nil {
+		return nil, err
+	}
 	n := &machine{Options: o, socket: o.Containerd}
 	if n.socket == "" {
 		n.socket = filepath.Join(o.Dir, "containerd.sock")
+		n.DNS = cmp.Or(o.DNS, gateway.Addr().String())
 	}
 	if len(n.socket) > mostPath {
 		return nil, fmt.Errorf("socket %s has more than %d characters: give the agent a shorter --dir", n.socket, mostPath)

@@ -72,7 +72,7 @@ func TestFilesOfTheNode(t *testing.T) {
 }
 
 func TestSocketPathIsBounded(t *testing.T) {
-	_, err := prepare(Options{Dir: "/" + strings.Repeat("x", 100)})
+	_, err := prepare(Options{Dir: "/" + strings.Repeat("x", 100), PodCIDR: "10.89.0.0/16"})
 	if err == nil || !strings.Contains(err.Error(), "shorter --dir") {
 		t.Errorf("%v", err)
 	}

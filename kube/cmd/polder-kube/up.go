@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -22,6 +23,7 @@ import (
 	"polder.dev/polder/kube/controlplane"
 	"polder.dev/polder/kube/mirror"
 	"polder.dev/polder/kube/namespace"
+	"polder.dev/polder/kube/network"
 	"polder.dev/polder/kube/pool"
 	"polder.dev/polder/kube/reclaim"
 	"polder.dev/polder/kube/report"
@@ -56,7 +58,7 @@ With the --dir of "polder up --kube" it finds the server there, and the agents f
 	f.StringVar(&o.images, "images", "", "`directory` of image archives that nodes load when they start")
 	f.StringVar(&o.containerd, "containerd", "", "`socket` of the machines' containerd; empty starts one for each node")
 	f.StringVar(&o.cni, "cni", "/usr/lib/cni", "`directory` of CNI's plugins on the machines")
-	f.StringVar(&o.dns, "dns", "", "`address` of the cluster's DNS, for pods")
+	f.StringVar(&o.dns, "dns", "", "`address` of a name server for pods (default the machine's own, unless --containerd is given)")
 	f.BoolVar(&o.noSync, "unsafe-no-sync", false, "do not wait for the disk; for tests")
 	return c
 }
@@ -109,6 +111,13 @@ func (d *doorway) run(ctx context.Context) error {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
 			plane.Advertise = ip
 		}
+	}
+	if d.o.containerd == "" { // then the network of pods is ours, too
+		gateway, err := network.Gateway(d.o.podCIDR)
+		if err != nil {
+			return err
+		}
+		plane.Machines = netip.AddrPortFrom(gateway.Addr(), network.RelayPort)
 	}
 	d.all, ctx = errgroup.WithContext(ctx)
 	d.all.Go(func() error { d.nodes.Run(ctx); return nil })

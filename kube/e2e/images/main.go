@@ -1,5 +1,5 @@
 // Command images writes archives of two images into a directory, so that the tests need no registry: localhost/pause:1, and
-// localhost/busybox:1 of the machine's own static busybox.
+// localhost/busybox:1 of the machine's own static busybox and the program of e2e/web.
 package main
 
 import (
@@ -16,17 +16,17 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: images PAUSE DIR    PAUSE is the program of e2e/pause, linked statically")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: images PAUSE WEB DIR    PAUSE and WEB are the programs of e2e/pause and e2e/web, linked statically")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
 }
 
-func run(pause, dir string) error {
+func run(pause, web, dir string) error {
 	program, err := os.ReadFile(pause)
 	if err != nil {
 		return err
@@ -43,6 +43,10 @@ func run(pause, dir string) error {
 		return err
 	}
 	files := []file{{"bin/busybox", program, ""}}
+	if program, err = os.ReadFile(web); err != nil {
+		return err
+	}
+	files = append(files, file{"bin/web", program, ""})
 	out, err := exec.Command(where, "--list").Output()
 	if err != nil {
 		return err
