@@ -3,12 +3,20 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	"k8s.io/apiserver/pkg/authentication/request/union"
+	authorizerunion "k8s.io/apiserver/pkg/authorization/union"
+	genericserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/tools/cache"
 	cliflag "k8s.io/component-base/cli/flag"
 	apiapp "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	apioptions "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
@@ -24,6 +32,9 @@ type Plugin struct {
 	Name    string
 	Factory schedulerruntime.PluginFactory
 }
+
+// admissionName is the name of [Config.Admission] among the plugins of the API server.
+const admissionName = "Polder"
 
 // parse reads the flags a component's command line would have.
 func parse(component string, sets cliflag.NamedFlagSets, args []string) error {
@@ -60,6 +71,11 @@ func apiServer(ctx context.Context, f *files, etcd string) error {
 		args = append(args, "--endpoint-reconciler-type=none")
 	}
 	s := apioptions.NewServerRunOptions()
+	if f.Admission != nil { // among the last, as what is asked by webhooks is
+		admissions := s.Admission.GenericAdmission
+		admissions.Plugins.Register(admissionName, func(io.Reader) (admission.Interface, error) { return f.Admission, nil })
+		admissions.RecommendedPluginOrder = append(slices.Clone(admissions.RecommendedPluginOrder), admissionName)
+	}
 	if err := parse("kube-apiserver", s.Flags(), args); err != nil {
 		return err
 	}
@@ -73,7 +89,53 @@ func apiServer(ctx context.Context, f *files, etcd string) error {
 	if errs := c.Validate(); len(errs) > 0 {
 		return utilerrors.NewAggregate(errs)
 	}
-	return apiapp.Run(ctx, c)
+	return serve(ctx, f, c)
+}
+
+// serve is what the API server's own command does, with callers and permissions of the pool beside those of Kubernetes.
+func serve(ctx context.Context, f *files, o apioptions.CompletedOptions) error {
+	var err error
+	if o.InformerName, err = cache.NewInformerName("kube-apiserver"); err != nil {
+		return err
+	}
+	c, err := apiapp.NewConfig(o)
+	if err != nil {
+		return err
+	}
+	for _, g := range []*genericserver.Config{c.KubeAPIs.ControlPlane.Generic, &c.ApiExtensions.GenericConfig.Config, &c.Aggregator.GenericConfig.Config} {
+		if err := f.letCallers(g); err != nil {
+			return err
+		}
+	}
+	completed, err := c.Complete()
+	if err != nil {
+		return err
+	}
+	server, err := apiapp.CreateServerChain(completed)
+	if err != nil {
+		return err
+	}
+	prepared, err := server.PrepareRun()
+	if err != nil {
+		return err
+	}
+	return prepared.Run(ctx)
+}
+
+// letCallers asks the pool first: who has a token, and what its callers may do.
+func (f *files) letCallers(c *genericserver.Config) error {
+	if f.Tokens != nil {
+		c.Authentication.Authenticator = union.New(bearertoken.New(f.Tokens), c.Authentication.Authenticator)
+	}
+	if f.Authorize == nil {
+		return nil
+	}
+	var err error
+	c.Authorization.Authorizer, err = authorizerunion.New(
+		authorizerunion.NamedAuthorizer{AuthorizerName: "polder", Authorizer: f.Authorize},
+		authorizerunion.NamedAuthorizer{AuthorizerName: "kubernetes", Authorizer: c.Authorization.Authorizer},
+	)
+	return err
 }
 
 // manager runs kube-controller-manager until ctx is done.

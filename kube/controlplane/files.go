@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -33,6 +36,12 @@ type Config struct {
 	ServiceCIDR string
 	// Plugins are put into the scheduler, beside all of its own.
 	Plugins []Plugin
+	// Tokens knows callers beside those of Kubernetes; nil is nobody.
+	Tokens authenticator.Token
+	// Authorize is asked before Kubernetes' own rules; nil is not.
+	Authorize authorizer.Authorizer
+	// Admission looks at every change beside Kubernetes' own plugins; nil is none.
+	Admission admission.Interface
 	// UnsafeNoSync has etcd write without waiting for the disk; for tests.
 	UnsafeNoSync bool
 }

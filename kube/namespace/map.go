@@ -62,13 +62,18 @@ func (m *Map) RoleOf(namespace string) (string, error) {
 		}
 		return "", fmt.Errorf("namespace %s names the role %q in its annotation %s, and the plan has no such role", namespace, role, RoleAnnotation)
 	}
-	if role = RoleName(namespace); m.has(role) {
+	if role = m.roleFor(namespace); m.has(role) {
 		return role, nil
 	}
-	if m.usual != "" && m.has(m.usual) {
-		return m.usual, nil
+	return "", fmt.Errorf("no role pays for namespace %s: the plan has no role %q; name one with the annotation %s", namespace, RoleName(namespace), RoleAnnotation)
+}
+
+// roleFor is the role of a namespace without annotation: that of the same name, or the usual one.
+func (m *Map) roleFor(namespace string) string {
+	if own := RoleName(namespace); m.has(own) {
+		return own
 	}
-	return "", fmt.Errorf("no role pays for namespace %s: the plan has no role %q; name one with the annotation %s", namespace, role, RoleAnnotation)
+	return m.usual
 }
 
 func (m *Map) has(role string) bool {
@@ -115,6 +120,9 @@ func (m *Map) Refresh(ctx context.Context) error {
 	m.mu.Lock()
 	m.roles = roles
 	m.mu.Unlock()
+	if err := m.grow(ctx); err != nil {
+		m.log.Warn("a new namespace has no role in the plan yet; trying again", "error", err)
+	}
 	for _, path := range slices.Sorted(maps.Keys(roles)) {
 		if err := m.open(ctx, path); err != nil {
 			return err
@@ -151,7 +159,7 @@ func (m *Map) open(ctx context.Context, role string) error {
 	if _, err := m.namespaces.Get(name); err == nil || !apierrors.IsNotFound(err) {
 		return err
 	}
-	ns := &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{RoleAnnotation: role}}}
+	ns := &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{RoleAnnotation: role}, Labels: map[string]string{enforceLabel: baseline}}}
 	_, err := m.kube.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil

@@ -56,6 +56,9 @@ func under(dir, path string) string {
 
 // Client is the native API.
 type Client struct {
+	http       connect.HTTPClient
+	url, token string
+
 	Plans   api.PlanServiceClient
 	Roles   api.RoleServiceClient
 	Nodes   api.NodeServiceClient
@@ -93,12 +96,19 @@ func Dial(a Address) (*Client, error) {
 func NewClient(h connect.HTTPClient, url, token string) *Client {
 	o := connect.WithInterceptors(bearer(token))
 	return &Client{
+		http: h, url: url, token: token,
 		Plans: api.NewPlanServiceClient(h, url, o), Roles: api.NewRoleServiceClient(h, url, o), Nodes: api.NewNodeServiceClient(h, url, o),
 		Asks: api.NewAskServiceClient(h, url, o), Claims: api.NewClaimServiceClient(h, url, o), Tasks: api.NewTaskServiceClient(h, url, o),
 		Leases: api.NewLeaseServiceClient(h, url, o), Notices: api.NewNoticeServiceClient(h, url, o), Access: api.NewAccessServiceClient(h, url, o),
 		Doors: api.NewDoorServiceClient(h, url, o),
 	}
 }
+
+// As is the same way to the API for somebody else: who has the token.
+func (c *Client) As(token string) *Client { return NewClient(c.http, c.url, token) }
+
+// Token is what the client calls with.
+func (c *Client) Token() string { return c.token }
 
 // bearer puts a token on every call.
 type bearer string

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -21,6 +23,7 @@ import (
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/kube/claim"
 	"polder.dev/polder/kube/controlplane"
+	"polder.dev/polder/kube/identity"
 	"polder.dev/polder/kube/mirror"
 	"polder.dev/polder/kube/namespace"
 	"polder.dev/polder/kube/network"
@@ -87,7 +90,9 @@ func up(ctx context.Context, o upOptions) error {
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return err
 	}
-	d := &doorway{o: o, log: log, client: client, defaults: defaults, nodes: pool.WatchNodes(client, log)}
+	callers := identity.NewCallers(client, log)
+	d := &doorway{o: o, log: log, client: client, defaults: defaults, nodes: pool.WatchNodes(client, log),
+		callers: callers, requests: identity.NewGate(callers), admission: namespace.NewGate(callers)}
 	return d.run(ctx)
 }
 
@@ -98,15 +103,21 @@ type doorway struct {
 	client   *pool.Client
 	defaults resource.Resources
 	nodes    *pool.Nodes
-	book     *claim.Book
-	queue    queue
-	all      *errgroup.Group
+
+	callers   *identity.Callers
+	requests  *identity.Gate
+	admission *namespace.Gate
+
+	book  *claim.Book
+	queue queue
+	all   *errgroup.Group
 }
 
 // run starts the control plane, and the door's controllers once it answers.
 func (d *doorway) run(ctx context.Context) error {
 	plane := controlplane.Config{Dir: d.o.dir, Listen: d.o.listen, ServiceCIDR: d.o.serviceCIDR, UnsafeNoSync: d.o.noSync,
-		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin}}}
+		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin}},
+		Tokens:  d.callers, Authorize: authorizer.AuthorizerFunc(d.requests.Authorize), Admission: d.admission}
 	if host, _, err := net.SplitHostPort(d.o.listen); err == nil {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
 			plane.Advertise = ip
@@ -143,6 +154,8 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	if err := roles.Refresh(ctx); err != nil {
 		return fmt.Errorf("reading the plan's roles: %w", err)
 	}
+	d.requests.Open(roles)
+	d.admission.Open(roles)
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: kube.EventsV1()})
 	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
 		return err
@@ -159,7 +172,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 		reclaim.Run(ctx, reclaim.Cluster{Pool: d.client, Book: d.book, Client: kube, Pods: podLister, Events: recorder, Logger: d.log})
 		return nil
 	})
-	if err := d.letNodes(); err != nil {
+	if err := errors.Join(d.letNodes(), d.letPeople(config)); err != nil {
 		return err
 	}
 	d.log.Info("Kubernetes is up", "address", "https://"+d.o.listen, "kubeconfig", filepath.Join(d.o.dir, controlplane.AdminFile))
@@ -178,11 +191,20 @@ func (d *doorway) letNodes() error {
 			command = append(command, flag, value)
 		}
 	}
-	data, err := json.MarshalIndent(map[string]any{"command": command}, "", "  ")
+	return writeJSON(filepath.Join(d.o.dir, "node.json"), map[string]any{"command": command})
+}
+
+// letPeople writes the file that "polder door env kube" makes a kubeconfig of. Nothing in it is secret.
+func (d *doorway) letPeople(config *rest.Config) error {
+	return writeJSON(filepath.Join(d.o.dir, "client.json"), map[string]any{"server": config.Host, "ca": string(config.CAData)})
+}
+
+// writeJSON replaces a file.
+func writeJSON(file string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(d.o.dir, "node.json")
 	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
 		return err
 	}
