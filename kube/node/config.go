@@ -6,7 +6,6 @@ import (
 	"net"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,8 +68,6 @@ func (n *machine) kubeletConfig() ([]byte, error) {
 		ContainerRuntimeEndpoint: "unix://" + n.socket,
 		CgroupDriver:             "cgroupfs", CgroupRoot: n.Cgroup, FailCgroupV1: new(false), FailSwapOn: new(false),
 		Port: int32(port), HealthzPort: new(int32(0)), PodLogsDir: n.path("logs"), VolumePluginDir: n.path("plugins"),
-		// The node's addresses are news in the beginning, and until they are known nobody can look into a pod.
-		NodeStatusUpdateFrequency: metav1.Duration{Duration: 2 * time.Second}, NodeStatusReportFrequency: metav1.Duration{Duration: 5 * time.Minute},
 		RotateCertificates: true, MakeIPTablesUtilChains: new(false), SerializeImagePulls: new(false),
 		ClusterDomain:  network.Domain,
 		SystemReserved: map[string]string{"cpu": fmt.Sprintf("%dm", reservedCPU), "memory": fmt.Sprint(reservedMemory)},

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"polder.dev/polder/kube/network"
@@ -220,8 +221,13 @@ func (n *machine) startKubelet() error {
 	if err != nil {
 		return err
 	}
-	return n.start("kubelet", exe, "kubelet", "--config="+n.path("kubelet.yaml"), "--kubeconfig="+n.path("kubelet.kubeconfig"),
-		"--bootstrap-kubeconfig="+n.Join, "--hostname-override="+n.Name, "--root-dir="+n.path("kubelet"), "--cert-dir="+n.path("pki"))
+	args := []string{"kubelet", "--config=" + n.path("kubelet.yaml"), "--kubeconfig=" + n.path("kubelet.kubeconfig"),
+		"--bootstrap-kubeconfig=" + n.Join, "--hostname-override=" + n.Name, "--root-dir=" + n.path("kubelet"), "--cert-dir=" + n.path("pki")}
+	// Without an address the kubelet looks the node's name up, and where no name server answers nobody can look into a pod for ten seconds.
+	if ip, err := utilnet.ChooseHostInterface(); err == nil {
+		args = append(args, "--node-ip="+ip.String())
+	}
+	return n.start("kubelet", exe, args...)
 }
 
 // wait returns when ctx is done or a child has ended.
