@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,12 +155,25 @@ func (w *world) start(name, word, program string, args ...string) {
 
 // run runs a command of a user and returns what it says.
 func (w *world) run(command ...string) (string, error) {
+	var all bytes.Buffer
+	err := w.exec(&all, &all, command...)
+	return all.String(), err
+}
+
+// output is what a command prints, without what it says about it.
+func (w *world) output(command ...string) (string, error) {
+	var out bytes.Buffer
+	err := w.exec(&out, io.Discard, command...)
+	return out.String(), err
+}
+
+func (w *world) exec(stdout, stderr io.Writer, command ...string) error {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.place[0], slices.Concat(w.place[1:], command)...)
 	cmd.Env = append(os.Environ(), "POLDER_CONTEXT="+filepath.Join(w.data(), "context.yaml"), "KUBECONFIG="+filepath.Join(w.data(), "kube/admin.kubeconfig"))
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return cmd.Run()
 }
 
 func (w *world) must(command ...string) string {
