@@ -74,23 +74,28 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer n.joinNetwork(ctx)()
+	defer background(ctx, n.watchExits)()
 	o.Logger.Info("the kubelet runs", "node", o.Name)
 	return n.wait(ctx)
 }
 
 // joinNetwork takes part in the machine's network of pods until the function that it returns is called.
 func (n *machine) joinNetwork(ctx context.Context) (leave func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	return background(ctx, func(ctx context.Context) {
 		err := network.Run(ctx, network.Options{
 			Node: strings.ToLower(n.Name), Kubeconfig: n.path("kubelet.kubeconfig"), PodCIDR: n.PodCIDR, Own: n.Containerd == "", Logger: n.Logger,
 		})
 		if err != nil {
 			n.Logger.Error("there is no network of pods", "error", err)
 		}
-	}()
+	})
+}
+
+// background runs something until the function that it returns is called, which waits for its end.
+func background(ctx context.Context, run func(context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); run(ctx) }()
 	return func() { cancel(); <-done }
 }
 

@@ -130,6 +130,33 @@ func TestLeaseLastsAsLongAsThePod(t *testing.T) {
 	}
 }
 
+// TestEndOfAPod is what the node's program has noted.
+func TestEndOfAPod(t *testing.T) {
+	for text, want := range map[string]runtime.Exit{
+		`{"container":"main","code":3}`:              {Code: 3, Reason: "container main of pod online/web ended with code 3"},
+		`{"container":"main","code":137,"oom":true}`: {Code: 137, Signal: syscall.SIGKILL, OOM: true, Reason: "container main of pod online/web ended with code 137"},
+		`{"code":3,"new":1}`:                         {Code: -1, Lost: true, Reason: "pod online/web is gone"},
+	} {
+		w := newWorld(t)
+		w.start()
+		w.podComes()
+		file := filepath.Join(w.opt.State, "node", "exits", uid)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, text)
+		w.podGoes()
+		got, err := w.Wait(t.Context(), "web-1.0")
+		got.FinishedAt = time.Time{}
+		if err != nil || got != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the note stays: %v", text, err)
+		}
+	}
+}
+
 // TestLeaseSurvivesTheAgent: what happened while no agent ran is seen by the next one.
 func TestLeaseSurvivesTheAgent(t *testing.T) {
 	w := newWorld(t)

@@ -1,7 +1,11 @@
 package kube
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"polder.dev/polder/agent/runtime"
@@ -92,9 +96,38 @@ func (r *Runtime) finish(t *task, e runtime.Exit) {
 	close(t.done)
 }
 
-// exitOf is the end of a pod whose cgroup is gone. How its containers ended only Kubernetes knows.
+// exitOf is the end of a pod whose cgroup is gone: as the node's program has noted it, or well.
 func (r *Runtime) exitOf(t *task) runtime.Exit {
-	e := runtime.ExitOf(0, time.Now().Round(0))
-	e.Reason = fmt.Sprintf("pod %s is gone", t.rec.Spec.Labels[PodLabel])
+	now, pod := time.Now().Round(0), t.rec.Spec.Labels[PodLabel]
+	file := filepath.Join(r.opt.State, "node", "exits", t.uid())
+	data, err := os.ReadFile(file)
+	if err != nil {
+		e := runtime.ExitOf(0, now)
+		e.Reason = fmt.Sprintf("pod %s is gone", pod)
+		return e
+	}
+	_ = os.Remove(file) // nobody else reads it
+	end, err := decodeEnd(data)
+	if err != nil {
+		r.opt.Logger.Warn("how a pod ended cannot be read", "task", t.rec.Spec.TaskID, "file", file, "error", err)
+		return runtime.LostExit(fmt.Sprintf("pod %s is gone", pod))
+	}
+	e := runtime.ExitOf(end.Code, now)
+	e.OOM, e.Reason = end.OOM, fmt.Sprintf("container %s of pod %s ended with code %d", end.Container, pod, end.Code)
 	return e
+}
+
+// end is how a pod's container ended that failed.
+type end struct {
+	Container string `json:"container"`
+	Code      int    `json:"code"`
+	OOM       bool   `json:"oom,omitempty"`
+}
+
+func decodeEnd(data []byte) (end, error) {
+	var e end
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&e)
+	return e, err
 }
