@@ -132,9 +132,18 @@ func (ix *Index) refuseEmpty(c *Compiled, id NodeID) refusal {
 // Explain tries every node and counts what refused it. It takes time proportional to the number of nodes.
 func (ix *Index) Explain(c *Compiled) Explanation {
 	t := count{ix: ix, shape: c}
-	for id := range ix.nodes {
-		if ix.nodes[id].present {
-			t.add(NodeID(id), ix.refuse(c, NodeID(id), ix.available), ix.available)
+	plain := c.totalPorts == 0 && len(c.spreads) == 0
+	for b := range ix.ready {
+		short := uint64(0) // nodes that only amounts may refuse
+		if plain {
+			short = ix.candidates(c, c.class, b)
+			t.addShort(b, short)
+		}
+		for i := range blockSize {
+			id := NodeID(b*blockSize + i)
+			if short>>i&1 == 0 && ix.nodes[id].present {
+				t.add(id, ix.refuse(c, id, ix.available), ix.available)
+			}
 		}
 	}
 	return t.explanation()
@@ -208,6 +217,37 @@ func (t *count) add(id NodeID, r refusal, has func(NodeID, int) resource.Amount)
 			x.Most, x.MostOn = a, t.ix.nodes[id].Name
 		}
 	}
+}
+
+// addShort is add for nodes of one block that only amounts may refuse: on a full pool that is nearly all of them.
+func (t *count) addShort(block int, nodes uint64) {
+	for w := nodes; w != 0; w &= w - 1 {
+		id := lowest(block, w)
+		if !t.again(id) {
+			t.add(id, refuseAmounts(t.shape, id, t.ix.available), t.ix.available)
+		}
+	}
+}
+
+// again counts a node that takes the task, or that amounts refuse as they did the one before it and that has no more of the kind.
+func (t *count) again(id NodeID) bool {
+	row := t.ix.row(id)
+	for _, n := range t.shape.needs {
+		if row[n.kind] >= n.amount {
+			continue
+		}
+		for i, r := range t.refusals {
+			if x := &t.rejections[i]; r.condition == n.kind && r.reason == ReasonResources && row[n.kind] <= x.Most {
+				t.nodes++
+				x.Count++
+				return true
+			}
+		}
+		return false
+	}
+	t.nodes++
+	t.fit++
+	return true
 }
 
 var filterOrder = []Reason{
