@@ -48,6 +48,7 @@ type class struct {
 	refusal *verdict
 	impasse impasse
 	wants   wants
+	standing
 }
 
 // verdict is why a class cannot start at the moment.
@@ -184,7 +185,7 @@ func (c *Cluster) enlist(cl *class) *class {
 		c.resolve(cl) // admit has validated it
 	}
 	cl.pool.classes[cl.key] = cl
-	cl.pool.queue = append(cl.pool.queue, cl)
+	cl.pool.queue.join(cl)
 	return cl
 }
 
@@ -207,7 +208,7 @@ func (c *Cluster) leaveLine(a *ask) {
 	if len(cl.asks) == 0 {
 		cl.release()
 		delete(cl.pool.classes, cl.key)
-		cl.pool.queue = slices.DeleteFunc(cl.pool.queue, func(x *class) bool { return x == cl })
+		cl.pool.queue.leave(cl)
 	}
 }
 

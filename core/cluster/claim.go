@@ -258,7 +258,7 @@ func (p *pool) freshen() {
 // byNeed lists the classes in the order their claims are planned: roles most below their entitlement first, then by priority and
 // arrival.
 func (p *pool) byNeed() []*class {
-	out := slices.Clone(p.queue)
+	out := slices.Collect(p.queue.all())
 	slices.SortStableFunc(out, func(a, b *class) int {
 		if x, y := p.above(a.leaf), p.above(b.leaf); x != y {
 			if x < y {

@@ -70,7 +70,7 @@ func (p *pool) weigh() {
 			copy(leaf[id], p.ledger.Used(role.ID(id)))
 		}
 	}
-	for _, cl := range p.queue {
+	for cl := range p.queue.all() {
 		for _, a := range cl.asks {
 			for i, x := range cl.need {
 				leaf[cl.leaf][i] = leaf[cl.leaf][i].Add(x.MulDiv(int64(a.waiting()), 1))
@@ -79,55 +79,6 @@ func (p *pool) weigh() {
 	}
 	p.demand = p.ledger.Demand(leaf)
 	p.entitled = p.ledger.Entitle(p.demand)
-}
-
-// deepen moves borrowed units to deeper funding where guarantees became free, deepest roles first.
-func (p *pool) deepen() {
-	if len(p.paid) == 0 {
-		return
-	}
-	tree := p.c.tree
-	var roles []role.ID
-	for id := range p.paid {
-		roles = append(roles, id)
-	}
-	clear(p.paid)
-	slices.SortFunc(roles, func(a, b role.ID) int {
-		return cmp.Or(cmp.Compare(tree.Roles[b].Depth, tree.Roles[a].Depth), cmp.Compare(a, b))
-	})
-	for _, v := range roles {
-		if v != role.Root && !p.ledger.Idle(v).IsZero() {
-			p.deepenTo(v)
-		}
-	}
-	clear(p.paid) // deepening frees shallower levels only, and those were looked at after
-}
-
-// deepenTo moves what it can of v's subtree to v's guarantee: more important first, then older.
-func (p *pool) deepenTo(v role.ID) {
-	var us []*unit
-	idle, last := p.ledger.Idle(v), p.c.lastOf(v)
-	for f := p.c.tree.Roles[v].Parent; f != role.None; f = p.c.tree.Roles[f].Parent {
-		p.funded.each(f, v, last, func(u *unit) {
-			if u.charge.Amount.Fits(idle) {
-				us = append(us, u)
-			}
-		})
-	}
-	slices.SortFunc(us, func(a, b *unit) int {
-		return cmp.Or(cmp.Compare(b.tasks[0].shape.Priority, a.tasks[0].shape.Priority), cmp.Compare(a.seq, b.seq))
-	})
-	for _, u := range us {
-		if !u.charge.Amount.Fits(idle) {
-			continue
-		}
-		if moved, ok := p.ledger.TryRefund(u.charge, v); ok && !p.mayRefund(u, moved) {
-			p.ledger.Refund(moved, u.charge.At)
-		} else if ok {
-			p.refund(u, moved)
-			idle = p.ledger.Idle(v)
-		}
-	}
 }
 
 // refund books a unit's new funding role, already changed in the ledger.
@@ -181,9 +132,12 @@ func (h *hunger) Pop() any {
 // startPinned starts what may not borrow before its own role's borrowers deepen into the guarantee: they can go on without
 // it.
 func (p *pool) startPinned() {
-	if slices.ContainsFunc(p.queue, func(cl *class) bool { return cl.shape.Pinned && !cl.earmark && cl.tried != p.epoch+1 }) {
-		p.weigh()
-		p.startFrom(p.hungry(func(cl *class) bool { return cl.shape.Pinned }))
+	for cl := range p.queue.all() {
+		if cl.shape.Pinned && !cl.earmark && cl.tried != p.epoch+1 {
+			p.weigh()
+			p.startFrom(p.hungry(func(cl *class) bool { return cl.shape.Pinned }))
+			return
+		}
 	}
 }
 
@@ -210,7 +164,7 @@ func (p *pool) startFrom(h hunger) {
 func (p *pool) hungry(wanted func(*class) bool) hunger {
 	byLeaf := map[role.ID]*hungry{}
 	var h hunger
-	for _, cl := range p.queue {
+	for cl := range p.queue.all() {
 		if cl.tried == p.epoch+1 || cl.earmark || !wanted(cl) {
 			continue
 		}

@@ -122,7 +122,7 @@ func (p *pool) rebook() {
 	old := p.ledger.Tree()
 	us := byStanding(p.units, old)
 	p.reledger()
-	for _, cl := range p.queue {
+	for cl := range p.queue.all() {
 		p.c.resolve(cl)
 		cl.note()
 	}

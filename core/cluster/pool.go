@@ -23,7 +23,7 @@ type pool struct {
 	funded  payroll           // charged and not leaving
 	leavers []*unit           // leaving; the order has no meaning
 	classes map[string]*class // what waits, by identity
-	queue   []*class          // the same, in order of arrival
+	queue   line              // the same, in order of arrival
 	claims  []*claim          // reservations waiting for their victims, in order
 	asking  bool              // a round looks at whom to ask back: asked are still on their lists
 	asked   []*unit

@@ -211,7 +211,7 @@ func (b *busy) judgeOpening(raised, warmed *int) {
 	for id := range b.c.tree.Roles[1:] {
 		*raised += int(p.ledger.Funded(role.ID(id + 1)).At(0))
 	}
-	for _, cl := range p.queue {
+	for cl := range p.queue.all() {
 		for _, a := range cl.asks {
 			for _, v := range o.payers(cl) {
 				if v != role.Root && strings.HasPrefix(a.ID, "a") && o.inside(o.chargeOf(cl, v)) {

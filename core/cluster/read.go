@@ -153,7 +153,7 @@ func (c *Cluster) Roles() []RoleView {
 		for _, u := range p.units {
 			add(u.charge.Leaf, len(u.tasks), 0)
 		}
-		for _, cl := range p.queue {
+		for cl := range p.queue.all() {
 			for _, a := range cl.asks {
 				add(cl.leaf, 0, a.waiting())
 			}

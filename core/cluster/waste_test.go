@@ -108,7 +108,7 @@ func (n *integrator) machines(p *pool, kind int, d time.Duration) {
 		}
 	}
 	wanted := map[waste.Reason]resource.Amount{}
-	for _, cl := range p.queue {
+	for cl := range p.queue.all() {
 		for _, a := range cl.asks {
 			for range max(0, a.readyCount(p.c.now)-a.claims*cl.count) {
 				wanted[cl.heldUp()] += cl.need.At(kind)

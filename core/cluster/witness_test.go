@@ -58,7 +58,7 @@ func (x *witness) look() {
 		o := oracleOf(p)
 		x.rules(o)
 		x.needless(o)
-		for _, cl := range p.queue {
+		for cl := range p.queue.all() {
 			for _, a := range cl.asks {
 				seen[a.ID] = true
 				x.waiting(o, cl, a)

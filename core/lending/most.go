@@ -30,6 +30,19 @@ func (l *Ledger) Most(c Charge, out resource.Vector) {
 	}
 }
 
+// Refundable is how much, kind by kind, may at most be paid for at a role that one above it pays for now: what the hold rule leaves there and
+// at the roles between them, none of which has a part in what c takes now. Of more than that [Ledger.TryRefund] would move nothing. It is
+// written to out; the book is not changed.
+func (l *Ledger) Refundable(hold time.Duration, from, to role.ID, out resource.Vector) {
+	c := Charge{At: to, Hold: hold}
+	for i := range out {
+		out[i] = resource.Unlimited
+		for id := to; id != from && out[i] > 0; id = l.accts[id].parent {
+			out[i] = max(0, min(out[i], l.mostAt(&c, i, id)))
+		}
+	}
+}
+
 func (l *Ledger) most(c *Charge, i int, n resource.Amount) resource.Amount {
 	for id := c.Leaf; id != c.At && n > 0; id = l.accts[id].parent {
 		a := &l.accts[id]

@@ -190,7 +190,12 @@ func (b *bookkeeper) deepen() {
 	want := c
 	want.At = to
 	legal := len(b.violations(want)) == 0
+	most := make(resource.Vector, kinds)
+	b.l.Refundable(c.Hold, c.At, to, most)
 	moved, done := b.l.TryRefund(c, to)
+	if done && !c.Amount.Fits(most) {
+		b.fatalf("refund of %+v to %d, of which no more than %v may be", c, to, most)
+	}
 	if done != legal || (done && moved.At != to) || (!done && moved.At != c.At) {
 		b.fatalf("refund of %+v to %d: %v, legal %v", c, to, done, legal)
 	}
