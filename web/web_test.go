@@ -15,9 +15,11 @@ import (
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/door"
+	"polder.dev/polder/server"
 	"polder.dev/polder/server/servertest"
 )
 
@@ -30,11 +32,15 @@ type stand struct {
 	api    *door.API
 	server *httptest.Server
 	later  atomic.Int64 // how far the console's clock is ahead
+	ahead  atomic.Int64 // how far the server's is
 }
 
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{T: t, world: servertest.Start(t, nil)}
+	s := &stand{T: t}
+	s.world = servertest.Start(t, func(c *server.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+	})
 	s.api = door.Open(s.world.Handler, "test")
 	h, err := New(Config{Server: s.world.Handler, Key: bytes.Repeat([]byte{7}, 32), Now: func() time.Time { return time.Now().Add(time.Duration(s.later.Load())) }})
 	if err != nil {
@@ -89,11 +95,11 @@ func (s *stand) whoAmI(header ...string) (int, string) {
 	return res.StatusCode, body
 }
 
-// token makes another token.
+// token makes another token, good for an hour.
 func (s *stand) token(name string) (id, secret string) {
 	s.Helper()
 	ctx := door.As(s.Context(), door.Bearer(s.world.Admin, ""))
-	res, err := s.api.Access.CreateToken(ctx, connect.NewRequest(&polderv1.CreateTokenRequest{Kind: "user", Name: name}))
+	res, err := s.api.Access.CreateToken(ctx, connect.NewRequest(&polderv1.CreateTokenRequest{Kind: "user", Name: name, ValidFor: durationpb.New(time.Hour)}))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -116,6 +122,11 @@ func TestSession(t *testing.T) {
 		t.Errorf("an old session: %d %s", code, body)
 	}
 	s.later.Store(0)
+	s.ahead.Store(int64(time.Hour))
+	if code, body := s.whoAmI("Cookie", cookie); code != http.StatusUnauthorized || !strings.Contains(body, "expired") {
+		t.Errorf("an expired token: %d %s", code, body)
+	}
+	s.ahead.Store(0)
 	ctx := door.As(t.Context(), door.Bearer(s.world.Admin, ""))
 	if _, err := s.api.Access.RevokeToken(ctx, connect.NewRequest(&polderv1.RevokeTokenRequest{Id: id})); err != nil {
 		t.Fatal(err)

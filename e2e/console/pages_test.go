@@ -2,7 +2,9 @@ package console
 
 import (
 	"fmt"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -75,6 +77,54 @@ func (b *tab) faults(axe string) []string {
 	})
 	b.eval(`window.faults`, &out)
 	return out
+}
+
+// TestDoors: every door is there, on or off, and a framework that sits on its offers is seen with them.
+func TestDoors(t *testing.T) {
+	p := up(t, "Ctrl-C stops", "--runtime", "process", "--agents", "2", "--mesos", "127.0.0.1:0", "--docker", "")
+	b := p.open(t, true)
+	b.size(1440, 1000, "light")
+	b.visit("/frameworks")
+	b.sees("main", "No scheduler is connected")
+	p.subscribe("analytics", "offline")
+	b.sees("main tbody", "analytics")
+	b.sees("main tbody", "connected")
+	b.sees("[aria-label=Offers]", "node-1")
+	b.sees("[aria-label=Offers]", "all of it") // offline is guaranteed nothing
+	b.size(360, 740, "dark")
+	b.sees("main tbody", "analytics")
+	b.shot("frameworks")
+	b.visit("/doors")
+	for door, says := range map[string]string{"native": "requests a second", "mesos": "polder door env mesos", "docker": "polder door env docker", "kubernetes": "Why it is off"} {
+		b.sees("[aria-labelledby=door-"+door+"]", says)
+	}
+	b.shot("doors")
+}
+
+// subscribe connects a framework to the Mesos door, which takes what it is offered and does nothing with it until the test is over.
+func (p *pool) subscribe(name, role string) {
+	p.t.Helper()
+	address, err := os.ReadFile(filepath.Join(p.dir, "mesos.addr"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	token, err := os.ReadFile(filepath.Join(p.dir, "admin.token"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	call := fmt.Sprintf(`{"type": "SUBSCRIBE", "subscribe": {"framework_info": {"user": "root", "name": %q, "roles": [%q],
+		"capabilities": [{"type": "MULTI_ROLE"}, {"type": "REVOCABLE_RESOURCES"}]}}}`, name, role)
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+strings.TrimSpace(string(address))+"/api/v1/scheduler", strings.NewReader(call))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth("admin", strings.TrimSpace(string(token)))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil || res.StatusCode != http.StatusOK {
+		p.t.Fatalf("subscribing: %v %v", res, err)
+	}
+	p.t.Cleanup(func() { res.Body.Close() })
 }
 
 // TestKeys: everything can be reached without a mouse.

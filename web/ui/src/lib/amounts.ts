@@ -40,6 +40,7 @@ export function show(resource: string, n: number): string {
 function short(n: number): string {
   const digits = Math.abs(n) >= 100 ? 0 : Math.abs(n) >= 10 ? 1 : 2
   const text = Math.abs(n) >= 1000 ? Math.round(n).toLocaleString('en') : n.toFixed(digits)
+  if (n > 0 && n < 0.005) return '< 0.01'
   return text.includes('.') ? text.replace(/\.?0+$/, '') : text
 }
 
