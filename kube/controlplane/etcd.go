@@ -3,21 +3,22 @@ package controlplane
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"path/filepath"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"polder.dev/polder/kube/port"
 )
 
 // startEtcd runs etcd, its only member, on loopback; clients need a certificate. It returns where it listens.
 func startEtcd(ctx context.Context, f *files) (server *embed.Etcd, at string, err error) {
-	port, err := freePort()
+	free, err := port.Free()
 	if err != nil {
 		return nil, "", err
 	}
-	client := url.URL{Scheme: "https", Host: fmt.Sprintf("127.0.0.1:%d", port)}
+	client := url.URL{Scheme: "https", Host: fmt.Sprintf("127.0.0.1:%d", free)}
 	nowhere := url.URL{Scheme: "http", Host: "127.0.0.1:1"} // a member needs an address in its cluster's list; nobody listens there
 	c := embed.NewConfig()
 	c.Name, c.Dir = "polder-kube", filepath.Join(f.Dir, etcdDir)
@@ -40,13 +41,4 @@ func startEtcd(ctx context.Context, f *files) (server *embed.Etcd, at string, er
 	}
 	server.Close()
 	return nil, "", fmt.Errorf("etcd in %s: %w", c.Dir, err)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -3,7 +3,6 @@ package node
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"runtime"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"polder.dev/polder/kube/network"
+	"polder.dev/polder/kube/port"
 )
 
 // containerdConfig is a configuration for a containerd of this node's own. The score that makes the kernel spare a process may
@@ -57,7 +57,7 @@ func (n *machine) kubeletConfig() ([]byte, error) {
 	if err := unix.Sysinfo(&info); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	free, err := port.Free()
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (n *machine) kubeletConfig() ([]byte, error) {
 		TypeMeta:                 metav1.TypeMeta{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"},
 		ContainerRuntimeEndpoint: "unix://" + n.socket,
 		CgroupDriver:             "cgroupfs", CgroupRoot: n.Cgroup, FailCgroupV1: new(false), FailSwapOn: new(false),
-		Port: int32(port), HealthzPort: new(int32(0)), PodLogsDir: n.path("logs"), VolumePluginDir: n.path("plugins"),
+		Port: int32(free), HealthzPort: new(int32(0)), PodLogsDir: n.path("logs"), VolumePluginDir: n.path("plugins"),
 		RotateCertificates: true, MakeIPTablesUtilChains: new(false), SerializeImagePulls: new(false),
 		ClusterDomain:  network.Domain,
 		SystemReserved: map[string]string{"cpu": fmt.Sprintf("%dm", reservedCPU), "memory": fmt.Sprint(reservedMemory)},
@@ -84,13 +84,4 @@ func (n *machine) kubeletConfig() ([]byte, error) {
 		c.ClusterDNS = strings.Split(n.DNS, ",")
 	}
 	return yaml.Marshal(c)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
