@@ -111,10 +111,10 @@ func ofCluster(a authorizer.Attributes) question {
 		return question{auth.View, ""}
 	case a.GetResource() == "nodes" && a.GetSubresource() == "" && slices.Contains([]string{"update", "patch", "delete"}, a.GetVerb()):
 		return question{auth.Node, ""}
-	case reads(a):
+	case reads(a) && looks(a):
 		return question{inNamespace(a), everything}
 	}
-	return question{auth.Admin, ""}
+	return question{auth.Admin, ""} // also nodes/proxy, which leads into every pod, if only with "get"
 }
 
 // Things in a namespace that need more than the usual verb.
@@ -122,7 +122,11 @@ var (
 	reaching = []string{"pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "pods/ephemeralcontainers", "services/proxy"}
 	ruling   = []string{"roles", "rolebindings", "resourcequotas", "limitranges", "bindings", "localsubjectaccessreviews"}
 	plain    = []string{"", "scale", "eviction", "token", "rollback"} // subresources that are as good as their objects
+	looking  = []string{"", "scale", "status"}                        // subresources that only show what is written down
 )
+
+// looks reports whether reading is all that a request does. A connection into a pod is a "get", too.
+func looks(a authorizer.Attributes) bool { return slices.Contains(looking, a.GetSubresource()) }
 
 // inNamespace is the verb that a request in a namespace needs on its role.
 func inNamespace(a authorizer.Attributes) auth.Verb {
@@ -133,7 +137,7 @@ func inNamespace(a authorizer.Attributes) auth.Verb {
 	switch {
 	case what == "pods/log":
 		return auth.Logs
-	case slices.Contains(reaching, what):
+	case slices.Contains(reaching, what), reads(a) && !looks(a):
 		return auth.Exec
 	case reads(a) && a.GetResource() == "secrets":
 		return auth.Run

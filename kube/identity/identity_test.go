@@ -121,6 +121,7 @@ func TestPermissionsOfThePool(t *testing.T) {
 	for text, want := range map[string]bool{
 		"get corp--search pods": true, "create corp deployments": true, "get corp pods/log": true, "patch corp deployments/scale": true,
 		"get corp secrets": true, "create corp pods/exec": false, "create corp pods/binding": false, "patch corp pods/status": false,
+		"get corp pods/exec": false, "get corp pods/proxy": false, "get corp machines.example.org/console": false, "get corp deployments/scale": true, "get corp pods/status": true,
 		"create corp rolebindings": false, "update corp resourcequotas": false, "impersonate corp serviceaccounts": false,
 		"list shop pods": true, "get shop secrets": false, "delete shop pods": false, "get shop pods/log": false,
 		"create lab rolebindings": true, "create lab pods/exec": true, "bind lab clusterroles": true,
@@ -140,6 +141,23 @@ func TestPermissionsOfThePool(t *testing.T) {
 	}
 	if d, _, _ := w.gate.Authorize(t.Context(), asks(&user.DefaultInfo{Name: "system:kube-scheduler"}, "list - pods")); d != authorizer.DecisionNoOpinion {
 		t.Error("others are not for the pool to judge")
+	}
+}
+
+// TestWhoMaySeeEverythingMayEnterNothing: reading leads into no pod, however it is spelled.
+func TestWhoMaySeeEverythingMayEnterNothing(t *testing.T) {
+	w := newWorld(t)
+	secret, _ := w.token(t, "auditor")
+	w.permit(t, rule("user:auditor", "**", "view"))
+	auditor := w.login(t, secret)
+	for text, want := range map[string]bool{
+		"list - pods": true, "get - nodes": true, "list - namespaces": true, "get - persistentvolumes": true, "get kube-system configmaps": true,
+		"get - nodes/proxy": false, "get - nodes/log": false, "get shop pods/exec": false, "get shop services/proxy": false, "get shop pods/log": false,
+		"list - secrets": false, "get kube-system secrets": false, "get kube-system pods/exec": false, "patch - nodes": false,
+	} {
+		if got := w.allowed(t, auditor, text); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
 	}
 }
 

@@ -53,6 +53,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	s := &server{o, gateway}
+	if err := awaitFile(ctx, o.Kubeconfig); err != nil && ctx.Err() == nil { // who cannot serve does not keep others from it
+		return err
+	}
 	for ctx.Err() == nil {
 		lock, err := net.Listen("unix", lockName)
 		if err != nil { // another one serves
@@ -83,15 +86,14 @@ type server struct {
 
 // serve returns when ctx is done or a part fails.
 func (s *server) serve(ctx context.Context) error {
-	if err := awaitFile(ctx, s.Kubeconfig); err != nil {
-		return err
-	}
-	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error { return s.proxy(ctx) })
 	if s.Own {
 		if err := s.makeBridge(); err != nil {
 			return err
 		}
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return s.proxy(ctx) })
+	if s.Own {
 		all.Go(func() error { return s.names(ctx) })
 		all.Go(func() error { return s.relay(ctx) })
 	}
