@@ -30,10 +30,11 @@ type API struct {
 // Open returns the API of a server in this process. The handler is the server's own, guard included; door is the door's
 // name, which the audit trail shows as where calls come from.
 func Open(server http.Handler, door string) *API {
-	client := &http.Client{Transport: &transport{server: server, door: door}}
+	way := &transport{server: server, door: door}
+	client := &http.Client{Transport: way}
 	const url = "http://polder.invalid"                      // never dialled
 	plain := connect.WithAcceptCompression("gzip", nil, nil) // bytes that stay in the process are not worth packing
-	return &API{
+	out := &API{
 		Plans: api.NewPlanServiceClient(client, url, plain), Roles: api.NewRoleServiceClient(client, url, plain),
 		Nodes: api.NewNodeServiceClient(client, url, plain), Asks: api.NewAskServiceClient(client, url, plain),
 		Claims: api.NewClaimServiceClient(client, url, plain), Tasks: api.NewTaskServiceClient(client, url, plain),
@@ -43,4 +44,8 @@ func Open(server http.Handler, door string) *API {
 		Engines: api.NewEngineServiceClient(client, url, plain),
 		Agents:  api.NewAgentServiceClient(client, url, plain),
 	}
+	if to, ok := server.(committer); ok {
+		out.Claims = claims{out.Claims, way, to}
+	}
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
@@ -20,6 +21,7 @@ type asks struct{ *leader }
 type draft struct {
 	spec    cluster.AskSpec
 	name    string
+	wire    []byte // its spec as it is written down
 	at      string // path in the request
 	refused error
 }
@@ -36,6 +38,11 @@ func newDraft(a *polderv1.AskSpec, at string) draft {
 	shape, err := shapeOf(a.GetTask(), at+".task")
 	if d.refused == nil {
 		d.refused = err
+	}
+	if d.refused == nil {
+		if d.wire, err = proto.Marshal(a.GetTask()); err != nil { // text that is not UTF-8
+			d.refused = invalid(at+".task", "%v", err)
+		}
 	}
 	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Earmark: a.GetEarmark(), Shape: shape, Payload: a.GetTask()}
 	return d
@@ -96,7 +103,7 @@ func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 	if err == nil && dry {
 		err = t.tryOut(d.spec)
 	} else if err == nil {
-		t.asks[d.spec.ID] = askExtra{Name: d.name, By: who}
+		t.asks[d.spec.ID] = askExtra{Name: d.name, By: who, wire: d.wire}
 		_, err = t.step(cluster.Submit{Ask: d.spec})
 		t.hold(d.spec.ID)
 	}

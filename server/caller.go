@@ -21,6 +21,11 @@ type caller struct {
 	patient bool
 }
 
+// newCaller is the sender of a request, of whom nothing is known yet.
+func newCaller(r *http.Request) *caller {
+	return &caller{remote: r.RemoteAddr, door: auth.DoorIn(r.Context()), request: randomName(12), http: r}
+}
+
 type callerKey struct{}
 
 // callerOf returns who sent the request being served.

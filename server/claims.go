@@ -100,7 +100,7 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 	err := s.change(ctx, func(t *turn) error {
 		for i, d := range drafts {
 			d.spec.Submitted = t.now
-			t.asks[d.spec.ID] = askExtra{Name: d.name, By: who}
+			t.asks[d.spec.ID] = askExtra{Name: d.name, By: who, wire: d.wire}
 			event.Tasks = append(event.Tasks, cluster.Claim{Ask: d.spec, Node: req.Msg.Tasks[i].GetNode()})
 		}
 		effects, err := t.step(event)

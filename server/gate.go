@@ -16,7 +16,8 @@ func isGate(path string) bool { return strings.HasPrefix(path, auth.GatePath+"/"
 // passGate hands a task's request to the door that serves tasks. The node is vouched for by its agent's certificate; who the task is
 // the door decides by what the task itself sent. A stream ends with the agent's membership and with this leadership.
 func (l *leader) passGate(w http.ResponseWriter, r *http.Request) {
-	c := &caller{remote: r.RemoteAddr, request: randomName(12), http: r, control: http.NewResponseController(w)}
+	c := newCaller(r)
+	c.control = http.NewResponseController(w)
 	var err error
 	if c.id, err = l.authenticator().Authenticate(r); err == nil && c.id.Kind != auth.Agent {
 		err = fmt.Errorf("%w: only the agent of a node passes on what tasks ask", auth.ErrDenied)

@@ -34,12 +34,10 @@ func (l *leader) admit(next http.Handler) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		c := &caller{remote: r.RemoteAddr, door: auth.DoorIn(r.Context()), request: randomName(12), http: r, control: http.NewResponseController(w)}
+		c := newCaller(r)
+		c.control = http.NewResponseController(w)
 		w.Header().Set(requestHeader, c.request)
-		var err error
-		if c.id, err = l.authenticator().Authenticate(r); err != nil && !rt.anonymous {
-			l.deny(r.Context(), c, rt, "", "", err)
-			l.meters.answered(r.URL.Path, apiError(err))
+		if err := l.identify(c, rt); err != nil {
 			if refuse.IsSupported(r) {
 				_ = refuse.Write(w, r, apiError(err)) // the caller is gone if this fails
 			} else {
@@ -52,6 +50,17 @@ func (l *leader) admit(next http.Handler) http.Handler {
 	})
 }
 
+// identify finds out who calls a procedure. A stranger is refused unless it is for strangers.
+func (l *leader) identify(c *caller, rt route) error {
+	var err error
+	if c.id, err = l.authenticator().Authenticate(c.http); err == nil || rt.anonymous {
+		return nil
+	}
+	l.deny(c.http.Context(), c, rt, "", "", err)
+	l.meters.answered(c.http.URL.Path, apiError(err))
+	return err
+}
+
 func (l *leader) authenticator() *auth.Authenticator {
 	return &auth.Authenticator{Book: l.book, Root: l.cfg.CA.Root()}
 }
@@ -62,19 +71,27 @@ type guard struct{ *leader }
 // WrapUnary implements [connect.Interceptor].
 func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
-		defer func() { g.meters.answered(req.Spec().Procedure, err) }()
-		defer g.recovered(req.Spec().Procedure, &err)
-		ctx, cancel := context.WithTimeout(ctx, unaryTimeout)
-		defer cancel()
-		c := callerOf(ctx)
-		entry, err := g.authorise(ctx, c, req.Spec().Procedure, req.Any().(proto.Message))
-		if err != nil {
-			return nil, apiError(err)
-		}
-		res, err = next(ctx, req)
-		g.failed(ctx, entry, err)
-		return res, apiError(err)
+		err = g.unary(ctx, req.Spec().Procedure, req.Any().(proto.Message), func(ctx context.Context) (err error) {
+			res, err = next(ctx, req)
+			return err
+		})
+		return res, err
 	}
+}
+
+// unary lets a request be served if its caller may.
+func (g guard) unary(ctx context.Context, procedure string, m proto.Message, serve func(context.Context) error) (err error) {
+	defer func() { g.meters.answered(procedure, err) }()
+	defer g.recovered(procedure, &err)
+	ctx, cancel := context.WithTimeout(ctx, unaryTimeout)
+	defer cancel()
+	entry, err := g.authorise(ctx, callerOf(ctx), procedure, m)
+	if err != nil {
+		return apiError(err)
+	}
+	err = serve(ctx)
+	g.failed(ctx, entry, err)
+	return apiError(err)
 }
 
 // WrapStreamingClient implements [connect.Interceptor].

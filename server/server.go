@@ -51,7 +51,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, leading: make(chan struct{})}
-	s.served = s.Handler()
+	s.served = http.HandlerFunc(s.serve)
 	if cfg.Front != nil {
 		if s.served, err = cfg.Front(s.served); err != nil {
 			return nil, err
@@ -109,7 +109,9 @@ func (s *Server) Leading() <-chan struct{} { return s.leading }
 
 // Handler is the API for doors in this process, guard included. While this server does not lead it
 // answers Unavailable.
-func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+//
+// It also commits claims that a door in this process hands over as they are: see [Inside].
+func (s *Server) Handler() http.Handler { return Inside{s} }
 
 // Run serves on the listener, with TLS always, and leads whenever it wins the election, until ctx ends or something fails:
 // a write to the store, the leadership, the listener. It closes the listener and returns when everything it started has
@@ -208,6 +210,9 @@ func (l *leader) run(ctx context.Context, cancel context.CancelCauseFunc) error 
 	return context.Cause(ctx)
 }
 
+// errAway is the answer of a server that does not lead.
+var errAway = connect.NewError(connect.CodeUnavailable, errors.New("this server does not lead, or is still starting; try again, or ask another"))
+
 // serve answers health checks and passes everything else to the leader there is.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/healthz" {
@@ -216,7 +221,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	h := s.current.Load()
 	if h == nil {
-		err := connect.NewError(connect.CodeUnavailable, errors.New("this server does not lead, or is still starting; try again, or ask another"))
+		err := errAway
 		refuse := connect.NewErrorWriter(codecs()...)
 		if !refuse.IsSupported(r) {
 			http.Error(w, err.Message(), http.StatusServiceUnavailable)

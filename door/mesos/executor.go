@@ -117,7 +117,7 @@ func (d *Door) executorSpec(e *executor, need wanted) (*polderv1.TaskSpec, error
 	})
 	sandbox(spec)
 	spec.Kill = killSpec(&mesosv1.KillPolicy{GracePeriod: &mesosv1.DurationInfo{Nanoseconds: new(grace.Nanoseconds())}})
-	return spec, nil
+	return spec, checkText(spec)
 }
 
 // executorToken is the variable in which an executor has the token of its calls, gateToken the one in which its node's agent finds it when

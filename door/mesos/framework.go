@@ -3,6 +3,7 @@ package mesos
 import (
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -150,6 +151,8 @@ func checkID(id string) error {
 		return refusal("ID must not be empty")
 	case len(id) > 255:
 		return refusal("ID must not be greater than 255 characters")
+	case !utf8.ValidString(id):
+		return refusal("'%.80q' contains invalid characters", id)
 	case id == "." || id == "..":
 		return refusal("'%s' is disallowed", id)
 	}

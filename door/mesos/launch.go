@@ -2,8 +2,10 @@ package mesos
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -65,8 +67,27 @@ func commandSpec(f *framework, t *task, need wanted) (*polderv1.TaskSpec, error)
 	if d := t.info.GetMaxCompletionTime(); d != nil {
 		spec.MaxRunTime = durationpb.New(time.Duration(d.GetNanoseconds()))
 	}
-	spec.Health, err = healthSpec(t.info.HealthCheck)
-	return spec, err
+	if spec.Health, err = healthSpec(t.info.HealthCheck); err != nil {
+		return nil, err
+	}
+	return spec, checkText(spec)
+}
+
+// checkText refuses text that is not UTF-8, which Mesos' own messages may contain: the pool keeps none.
+func checkText(s *polderv1.TaskSpec) error {
+	texts := slices.Concat(s.Command, []string{s.User, s.Image}, slices.Collect(maps.Keys(s.Env)), slices.Collect(maps.Values(s.Env)), slices.Collect(maps.Values(s.Labels)))
+	for _, a := range s.Artifacts {
+		texts = append(texts, a.Uri, a.Path)
+	}
+	for _, m := range s.Mounts {
+		texts = append(texts, m.Source, m.Target)
+	}
+	for _, text := range append(texts, s.GetHealth().GetCommand()...) {
+		if !utf8.ValidString(text) {
+			return refusal("%.80q is not UTF-8", text)
+		}
+	}
+	return nil
 }
 
 // common is what every task of a framework has. Who borrows knowingly has its ordinary resources paid by the role's own

@@ -291,3 +291,17 @@ func TestForeignAndUsedOffers(t *testing.T) {
 		t.Errorf("an offer that was declined: %v", s)
 	}
 }
+
+// TestForeignText: a task whose text is not UTF-8 is refused for itself; what else is launched with it runs.
+func TestForeignText(t *testing.T) {
+	w := newWorld(t, "roles: {a: {}}\n", 1, nil)
+	c := w.subscribe(w.user("ann", "run a", "view a"), info("f", []string{"a"}))
+	o := c.offer()
+	bad, worse, good := command(o, "t1", "\xff", scalar("cpus", 0.1)), command(o, "t\xff", "forever", scalar("cpus", 0.1)), command(o, "t3", "forever", scalar("cpus", 0.1))
+	c.must(http.StatusAccepted, launchCall(o, bad, worse, good))
+	for _, want := range []mesosv1.TaskState{mesosv1.TaskState_TASK_ERROR, mesosv1.TaskState_TASK_ERROR, mesosv1.TaskState_TASK_RUNNING} {
+		if s := c.next(schedulerv1.Event_UPDATE).Update.Status; s.GetState() != want {
+			t.Errorf("task %q is %v (%s), want %v", s.TaskId.GetValue(), s.GetState(), s.GetMessage(), want)
+		}
+	}
+}
