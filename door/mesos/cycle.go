@@ -226,6 +226,9 @@ func (d *Door) nextDue(now time.Time) time.Duration {
 	for _, x := range d.inverse {
 		sooner(x.warnAt)
 	}
+	if at, ok := d.unheard.next(); ok {
+		next = min(next, max(at.Sub(now), 0)) // also the zero time: at once
+	}
 	for _, f := range d.frameworks {
 		if f.stream == nil && !f.awaySince.IsZero() {
 			sooner(f.awaySince.Add(f.failover()))
@@ -239,11 +242,6 @@ func (d *Door) nextDue(now time.Time) time.Duration {
 			}
 			if !s.wish.short.IsZero() {
 				sooner(s.wish.short.Add(shortEnough))
-			}
-		}
-		for _, t := range f.tasks {
-			if len(t.updates) > 0 && f.stream != nil {
-				sooner(t.updates[0].next)
 			}
 		}
 		for _, e := range f.executors {

@@ -115,6 +115,7 @@ type Door struct {
 	turns      uint64
 	count      struct{ frameworks, offers uint64 }
 	counters   counters
+	unheard    resendings          // updates that are not acknowledged yet, by when they are sent again
 	ready      bool                // the nodes and the tasks that run are known
 	dirty      map[string]recorded // what is not written down yet, by key; nil is to be deleted
 	lead       store.Leadership    // nil without a store

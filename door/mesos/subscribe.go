@@ -150,7 +150,7 @@ func (d *Door) attach(f *framework, s *stream) {
 	}
 	s.send(e, event(schedulerv1.Event_HEARTBEAT))
 	for _, t := range f.tasks {
-		t.restart() // unacknowledged updates are sent again at once
+		d.restart(t) // unacknowledged updates are sent again at once
 	}
 	d.noticesOf(f)
 	d.anew = true

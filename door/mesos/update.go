@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"bytes"
+	"container/heap"
 	"time"
 
 	"polder.dev/polder/door/mesos/wire/mesosv1"
@@ -53,6 +54,7 @@ func (d *Door) dispatch(t *task) {
 	u := t.updates[0]
 	u.wait = min(max(2*u.wait, d.c.Resend), maxResend)
 	u.next = d.c.Now().Add(u.wait)
+	d.wait(t)
 	t.sent = u.status.GetState()
 	d.keepTask(t)
 	d.sendStatus(t.fw, u.status)
@@ -60,23 +62,59 @@ func (d *Door) dispatch(t *task) {
 }
 
 // restart lets the update whose turn it is be sent at once: its framework is back.
-func (t *task) restart() {
+func (d *Door) restart(t *task) {
 	if len(t.updates) > 0 {
 		t.updates[0].next, t.updates[0].wait = time.Time{}, 0
+		d.wait(t)
 	}
+}
+
+// wait lets the update whose turn it is be sent again when that is due.
+func (d *Door) wait(t *task) { heap.Push(&d.unheard, resending{t.updates[0].next, t, t.updates[0]}) }
+
+// resending is an update that is sent again at an instant, unless it is acknowledged before.
+type resending struct {
+	at time.Time
+	t  *task
+	u  *update
+}
+
+// stands reports whether it is still to be sent then. A framework that is away gets it when it is back.
+func (r resending) stands() bool {
+	return len(r.t.updates) > 0 && r.t.updates[0] == r.u && r.u.next.Equal(r.at) && r.t.fw.stream != nil
+}
+
+// resendings is a heap of them, the soonest on top. What does not stand any more is passed over.
+type resendings []resending
+
+// Len, Less, Swap, Push and Pop implement [heap.Interface].
+func (h resendings) Len() int           { return len(h) }
+func (h resendings) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h resendings) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *resendings) Push(x any)        { *h = append(*h, x.(resending)) }
+func (h *resendings) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	(*h)[last] = resending{}
+	*h = (*h)[:last]
+	return x
+}
+
+// next is when something is sent again the next time, if it is.
+func (h *resendings) next() (time.Time, bool) {
+	for len(*h) > 0 {
+		if (*h)[0].stands() {
+			return (*h)[0].at, true
+		}
+		heap.Pop(h)
+	}
+	return time.Time{}, false
 }
 
 // resend sends again what was not acknowledged in time. The mutex is held.
 func (d *Door) resend(now time.Time) {
-	for _, f := range d.frameworks {
-		if f.stream == nil {
-			continue
-		}
-		for _, t := range f.tasks {
-			if len(t.updates) > 0 && !now.Before(t.updates[0].next) {
-				d.dispatch(t)
-			}
-		}
+	for at, ok := d.unheard.next(); ok && !now.Before(at); at, ok = d.unheard.next() {
+		d.dispatch(heap.Pop(&d.unheard).(resending).t)
 	}
 }
 
