@@ -83,6 +83,23 @@ func TestRecordsReadBack(t *testing.T) {
 	}
 }
 
+// TestLaunchOnTheWire: an agent reads the assignment it would get if its spec were not encoded apart.
+func TestLaunchOnTheWire(t *testing.T) {
+	_, task, _ := recorded(t)
+	turn := &turn{leader: &leader{asks: map[string]askExtra{task.Ask: {}}}}
+	want := assignmentProto(task.Assignment)
+	for range 2 {
+		data, err := proto.Marshal(turn.launchProto(task.Assignment))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := &polderv1.Assignment{}
+		if err := unmarshalProto(data, got); err != nil || !proto.Equal(got, want) {
+			t.Errorf("it reads %v, %v; want %v", got, err, want)
+		}
+	}
+}
+
 // TestRecordsOfEarlierVersions: asks and tasks that were written as JSON are read.
 func TestRecordsOfEarlierVersions(t *testing.T) {
 	ask, task, _ := recorded(t)
