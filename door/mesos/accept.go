@@ -354,9 +354,12 @@ func (d *Door) lookAgain(ctx context.Context, b *batch) {
 		} else {
 			id = l.task.native
 		}
-		_, news := d.missed[id]
+		runs, news := d.missed[id]
 		d.mu.Unlock()
-		if news {
+		switch {
+		case runs:
+			d.runs(id)
+		case news:
 			d.refresh(withSelf(ctx), id)
 		}
 	}

@@ -129,15 +129,20 @@ type form struct {
 
 // resources writes amounts and ports in Mesos' way, in order of name.
 func (f form) resources(r amounts, ports resource.PortSet) []*mesosv1.Resource {
-	var out []*mesosv1.Resource
-	for _, kind := range slices.SortedFunc(maps.Keys(r), func(a, b string) int { return strings.Compare(mesosName(a), mesosName(b)) }) {
+	kinds := make([]string, 0, 8)
+	for kind := range r {
+		kinds = append(kinds, kind)
+	}
+	slices.SortFunc(kinds, func(a, b string) int { return strings.Compare(mesosName(a), mesosName(b)) })
+	out := make([]*mesosv1.Resource, 0, len(kinds)+1)
+	for _, kind := range kinds {
 		v := toScalar(kind, r[kind])
 		if kind == "gpu" {
 			v = math.Floor(v)
 		}
 		if v > 0 {
 			out = append(out, f.dress(&mesosv1.Resource{
-				Name: new(mesosName(kind)), Type: mesosv1.Value_SCALAR.Enum(), Scalar: &mesosv1.Value_Scalar{Value: &v},
+				Name: new(mesosName(kind)), Type: scalarType, Scalar: &mesosv1.Value_Scalar{Value: &v},
 			}))
 		}
 	}
@@ -147,12 +152,18 @@ func (f form) resources(r amounts, ports resource.PortSet) []*mesosv1.Resource {
 	return out
 }
 
+// What every resource says alike. Nobody changes a resource once it is made.
+var (
+	scalarType = mesosv1.Value_SCALAR.Enum()
+	anyRole    = new("*")
+)
+
 func (f form) dress(r *mesosv1.Resource) *mesosv1.Resource {
 	if !f.refined {
-		r.Role = new("*")
+		r.Role = anyRole
 	}
 	if f.multi && f.role != "" {
-		r.AllocationInfo = &mesosv1.Resource_AllocationInfo{Role: new(f.role)}
+		r.AllocationInfo = &mesosv1.Resource_AllocationInfo{Role: &f.role}
 	}
 	if f.revocable {
 		r.Revocable = &mesosv1.Resource_RevocableInfo{}

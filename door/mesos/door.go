@@ -99,16 +99,16 @@ type Door struct {
 	nodes      map[string]*node
 	offers     map[string]*offer
 	inverse    map[string]*inverseOffer
-	demands    map[string]*demand  // by the pool's id of an ask
-	natives    map[string]native   // by the pool's id of a task
-	order      []*node             // nodes by name
-	fresh      map[*node]struct{}  // that may be offered otherwise than when they were last looked at
-	anew       bool                // all nodes are to be looked at
-	anewAt     time.Time           // not before
-	choresAt   time.Time           // when what falls due is next looked at, at the earliest
-	shown      map[string]amounts  // in open offers of what is idle, by role of the pool
-	committing int                 // claims on their way to the pool
-	missed     map[string]struct{} // tasks of which there were news meanwhile, and nobody knew them
+	demands    map[string]*demand // by the pool's id of an ask
+	natives    map[string]native  // by the pool's id of a task
+	order      []*node            // nodes by name
+	fresh      map[*node]struct{} // that may be offered otherwise than when they were last looked at
+	anew       bool               // all nodes are to be looked at
+	anewAt     time.Time          // not before
+	choresAt   time.Time          // when what falls due is next looked at, at the earliest
+	shown      map[string]amounts // in open offers of what is idle, by role of the pool
+	committing int                // claims on their way to the pool
+	missed     map[string]bool    // tasks of which there were news meanwhile, and nobody knew them; true: only that they run
 	quotas     map[string]quota
 	maint      *maintenance
 	watchers   map[*stream]viewer // of the operator's event stream
@@ -143,7 +143,7 @@ func New(c Config) (*Door, error) {
 	return &Door{
 		c: c, log: c.Logger, uuid: newUUID(), started: c.Now(), who: newIdentities(c.API, c.Now),
 		frameworks: map[string]*framework{}, nodes: map[string]*node{}, offers: map[string]*offer{},
-		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{}, fresh: map[*node]struct{}{}, shown: map[string]amounts{}, missed: map[string]struct{}{}, maint: newMaintenance(),
+		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{}, fresh: map[*node]struct{}{}, shown: map[string]amounts{}, missed: map[string]bool{}, maint: newMaintenance(),
 		watchers: map[*stream]viewer{}, wake: make(chan struct{}, 1),
 		dirty: map[string]recorded{}, unkept: make(chan struct{}, 1), surveyed: make(chan struct{}),
 	}, nil

@@ -205,20 +205,21 @@ type news struct {
 func (n news) over() bool { return n.State >= polderv1.TaskState_TASK_STATE_SUCCEEDED }
 
 // native finds what a task of the pool is here. Of one that is none of ours yet, while something is being claimed, it is noted that there
-// were news.
-func (d *Door) native(id string) (native, bool) {
+// were news, and whether they were only that it runs.
+func (d *Door) native(id string, runs bool) (native, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	x, ours := d.natives[id]
 	if !ours && d.committing > 0 {
-		d.missed[id] = struct{}{}
+		_, before := d.missed[id]
+		d.missed[id] = runs && !before
 	}
 	return x, ours
 }
 
 // runs takes over that a task runs, which is all there is to say.
 func (d *Door) runs(id string) {
-	x, ours := d.native(id)
+	x, ours := d.native(id, true)
 	if !ours {
 		return
 	}
@@ -231,7 +232,7 @@ func (d *Door) runs(id string) {
 
 // refresh looks a task up, if it is one of ours.
 func (d *Door) refresh(ctx context.Context, id string) {
-	if _, ours := d.native(id); !ours {
+	if _, ours := d.native(id, false); !ours {
 		return
 	}
 	res, err := d.c.API.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: id}))
