@@ -20,7 +20,9 @@ import (
 type session struct {
 	node   string
 	seen   *atomic.Int64 // when its agent last said something
-	out    chan *polderv1.ServerMessage
+	mu     sync.Mutex    // guards out
+	out    []*polderv1.ServerMessage
+	wake   chan struct{} // something is in out
 	ended  chan struct{}
 	once   sync.Once // closes ended and sets cause
 	cause  error
@@ -30,18 +32,35 @@ type session struct {
 }
 
 func newSession(node string, unread func()) *session {
-	return &session{node: node, out: make(chan *polderv1.ServerMessage, sessionQueue), ended: make(chan struct{}), unread: unread, asked: map[string]cluster.Notice{}}
+	return &session{node: node, wake: make(chan struct{}, 1), ended: make(chan struct{}), unread: unread, asked: map[string]cluster.Notice{}}
 }
 
 // send queues a message. A session whose agent does not keep up ends: the agent connects again and gets everything it lacks.
 func (s *session) send(m *polderv1.ServerMessage) {
-	select {
-	case s.out <- m:
-	case <-s.ended:
-	default:
+	s.mu.Lock()
+	full := len(s.out) >= sessionQueue
+	if !full {
+		s.out = append(s.out, m)
+	}
+	s.mu.Unlock()
+	if full {
 		s.end(connect.NewError(connect.CodeResourceExhausted,
 			fmt.Errorf("node %s: %d messages wait for the agent; connect again", s.node, sessionQueue)))
+		return
 	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// queued takes what waits for the agent.
+func (s *session) queued() []*polderv1.ServerMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.out
+	s.out = nil
+	return out
 }
 
 // end ends the session; the first cause counts.
@@ -190,10 +209,22 @@ func (a agents) transmit(ctx context.Context, s *session, stream *connect.BidiSt
 			s.end(errStopped)
 		case <-ctx.Done():
 			s.end(context.Cause(ctx))
-		case m := <-s.out:
-			if err := stream.Send(m); err != nil {
-				s.end(err)
-			}
+		case <-s.wake:
+			a.sendAll(s, stream)
+		}
+	}
+}
+
+// sendAll sends what waits now. What is left when the session ends is for the next one, which is told everything.
+func (a agents) sendAll(s *session, stream *connect.BidiStream[polderv1.AgentMessage, polderv1.ServerMessage]) {
+	for _, m := range s.queued() {
+		select {
+		case <-s.ended:
+			return
+		default:
+		}
+		if err := stream.Send(m); err != nil {
+			s.end(err)
 		}
 	}
 }
