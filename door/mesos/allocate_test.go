@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"polder.dev/polder/core/resource"
+	"polder.dev/polder/door"
 )
 
 func testNode(name string, cpus int64) *node {
@@ -161,5 +162,22 @@ func BenchmarkAllocate(b *testing.B) {
 		if got := allocate(nodes, append([]*contender(nil), cs...), false, &turns, time.Unix(0, 0)); len(got) != len(nodes) {
 			b.Fatal(len(got))
 		}
+	}
+}
+
+// TestLookAgain: nodes that are to be looked at a little later, because they just were, are not forgotten.
+func TestLookAgain(t *testing.T) {
+	now := time.Unix(1000, 0)
+	d, err := New(Config{API: &door.API{}, Addr: "127.0.0.1:1", Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ready, d.anew, d.anewAt = true, true, now.Add(choresRest/2)
+	if rest := d.turn(); rest > choresRest || !d.anew {
+		t.Errorf("the next look is in %v", rest)
+	}
+	now = now.Add(choresRest)
+	if d.turn(); d.anew {
+		t.Error("they were not looked at")
 	}
 }

@@ -220,6 +220,9 @@ func (d *Door) nextDue(now time.Time) time.Duration {
 			next = min(next, max(at.Sub(now), 0))
 		}
 	}
+	if d.anew {
+		sooner(d.anewAt)
+	}
 	for _, o := range d.offers {
 		sooner(o.until)
 	}
