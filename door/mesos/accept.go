@@ -318,7 +318,9 @@ func (d *Door) settleTask(a *acceptance, l *launch, results []*polderv1.CommitRe
 		d.keepTask(t)
 		d.counters.launched++
 		a.sub.launched(l.need.regular)
-		d.tellTask(t, taskAdded(d.taskProto(t)))
+		if d.watched() {
+			d.tellTask(t, taskAdded(d.taskProto(t)))
+		}
 		if t.executor != nil {
 			t.executor.launch(t)
 		}

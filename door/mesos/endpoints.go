@@ -71,26 +71,6 @@ func (d *Door) freshen(ctx context.Context) {
 // callback is the name of a function of a page's script.
 var callback = regexp.MustCompile(`^[A-Za-z_$][\w$.]{0,127}$`)
 
-// writeDoc writes a document, as a script when a page asks for one.
-func writeDoc(w http.ResponseWriter, r *http.Request, doc any) error {
-	body, err := json.Marshal(doc)
-	if err != nil {
-		return err
-	}
-	name := r.URL.Query().Get("jsonp")
-	switch {
-	case name == "":
-		w.Header().Set("Content-Type", "application/json")
-	case callback.MatchString(name):
-		w.Header().Set("Content-Type", "text/javascript")
-		body = slices.Concat([]byte(name+"("), body, []byte(");"))
-	default:
-		return answer(http.StatusBadRequest, "jsonp: %.40q is not the name of a function", name)
-	}
-	_, _ = w.Write(body) // the client is gone if this fails
-	return nil
-}
-
 // redirect says who leads: this one does, or it would not serve.
 func (d *Door) redirect(_ principal, w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Location", "//"+d.c.Addr)
@@ -232,14 +212,14 @@ func (d *Door) slave(n *node) object {
 // tasksDoc lists tasks, with the filters and pages of Mesos.
 func (d *Door) tasksDoc(v viewer, r *http.Request) any {
 	q := r.URL.Query()
-	out := []object{}
+	out := []json.RawMessage{}
 	for _, f := range d.sorted(v) {
 		if id := q.Get("framework_id"); id != "" && id != f.id {
 			continue
 		}
 		for _, t := range slices.Concat(f.completed, sortedTasks(f)) {
 			if id := q.Get("task_id"); v.task(t) && (id == "" || id == t.id()) {
-				out = append(out, taskDoc(t))
+				out = append(out, t.document())
 			}
 		}
 	}
@@ -290,17 +270,19 @@ func (d *Door) goneList(v viewer) []object {
 
 func (d *Door) frameworkDoc(f *framework, v viewer, full bool) object {
 	used, offered := amounts{}, amounts{}
-	tasks, unreachable, completed, executors := []object{}, []object{}, []object{}, []object{}
-	for _, t := range sortedTasks(f) {
-		if w, err := wantedOf(t.info.Resources); err == nil && !t.over() {
-			used = plus(used, w.amounts)
+	tasks, unreachable, completed, executors := taskDocs{}, taskDocs{}, []json.RawMessage{}, []object{}
+	for id, t := range f.tasks {
+		if !t.over() {
+			for kind, a := range t.held() {
+				used[kind] = used[kind].Add(a)
+			}
 		}
 		switch {
 		case !full || !v.task(t):
 		case t.state == mesosv1.TaskState_TASK_UNREACHABLE:
-			unreachable = append(unreachable, taskDoc(t))
+			unreachable = append(unreachable, taskDocument{id, t.document()})
 		default:
-			tasks = append(tasks, taskDoc(t))
+			tasks = append(tasks, taskDocument{id, t.document()})
 		}
 	}
 	for _, o := range f.offers {
@@ -308,7 +290,7 @@ func (d *Door) frameworkDoc(f *framework, v viewer, full bool) object {
 	}
 	for _, t := range f.completed {
 		if full && v.task(t) {
-			completed = append(completed, taskDoc(t))
+			completed = append(completed, t.document())
 		}
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(f.executors), compareKeys) {

@@ -360,6 +360,9 @@ func (d *Door) unwatch(s *stream) {
 	delete(d.watchers, s)
 }
 
+// watched reports whether anybody follows the operator's events, which are made only then.
+func (d *Door) watched() bool { return len(d.watchers) > 0 }
+
 // tell sends all operators an event.
 func (d *Door) tell(e proto.Message) {
 	for s := range d.watchers {

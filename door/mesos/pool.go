@@ -109,7 +109,9 @@ func (d *Door) setNode(p *polderv1.Node, revision int64) {
 	}
 	switch {
 	case !known:
-		d.tell(agentAdded(d.agentOf(n)))
+		if d.watched() {
+			d.tell(agentAdded(d.agentOf(n)))
+		}
 	case was != "unreachable" && n.state == "unreachable":
 		d.nodeAway(n)
 	case was == "unreachable" && n.state != "unreachable":

@@ -55,8 +55,7 @@ func (d *Door) roleShown(s *subscription) *polderv1.FrameworkRole {
 	}
 	for _, t := range s.fw.tasks {
 		if t.path == s.path && !t.over() {
-			w, _ := wantedOf(t.info.GetResources()) // it was checked when it was launched
-			held = plus(held, w.amounts)
+			held = plus(held, t.held())
 		}
 	}
 	out := &polderv1.FrameworkRole{Role: s.path, Suppressed: s.suppressed, Held: texts(held), Offered: texts(offered)}

@@ -207,6 +207,7 @@ func (d *Door) remove(f *framework) {
 		if !t.over() {
 			kill = append(kill, t.native)
 			t.state = mesosv1.TaskState_TASK_KILLED
+			t.doc = nil
 		}
 		d.retire(t)
 	}

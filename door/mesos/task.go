@@ -17,7 +17,9 @@ import (
 type task struct {
 	fw       *framework
 	info     *mesosv1.TaskInfo
-	wire     []byte // info as it is written down, once it was
+	wire     []byte  // info as it is written down, once it was
+	doc      []byte  // as it is now in JSON, once somebody asked
+	takes    amounts // of its node, once somebody asked
 	node     string
 	role     string // Mesos'
 	path     string // the pool's

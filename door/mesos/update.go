@@ -27,7 +27,10 @@ func (t *task) note(d *Door, s *mesosv1.TaskStatus) {
 	} else {
 		t.statuses = append(t.statuses, s)
 	}
-	d.tellTask(t, taskUpdated(t, s))
+	t.doc = nil
+	if d.watched() {
+		d.tellTask(t, taskUpdated(t, s))
+	}
 }
 
 // update sends a status reliably: one after the other, each until it is acknowledged. The mutex is held.
