@@ -20,15 +20,15 @@ export interface Page {
 export const pages: Page[] = [
   { path: '', name: 'Overview', key: 'o', show: Overview },
   { path: 'roles', name: 'Roles', key: 'r', show: Roles },
-  { path: 'plan', name: 'Plan', key: 'p', load: () => import('./pages/Plan.svelte') },
+  { path: 'plan', name: 'Plan', key: 'p', load: async () => ({ default: (await import('./more')).Plan }) },
   { path: 'lending', name: 'Lending', key: 'l', show: Lending },
   { path: 'nodes', name: 'Nodes', key: 'n', show: Nodes },
   { path: 'tasks', name: 'Tasks', key: 't', show: Tasks },
   { path: 'queue', name: 'Queue', key: 'q', show: Queue },
-  { path: 'frameworks', name: 'Frameworks', key: 'f', load: () => import('./pages/Frameworks.svelte') },
-  { path: 'events', name: 'Events & audit', key: 'e', load: () => import('./pages/Events.svelte') },
-  { path: 'access', name: 'Access', key: 'a', load: () => import('./pages/Access.svelte') },
-  { path: 'doors', name: 'Doors', key: 'd', load: () => import('./pages/Doors.svelte') },
+  { path: 'frameworks', name: 'Frameworks', key: 'f', load: async () => ({ default: (await import('./more')).Frameworks }) },
+  { path: 'events', name: 'Events & audit', key: 'e', load: async () => ({ default: (await import('./more')).Events }) },
+  { path: 'access', name: 'Access', key: 'a', load: async () => ({ default: (await import('./more')).Access }) },
+  { path: 'doors', name: 'Doors', key: 'd', load: async () => ({ default: (await import('./more')).Doors }) },
 ]
 
 export const pageOf = (path: string) => pages.find((p) => p.path === path)
