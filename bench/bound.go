@@ -202,11 +202,7 @@ func boundRefusal() Result {
 
 // boundMemory weighs what is to be known of an agent, as numbers, and of a task: its record and its id.
 func boundMemory(agents int) []Result {
-	type agent struct {
-		capacity, free [3]int64
-		attributes     [6]int32
-		name           [8]byte
-	}
+	type agent [3*8 + 3*8 + 6*4 + 8]byte // capacity and free of three kinds, six attributes as numbers, a short name
 	empty := heap()
 	nodes := make([]agent, agents)
 	weight := heap() - empty
