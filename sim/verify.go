@@ -261,6 +261,11 @@ func longestHold(tree *role.Tree) (time.Duration, string) {
 	return longest, of
 }
 
+// inPackages reports whether the role's guarantee is whole packages, be it in some window.
+func (v *verifier) inPackages() bool {
+	return v.plan.Roles[v.st.Role].Unit != nil || slices.ContainsFunc(v.plan.Windows, func(w role.Window) bool { return w.Set[v.st.Role].Unit != nil })
+}
+
 // assume writes down what a proof rests on.
 func (v *verifier) assume(tree *role.Tree) {
 	out := []string{
@@ -272,6 +277,9 @@ func (v *verifier) assume(tree *role.Tree) {
 	}
 	if len(tree.Roles[v.id].Children) > 0 {
 		out = append(out, "tasks below "+v.st.Role+" ask inside their own guarantees, or accept a notice that their siblings' lendGrace and lend allow")
+	}
+	if v.inPackages() {
+		out = append(out, "the guarantee is whole packages (unit), and only its amounts are looked at: that every package has a node to itself is not proven here")
 	}
 	v.out.Assumptions = slices.Concat(v.out.Assumptions, out)
 }

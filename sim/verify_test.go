@@ -94,3 +94,27 @@ func TestParseStatementRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifySaysWhatItLeavesOut checks that a proof for a guarantee in whole packages says that the packages are not part of it.
+func TestVerifySaysWhatItLeavesOut(t *testing.T) {
+	for text, packages := range map[string]bool{
+		"roles: {a: {guarantee: {cpu: 8}, unit: {cpu: 4}}}": true,
+		"roles: {a: {guarantee: {cpu: 8}}}":                 false,
+	} {
+		plan, err := planfile.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := ParseStatement("a gets cpu=8 within 200s at any time in 2026-10", time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := Verify(plan, s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Contains(strings.Join(v.Assumptions, "\n"), "whole packages"); said != packages {
+			t.Errorf("%s: %v, a word on packages: %t", text, v.Assumptions, said)
+		}
+	}
+}
