@@ -167,7 +167,7 @@ func TestRevokedStream(t *testing.T) {
 
 // TestIdleStream: the bound on one message does not end a stream on which there is nothing to say.
 func TestIdleStream(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.stall = 50 * time.Millisecond })
+	w := newWorld(t, func(c *Config) { c.stall = 500 * time.Millisecond })
 	admin := w.as(w.admin)
 	one := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
 	link := w.connect(one)
@@ -176,7 +176,7 @@ func TestIdleStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stream.Close()
-	<-time.After(200 * time.Millisecond) // nothing happens, on purpose
+	<-time.After(1200 * time.Millisecond) // nothing happens, on purpose
 	call(t, admin.node.Cordon, &polderv1.CordonRequest{Name: "n1", Cordoned: true})
 	for stream.Receive() && stream.Msg().Kind != "NodeCordoned" {
 	}
