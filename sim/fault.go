@@ -106,6 +106,10 @@ func (r *run) newLeader() {
 		r.step(cluster.RestoreTask{Task: r.disk.tasks[id]})
 	}
 	r.books.resync()
+	r.awaited = map[string]bool{}
+	for name := range r.disk.nodes {
+		r.awaited[name] = true
+	}
 	for _, m := range r.nodes {
 		r.after(r.Agents.Reconnect.draw(r.network), m.join)
 	}
@@ -118,22 +122,13 @@ func (r *run) newLeader() {
 	r.resubmit()
 }
 
-// joined ends the recovery once every machine that has power is back.
-func (r *run) joined(*machine) {
-	if !r.healing {
-		return
+// joined takes note that a machine has registered. The last that the new leader waits for ends the recovery: as the server does, it waits for all that
+// are written down, also for those that have no power, since it does not know; they may run what the old leader launched last.
+func (r *run) joined(m *machine) {
+	delete(r.awaited, m.Name)
+	if r.healing && len(r.awaited) == 0 {
+		r.recovered()
 	}
-	for _, m := range r.nodes {
-		if m.power && m.agent && !m.online {
-			return
-		}
-	}
-	leader := r.c
-	r.after(10*time.Millisecond, func() { // their registrations are under way
-		if r.c == leader {
-			r.recovered()
-		}
-	})
 }
 
 func (r *run) recovered() {

@@ -44,8 +44,9 @@ type run struct {
 
 	c       *cluster.Cluster // nil while there is no leader
 	turnDue bool
-	wakeSet int64 // when the earliest wake-up is set; 0 is none
-	healing bool  // a new leader is still learning what runs
+	wakeSet int64           // when the earliest wake-up is set; 0 is none
+	healing bool            // a new leader is still learning what runs
+	awaited map[string]bool // what a new leader waits for before it decides: machines that are written down
 	heldUp  []func()
 	disk    *disk // nil when no leader ever dies
 
