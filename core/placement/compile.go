@@ -8,6 +8,7 @@ type Compiled struct {
 	shape Shape
 	key   string
 	refs  int
+	idle  bool // in the index's ring of idle shapes, used again meanwhile or not
 
 	class       *class
 	matchers    []matcher // of the shape's constraints, in its order
@@ -98,11 +99,26 @@ func (ix *Index) link(c *Compiled) (err error) {
 	return nil
 }
 
-// Release forgets a compiled shape once everyone who compiled it has released it. It must not be used afterwards.
+// Release lets go of a compiled shape, which must not be used afterwards. Once everyone who compiled it has released it, it is forgotten, or kept for a while
+// when it is nothing but amounts.
 func (ix *Index) Release(c *Compiled) {
-	if c.refs--; c.refs > 0 {
-		return
+	c.refs--
+	switch {
+	case c.refs > 0 || c.idle:
+	case c.plain():
+		ix.idle.keep(ix, c)
+	default:
+		ix.forget(c)
 	}
+}
+
+// plain reports whether a shape is nothing but amounts: kept, it costs memory only.
+func (c *Compiled) plain() bool {
+	return len(c.matchers)+len(c.preferences)+len(c.ports)+len(c.keepOff)+len(c.spreads) == 0 && c.totalPorts == 0 && c.shape.Group == ""
+}
+
+// forget gives back what c shares with other shapes.
+func (ix *Index) forget(c *Compiled) {
 	delete(ix.compiled, c.key)
 	for _, sp := range c.spreads {
 		ix.releaseTracker(c.class, sp.tracker)
@@ -117,6 +133,27 @@ func (ix *Index) Release(c *Compiled) {
 		ix.releaseClass(p.met)
 	}
 	ix.releaseClass(c.class)
+}
+
+// maxIdle is how many plain shapes that nobody uses are kept: what schedulers claim one by one is alike, and to compile is a tenth of a claim.
+const maxIdle = 256
+
+// idleShapes are the plain shapes that were released last. One that is compiled again stays in its place until its turn to leave comes.
+type idleShapes struct {
+	ring [maxIdle]*Compiled
+	next int
+}
+
+func (s *idleShapes) keep(ix *Index, c *Compiled) {
+	c.idle = true
+	s.ring[s.next], c = c, s.ring[s.next]
+	s.next = (s.next + 1) % maxIdle
+	if c == nil {
+		return
+	}
+	if c.idle = false; c.refs == 0 {
+		ix.forget(c)
+	}
 }
 
 // Shape returns what c was compiled from; the caller does not change it.

@@ -75,6 +75,7 @@ type Index struct {
 	freeGroups []int32
 	watches    []*portWatch
 	compiled   map[string]*Compiled
+	idle       idleShapes
 	key        []byte // room for the key of a shape that is compiled
 }
 

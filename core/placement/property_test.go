@@ -248,6 +248,9 @@ func TestIndexAgreesWithScan(t *testing.T) {
 		for _, c := range w.shapes {
 			w.ix.Release(c)
 		}
+		for range maxIdle {
+			w.ix.idle.keep(w.ix, &Compiled{refs: 1}) // pushes out what is kept
+		}
 		w.ix.trim(0)
 		if ix := w.ix; len(ix.classes)+len(ix.attributes)+len(ix.watches)+len(ix.compiled) > 0 {
 			t.Fatalf("released shapes left %d classes, %d attributes, %d ports", len(ix.classes), len(ix.attributes), len(ix.watches))
