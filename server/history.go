@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -73,7 +71,7 @@ func (s roles) History(_ context.Context, req *connect.Request[polderv1.RoleServ
 	}
 	v, _ := p.roleView(path)
 	out := &polderv1.RoleServiceHistoryResponse{}
-	for _, name := range slices.SortedFunc(maps.Keys(resourcesOf(&roles[i], &v)), strings.Compare) {
+	for _, name := range sortedKeys(resourcesOf(&roles[i], &v)) {
 		if line := lineProto(name, &s.history, path); len(line.Times) > 0 {
 			out.Lines = append(out.Lines, line)
 		}

@@ -126,7 +126,7 @@ func (r *run) newLeader() {
 // are written down, also for those that have no power, since it does not know; they may run what the old leader launched last.
 func (r *run) joined(m *machine) {
 	delete(r.awaited, m.Name)
-	if r.healing && len(r.awaited) == 0 {
+	if len(r.awaited) == 0 {
 		r.recovered()
 	}
 }

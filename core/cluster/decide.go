@@ -62,11 +62,9 @@ func (p *pool) decide() {
 
 // weigh computes demand and entitlement.
 func (p *pool) weigh() {
-	leaf, k := make([]resource.Vector, len(p.c.tree.Roles)), p.c.kinds.Len()
-	flat := make(resource.Vector, len(leaf)*k)
+	leaf := resource.Zeros(len(p.c.tree.Roles), p.c.kinds.Len())
 	for id := range leaf {
 		if len(p.c.tree.Roles[id].Children) == 0 {
-			leaf[id] = flat[id*k : (id+1)*k]
 			copy(leaf[id], p.ledger.Used(role.ID(id)))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // Demand turns what each leaf wants (running plus waiting, by role ID; nil means nothing) into the demand of every role:
 // d(v) = min(limit(v), Σ d(children)). The input is not changed.
 func (l *Ledger) Demand(leaf []resource.Vector) []resource.Vector {
-	out := l.vectors()
+	out := resource.Zeros(len(l.accts), l.kinds)
 	for id := len(l.accts) - 1; id >= 0; id-- {
 		d := out[id]
 		if id < len(leaf) {
@@ -27,21 +27,12 @@ func (l *Ledger) Demand(leaf []resource.Vector) []resource.Vector {
 	return out
 }
 
-// vectors is nothing of every kind for every role.
-func (l *Ledger) vectors() []resource.Vector {
-	out, flat := make([]resource.Vector, len(l.accts)), make(resource.Vector, len(l.accts)*l.kinds)
-	for id := range out {
-		out[id] = flat[id*l.kinds : (id+1)*l.kinds : (id+1)*l.kinds]
-	}
-	return out
-}
-
 // Entitle computes every role's entitlement from the tree, the demand of [Ledger.Demand] and the capacity, never from
 // usage. Each child first gets min(guarantee, demand), scaled by priority tier and then proportionally when nodes were
 // lost; what is left, less idle guarantee its owner will not lend, is filled tier by tier so that the dominant share of
 // the surplus grows in proportion to weight.
 func (l *Ledger) Entitle(demand []resource.Vector) []resource.Vector {
-	out := l.vectors()
+	out := resource.Zeros(len(l.accts), l.kinds)
 	copy(out[role.Root], l.Capacity())
 	lent := l.lendable(demand)
 	for id := range l.tree.Roles {
@@ -110,7 +101,7 @@ func (l *Ledger) giveGuarantees(tier []role.ID, left resource.Vector, out, deman
 // lendable is what every role below the root would offer its parent if it had all it asks for: within its lend, not kept warm, nor kept
 // by a role below it.
 func (l *Ledger) lendable(demand []resource.Vector) []resource.Vector {
-	out, own := l.vectors(), l.vectors()
+	out, own := resource.Zeros(len(l.accts), l.kinds), resource.Zeros(len(l.accts), l.kinds)
 	for id := len(l.accts) - 1; id > 0; id-- {
 		a, up := &l.accts[id], own[l.accts[id].parent]
 		for i := range out[id] {

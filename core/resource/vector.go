@@ -17,6 +17,15 @@ func (v Vector) At(i int) Amount {
 	return 0
 }
 
+// Zeros returns so many vectors of n kinds, nothing of each, in one piece of memory: none can grow into the next.
+func Zeros(rows, n int) []Vector {
+	out, flat := make([]Vector, rows), make(Vector, rows*n)
+	for i := range out {
+		out[i] = flat[i*n : (i+1)*n : (i+1)*n]
+	}
+	return out
+}
+
 // Clone returns a copy of length n or len(v), whichever is longer.
 func (v Vector) Clone(n int) Vector {
 	out := make(Vector, max(n, len(v)))
