@@ -81,8 +81,8 @@ func gateHandler(server http.RoundTripper) http.Handler {
 		Transport: server, FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0),
 		Rewrite: func(r *httputil.ProxyRequest) {
 			own := r.In.Header.Get("Authorization")
-			if local, ok := r.In.Context().Value(http.LocalAddrContextKey).(net.Addr); own == "" && ok {
-				if token := peer.Variable(local.String(), r.In.RemoteAddr, gateToken); token != "" {
+			if own == "" {
+				if token := peer.VariableOf(r.In, gateToken); token != "" {
 					own = "Bearer " + token
 				}
 			}

@@ -11,6 +11,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,6 +39,15 @@ func Variable(local, remote, name string) string {
 		}
 	}
 	return ""
+}
+
+// VariableOf is Variable of the process that sent a request to an [http.Server], empty when the request came otherwise.
+func VariableOf(r *http.Request, name string) string {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return ""
+	}
+	return Variable(local.String(), r.RemoteAddr, name)
 }
 
 // inodeOf finds the socket of a connection by its two ends, as its owner sees them.

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"polder.dev/polder/agent/peer"
 	"polder.dev/polder/door/mesos/wire/executorv1"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
@@ -49,7 +50,7 @@ func (d *Door) serveExecutorOf(node string, w http.ResponseWriter, r *http.Reque
 	}
 	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !bearer && node == "" {
-		token = peerVariable(r, executorToken)
+		token = peer.VariableOf(r, executorToken)
 	}
 	e, err := d.executorOf(call, node, token)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -67,7 +66,7 @@ func (i *identities) of(r *http.Request) (principal, error) {
 		}
 		p.name, p.caller = name, door.Bearer(token, r.RemoteAddr)
 	case scheme == "" && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0):
-		token := peerVariable(r, TokenVariable)
+		token := peer.VariableOf(r, TokenVariable)
 		if token == "" {
 			return p, errNoCredentials
 		}
@@ -114,13 +113,4 @@ func reasonOf(err error) error {
 		return errors.New(c.Message())
 	}
 	return err
-}
-
-// peerVariable reads a variable of the environment of the process at the other end of a loopback connection.
-func peerVariable(r *http.Request, name string) string {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return ""
-	}
-	return peer.Variable(local.String(), r.RemoteAddr, name)
 }
