@@ -259,7 +259,7 @@ func (d *Door) roomiest(ctx context.Context) ([]engine, error) {
 
 // onAll makes a call on engines one after the other, and shows what they say as one stream. The first that refuses ends it.
 func (d *Door) onAll(q *request, engines []engine, e errand, path string) error {
-	body, err := readAll(q, maxCreate)
+	body, err := readAll(q)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -25,6 +26,9 @@ type plugin struct {
 }
 
 func (p plugin) name() string { return text(p.thing, "Name") }
+
+// is reports whether a plugin has a name, with or without its tag.
+func (p plugin) is(name string) bool { return p.name() == name || p.name() == name+":latest" }
 
 // listPlugins lists what the engines have, by name, and the engines; one counts as enabled when it is enabled on all that have it.
 func (d *Door) listPlugins(ctx context.Context, query url.Values) (found []*plugin, engines []engine, err error) {
@@ -59,7 +63,7 @@ func (d *Door) findPlugin(ctx context.Context, ref string) (*plugin, error) {
 		return nil, err
 	}
 	for _, p := range all {
-		if p.name() == ref || p.name() == ref+":latest" || len(ref) >= 12 && strings.HasPrefix(text(p.thing, "Id"), ref) {
+		if p.is(ref) || len(ref) >= 12 && strings.HasPrefix(text(p.thing, "Id"), ref) {
 			return p, nil
 		}
 	}
@@ -72,7 +76,7 @@ func (d *Door) without(ctx context.Context, name string) ([]engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(all, func(p *plugin) bool { return p.name() == name || p.name() == name+":latest" })
+	i := slices.IndexFunc(all, func(p *plugin) bool { return p.is(name) })
 	if i < 0 || len(all[i].engines) == len(engines) {
 		return engines, nil
 	}
@@ -126,7 +130,7 @@ func (d *Door) pluginCall(q *request, ref, last string, status int) error {
 	case "/upgrade":
 		return d.onAll(q, p.engines, e, path)
 	}
-	body, err := readAll(q, maxCreate)
+	body, err := readAll(q)
 	if err != nil {
 		return err
 	}
@@ -139,14 +143,14 @@ func (d *Door) pluginCall(q *request, ref, last string, status int) error {
 	return err
 }
 
-// readAll reads a body of at most so many bytes.
-func readAll(q *request, most int64) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(q.Body, most+1))
+// readAll reads a body that may be as large as a container's description.
+func readAll(q *request) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(q.Body, maxCreate+1))
 	switch {
 	case err != nil:
 		return nil, fail(http.StatusBadRequest, "reading the request: %v", err)
-	case int64(len(body)) > most:
-		return nil, fail(http.StatusRequestEntityTooLarge, "want a body of at most %d bytes", most)
+	case len(body) > maxCreate:
+		return nil, fail(http.StatusRequestEntityTooLarge, "want a body of at most %d bytes", maxCreate)
 	}
 	return body, nil
 }
@@ -180,10 +184,7 @@ func (d *Door) privileges(q *request) error {
 // pullPlugin installs a plugin on the engines that lack it, one after the other.
 func (d *Door) pullPlugin(q *request) error {
 	query := q.URL.Query()
-	name := query.Get("name")
-	if name == "" {
-		name = query.Get("remote")
-	}
+	name := cmp.Or(query.Get("name"), query.Get("remote"))
 	engines, err := d.without(q.Context(), name)
 	if err != nil {
 		return err
