@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
 	"testing"
 	"time"
 
@@ -23,7 +22,6 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
-	"polder.dev/polder/auth"
 	polder "polder.dev/polder/core/resource"
 	"polder.dev/polder/kube/pool"
 	"polder.dev/polder/server/servertest"
@@ -62,14 +60,8 @@ func (q queue) Activate(_ klog.Logger, pods map[string]*v1.Pod) {
 
 func newWorld(t *testing.T, plan string) *world {
 	server := servertest.Start(t, nil)
-	config, err := auth.ClientTLS(server.CA.RootPEM())
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
-	t.Cleanup(transport.CloseIdleConnections)
+	client := pool.NewClient(server.HTTP(t), "https://"+server.Addr, server.Admin)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	client := pool.NewClient(&http.Client{Transport: transport}, "https://"+server.Addr, server.Admin)
 	w := &world{t: t, client: client, nodes: pool.WatchNodes(client, log), kube: fake.NewClientset(), queue: queue{}}
 	if _, err := client.Plans.Apply(t.Context(), connect.NewRequest(&polderv1.ApplyRequest{Plan: plan, BaseRevision: 1})); err != nil {
 		t.Fatal(err)

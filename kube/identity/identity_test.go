@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
-	"polder.dev/polder/auth"
 	"polder.dev/polder/kube/pool"
 	"polder.dev/polder/server/servertest"
 )
@@ -42,13 +40,8 @@ func (roles) RoleOf(namespace string) (string, error) {
 
 func newWorld(t *testing.T) *world {
 	server := servertest.Start(t, nil)
-	config, err := auth.ClientTLS(server.CA.RootPEM())
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
-	t.Cleanup(transport.CloseIdleConnections)
-	w := &world{client: pool.NewClient(&http.Client{Transport: transport}, "https://"+server.Addr, server.Admin), admin: server.Admin, clock: time.Unix(1, 0)}
+	client := pool.NewClient(server.HTTP(t), "https://"+server.Addr, server.Admin)
+	w := &world{client: client, admin: server.Admin, clock: time.Unix(1, 0)}
 	w.Callers = NewCallers(w.client.As(""), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	w.now = func() time.Time { return w.clock }
 	w.gate = NewGate(w.Callers)

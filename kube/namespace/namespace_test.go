@@ -3,7 +3,6 @@ package namespace
 import (
 	"io"
 	"log/slog"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -16,7 +15,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
-	"polder.dev/polder/auth"
 	polder "polder.dev/polder/core/resource"
 	"polder.dev/polder/kube/pool"
 	"polder.dev/polder/server/servertest"
@@ -37,13 +35,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	server := servertest.Start(t, nil)
-	config, err := auth.ClientTLS(server.CA.RootPEM())
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
-	t.Cleanup(transport.CloseIdleConnections)
-	client := pool.NewClient(&http.Client{Transport: transport}, "https://"+server.Addr, server.Admin)
+	client := pool.NewClient(server.HTTP(t), "https://"+server.Addr, server.Admin)
 	if _, err := client.Plans.Apply(t.Context(), connect.NewRequest(&polderv1.ApplyRequest{Plan: plan, BaseRevision: 1})); err != nil {
 		t.Fatal(err)
 	}

@@ -80,6 +80,18 @@ func (w *World) run(t testing.TB) {
 	}
 }
 
+// HTTP is a client that trusts the server. Its connections end with the test.
+func (w *World) HTTP(t testing.TB) *http.Client {
+	t.Helper()
+	config, err := auth.ClientTLS(w.CA.RootPEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
 func logs() io.Writer {
 	if os.Getenv("POLDER_TEST_LOGS") != "" {
 		return os.Stderr
