@@ -247,3 +247,11 @@ func (c *Cluster) fundingName(at role.ID) string {
 	}
 	return role.Display(c.tree.Roles[at].Path)
 }
+
+// paying says in a sentence who pays.
+func paying(funding string) string {
+	if funding == Borrowed {
+		return "on borrowed capacity"
+	}
+	return "paid by " + funding
+}

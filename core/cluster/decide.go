@@ -377,7 +377,7 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
 	c.unwait(a)
 	for _, t := range u.tasks {
 		c.emit(SaveTask{t.id}, Launch{t.assignment()}, Happened{Kind: "TaskStarting", Subject: t.id, Role: t.role, Node: t.node.Name,
-			Message: t.id + " starts on " + t.node.Name + ", paid by " + u.paidBy})
+			Message: t.id + " starts on " + t.node.Name + ", " + paying(u.paidBy)})
 	}
 	c.saveAsk(a.ID)
 	c.changed(ObjectAsk, a.ID)

@@ -269,9 +269,13 @@ func (c *Cluster) account(a *ask) []string {
 
 // explainTask says why a task is in its state.
 func (c *Cluster) explainTask(t *task) (Reason, []string) {
+	notice := fmt.Sprintf("asked to leave, it has %s notice", t.grace)
+	if t.minRun > 0 {
+		notice += fmt.Sprintf(", after at least %s of running", t.minRun)
+	}
 	details := []string{
-		fmt.Sprintf("it runs for %s on %s with %s", t.role, t.node.Name, t.need.Text(c.kinds, t.unit.pool.name)),
-		fmt.Sprintf("%s pays; asked to leave it has %s notice after at least %s of running", c.fundingName(t.unit.charge.At), t.grace, t.minRun),
+		fmt.Sprintf("it runs for %s on %s with %s, %s", t.role, t.node.Name, t.need.Text(c.kinds, t.unit.pool.name), paying(c.fundingName(t.unit.charge.At))),
+		notice,
 	}
 	switch {
 	case !t.node.reachable:

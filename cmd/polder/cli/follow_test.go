@@ -53,7 +53,7 @@ func TestRunWait(t *testing.T) {
 	r := f.run("run", "--role", "corp/offline", "--wait", "--", "work")
 	want := `ask-1 is queued for corp/offline
 waiting: waits for cpu=1 from corp/online
-ask-1.0 is running on node-1, paid by nobody: it borrows
+ask-1.0 is running on node-1, on borrowed capacity
 ask-1.0 is reclaimed; it is queued again
 ask-1.0 is running on node-1, paid by corp/offline
 ask-1.0 failed with exit code 3

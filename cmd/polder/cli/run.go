@@ -240,7 +240,7 @@ func (w *waiter) look(ctx context.Context) (*polderv1.Task, bool, error) {
 func (w *waiter) progress(t *polderv1.Task) {
 	switch t.GetState() {
 	case polderv1.TaskState_TASK_STATE_STARTING, polderv1.TaskState_TASK_STATE_RUNNING:
-		w.say(fmt.Sprintf("%s is %s on %s, paid by %s", t.GetId(), stateName(t.GetState()), t.GetNode(), payer(t)))
+		w.say(fmt.Sprintf("%s is %s on %s, %s", t.GetId(), stateName(t.GetState()), t.GetNode(), paying(t)))
 	case polderv1.TaskState_TASK_STATE_LEAVING:
 		w.say(fmt.Sprintf("%s must leave by %s, for %s", t.GetId(), stamp(t.GetNotice().GetDeadline()), t.GetNotice().GetClaimant()))
 	case polderv1.TaskState_TASK_STATE_UNREACHABLE:
@@ -250,11 +250,11 @@ func (w *waiter) progress(t *polderv1.Task) {
 	}
 }
 
-func payer(t *polderv1.Task) string {
+func paying(t *polderv1.Task) string {
 	if t.GetFunding() == "borrowed" {
-		return "nobody: it borrows"
+		return "on borrowed capacity"
 	}
-	return t.GetFunding()
+	return "paid by " + t.GetFunding()
 }
 
 // say prints a line of progress unless it was the last one.
