@@ -103,7 +103,7 @@ func (f *fake) fill() {
 		role("corp", amounts("cpu=8", "memory=16Gi"), amounts("cpu=5", "memory=3Gi"), amounts("cpu=5", "memory=3Gi"), nil, nil, 3, 1),
 		role("corp/offline", amounts("cpu=2"), amounts("cpu=4", "memory=3Gi"), amounts("cpu=2"), amounts("cpu=2", "memory=3Gi"), nil, 2, 0),
 		role("corp/offline/night", nil, amounts("cpu=1"), nil, amounts("cpu=1"), nil, 1, 0),
-		role("corp/online", amounts("cpu=6"), amounts("cpu=1"), amounts("cpu=1"), nil, amounts("cpu=2"), 1, 1),
+		role("corp/online", amounts("cpu=6"), amounts("cpu=1"), amounts("cpu=1"), nil, amounts("cpu=2", "memory=1687467386"), 1, 1),
 		role("play", nil, nil, nil, nil, nil, 0, 0),
 	}
 	notice := &polderv1.Notice{Id: "n1", Task: "count-2.0", Role: "corp/offline", Node: "node-1", Claimant: "corp/online: web-1", Amount: amounts("cpu=2"), Issued: ago(10 * time.Second), Deadline: timestamppb.New(noon.Add(20 * time.Second)), State: "open", Funding: "borrowed"}

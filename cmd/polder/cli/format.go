@@ -15,6 +15,7 @@ import (
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/cmd/polder/top"
 	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/waste"
 )
 
 // none is what an empty cell shows.
@@ -29,9 +30,23 @@ func clean(s string) string { return top.Clean(s) }
 func amounts(m map[string]string) string {
 	parts := make([]string, 0, len(m))
 	for _, name := range sortedKinds(m) {
-		parts = append(parts, name+"="+m[name])
+		parts = append(parts, name+"="+readable(name, m[name]))
 	}
 	return orNone(strings.Join(parts, ","))
+}
+
+// readable is an amount as people read it. What was written by people stays as it is; bytes that came out of a division lose the
+// digits that nobody reads.
+func readable(name, text string) string {
+	_, kind := resource.SplitName(name)
+	if len(text) <= len("12345Gi") || resource.Scale(kind) != 1 {
+		return text
+	}
+	a, err := resource.ParseValue(name, text)
+	if err != nil || a == resource.Unlimited {
+		return text
+	}
+	return resource.FormatValue(name, waste.Round(name, a))
 }
 
 func sortedKinds(m map[string]string) []string {

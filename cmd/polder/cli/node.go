@@ -42,7 +42,12 @@ func (a *app) nodeView() view[*polderv1.Node] {
 		{head: "RUNTIMES", wide: true, cell: func(n n) string { return strings.Join(n.GetRuntimes(), ",") }},
 		{head: "SEEN", cell: func(n n) string { return a.age(n.GetLastSeen()) }},
 		{head: "VERSION", wide: true, cell: (*polderv1.Node).GetVersion},
-		{head: "WARNINGS", cell: func(n n) string { return count(int32(len(n.GetWarnings()))) }},
+		{head: "WARNINGS", cell: func(n n) string {
+			if len(n.GetWarnings()) == 0 {
+				return none
+			}
+			return count(int32(len(n.GetWarnings())))
+		}},
 	}}
 }
 

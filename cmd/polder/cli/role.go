@@ -42,7 +42,7 @@ func (a *app) roleTreeCmd() *cobra.Command {
 		kinds []string
 	)
 	cmd := &cobra.Command{
-		Use: "tree [ROLE]", Short: "Draw the role tree with what each role has", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.firstArg(roleNames),
+		Use: "tree [ROLE]", Aliases: []string{"list", "ls"}, Short: "Draw the role tree with what each role has", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.firstArg(roleNames),
 		Long: `Draw the role tree, one line for each resource of each role. Amounts cover the whole subtree.
 
   GUARANTEE  what it gets whenever it asks, within T

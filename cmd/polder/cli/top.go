@@ -166,9 +166,9 @@ func topBar(kind string, root *polderv1.RoleStatus, leaves []*polderv1.RoleStatu
 			most, who = n, r
 		}
 	}
-	text := fmt.Sprintf("%s of %s used (%.0f %%)", first(root.GetUsage()[kind], "0"), root.GetEntitlement()[kind], 100*used/whole)
+	text := fmt.Sprintf("%s of %s used (%.0f %%)", first(readable(kind, root.GetUsage()[kind]), "0"), readable(kind, root.GetEntitlement()[kind]), 100*used/whole)
 	if who != nil {
-		text += fmt.Sprintf(", %.0f %% borrowed, most by %s: %s", 100*borrowed/whole, rolePath(who), who.GetBorrowed()[kind])
+		text += fmt.Sprintf(", %.0f %% borrowed, most by %s: %s", 100*borrowed/whole, rolePath(who), readable(kind, who.GetBorrowed()[kind]))
 	}
 	return top.Bar{Name: kind, Used: used / whole, Borrowed: borrowed / whole, Text: text}, true
 }

@@ -79,10 +79,10 @@ func parent(path string) string {
 
 func treeView() view[*treeLine] {
 	amount := func(of func(*polderv1.RoleStatus) map[string]string) func(*treeLine) string {
-		return func(l *treeLine) string { return of(l.RoleStatus)[l.kind] }
+		return func(l *treeLine) string { return readable(l.kind, of(l.RoleStatus)[l.kind]) }
 	}
 	effective := func(of func(*polderv1.EffectiveRole) map[string]string) func(*treeLine) string {
-		return func(l *treeLine) string { return of(l.GetEffective())[l.kind] }
+		return func(l *treeLine) string { return readable(l.kind, of(l.GetEffective())[l.kind]) }
 	}
 	// once is for what belongs to the role, not to one of its resources.
 	once := func(of func(*polderv1.RoleStatus) string) func(*treeLine) string {
