@@ -23,7 +23,7 @@ type relayStream = Stream[polderv1.RelayUp, polderv1.RelayDown]
 // errHungUp is the end of an input whose sender went away without closing it.
 var errHungUp = errors.New("the connection ended")
 
-// relay serves one log, exec, attach, engine or metrics stream the server asked for. A slow reader slows the task's output down and nothing else.
+// relay serves one log, exec, attach, file, engine or metrics stream the server asked for. A slow reader slows the task's output down and nothing else.
 // The last message up carries the exit code or the error.
 func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -51,6 +51,12 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 		last.ExitCode, err = a.relayExec(ctx, stream, m.Exec, cancel, received)
 	case m.Attach != nil:
 		last.ExitCode, err = a.relayAttach(ctx, stream, m.Attach, cancel, received)
+	case m.ListFiles != nil:
+		a.drain(stream, received, cancel)
+		err = a.relayFiles(stream, m.ListFiles)
+	case m.ReadFile != nil:
+		a.drain(stream, received, cancel)
+		err = a.relayFile(stream, m.ReadFile)
 	case m.Engine != nil:
 		err = a.relayEngine(ctx, stream, cancel, received)
 	case m.Create != nil:
@@ -60,7 +66,7 @@ func (a *Agent) relay(ctx context.Context, link Link, m *polderv1.OpenRelay) {
 		err = errors.New("the server asked for something this agent does not know; does it have the same version?")
 	}
 	if err != nil {
-		last.ExitCode, last.Error = nil, err.Error()
+		last.ExitCode, last.Error, last.Code = nil, err.Error(), codeOf(err)
 	}
 	// The server may be gone; then nobody is left to tell.
 	_ = stream.Send(last)

@@ -18,7 +18,7 @@
 //
 //	verb    on a role it allows to                                                  checked on
 //	view    read usage, asks, tasks, leases, notices, events, explanations          the role; nodes: the root
-//	logs    read what a task writes                                                 the task's role
+//	logs    read what a task writes, and the files of its sandbox                   the task's role
 //	run     ask, claim, accept offers, cancel, kill tasks, answer their notices     the task's role
 //	exec    start a command in, or attach to, a running task                        the task's role
 //	host    run containers that reach beyond themselves on their machine: its        the task's role

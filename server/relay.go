@@ -1,10 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 	"polder.dev/polder/auth"
 )
 
-// maxRelays is how many log, exec and attach streams may be open at once.
+// maxRelays is how many log, file, exec and attach streams may be open at once.
 const maxRelays = 4096
 
 // relay joins a client's stream with one that the agent opens for it. Nothing is buffered: who is slow slows the other down.
@@ -38,7 +40,7 @@ func (r *relays) start(node string) (*relay, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.open) >= maxRelays {
-		return nil, refused("TooMany", "close some", "%d log, exec and attach streams are open", maxRelays)
+		return nil, refused("TooMany", "close some", "%d log, file, exec and attach streams are open", maxRelays)
 	}
 	x := &relay{
 		id: randomName(20), node: node,
@@ -181,13 +183,21 @@ func (x *relay) output(ctx context.Context, l *leader, each func(*polderv1.Relay
 				return nil
 			}
 			if m.Error != "" {
-				return refused("Relay", "", "node %s: %s", x.node, clip(m.Error, 1024))
+				return refused(cmp.Or(knownCode(m.Code), "Relay"), "", "node %s: %s", x.node, clip(m.Error, 1024))
 			}
 			if err := each(m); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// knownCode is a code of an agent's refusal if it is one that agents may give.
+func knownCode(code string) string {
+	if slices.Contains([]string{"NotFound", "Invalid"}, code) {
+		return code
+	}
+	return ""
 }
 
 // input passes what the client sends on to the agent until next fails or the stream is over.

@@ -141,6 +141,50 @@ func (s tasks) Logs(ctx context.Context, req *connect.Request[polderv1.LogsReque
 	})
 }
 
+// ListFiles lists a directory of a task's sandbox, on the agent that has it.
+func (s tasks) ListFiles(ctx context.Context, req *connect.Request[polderv1.ListFilesRequest]) (*connect.Response[polderv1.ListFilesResponse], error) {
+	row, ok := s.board.look().tasks.Get(req.Msg.Task)
+	if !ok {
+		return nil, noTask(req.Msg.Task)
+	}
+	out := &polderv1.ListFilesResponse{}
+	err := s.join(ctx, row.Node, &polderv1.OpenRelay{ListFiles: req.Msg}, func(x *relay) error {
+		return x.output(ctx, s.leader, func(m *polderv1.RelayUp) error {
+			if len(out.Files)+len(m.Files) > maxFiles {
+				return refused("TooMany", "list a directory below it", "node %s lists more than %d files", row.Node, maxFiles)
+			}
+			out.Files = append(out.Files, m.Files...)
+			return nil
+		})
+	})
+	return connect.NewResponse(out), err
+}
+
+// maxFiles is how many files of a directory are listed; agents have the same bound.
+const maxFiles = 10_000
+
+// ReadFile streams a piece of a file in a task's sandbox.
+func (s tasks) ReadFile(ctx context.Context, req *connect.Request[polderv1.ReadFileRequest], stream *connect.ServerStream[polderv1.ReadFileResponse]) error {
+	row, ok := s.board.look().tasks.Get(req.Msg.Task)
+	if !ok {
+		return noTask(req.Msg.Task)
+	}
+	callerOf(ctx).patient = true
+	return s.join(ctx, row.Node, &polderv1.OpenRelay{ReadFile: req.Msg}, func(x *relay) error {
+		first := true
+		return x.output(ctx, s.leader, func(m *polderv1.RelayUp) error {
+			if m.Size == 0 && len(m.Data) == 0 {
+				return nil
+			}
+			out := &polderv1.ReadFileResponse{Data: m.Data}
+			if first {
+				out.Size, first = m.Size, false
+			}
+			return stream.Send(out)
+		})
+	})
+}
+
 // living finds a task that is not over.
 func (s tasks) living(id string) (cluster.TaskView, error) {
 	row, ok := s.board.look().tasks.Get(id)

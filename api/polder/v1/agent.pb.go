@@ -1613,7 +1613,9 @@ type OpenRelay struct {
 	Create *Container   `protobuf:"bytes,5,opt,name=create,proto3" json:"create,omitempty"`
 	Attach *AttachStart `protobuf:"bytes,6,opt,name=attach,proto3" json:"attach,omitempty"`
 	// What the agent measures, as OpenMetrics text.
-	Metrics       *MetricsOpen `protobuf:"bytes,7,opt,name=metrics,proto3" json:"metrics,omitempty"`
+	Metrics       *MetricsOpen      `protobuf:"bytes,7,opt,name=metrics,proto3" json:"metrics,omitempty"`
+	ListFiles     *ListFilesRequest `protobuf:"bytes,8,opt,name=list_files,json=listFiles,proto3" json:"list_files,omitempty"`
+	ReadFile      *ReadFileRequest  `protobuf:"bytes,9,opt,name=read_file,json=readFile,proto3" json:"read_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1693,6 +1695,20 @@ func (x *OpenRelay) GetAttach() *AttachStart {
 func (x *OpenRelay) GetMetrics() *MetricsOpen {
 	if x != nil {
 		return x.Metrics
+	}
+	return nil
+}
+
+func (x *OpenRelay) GetListFiles() *ListFilesRequest {
+	if x != nil {
+		return x.ListFiles
+	}
+	return nil
+}
+
+func (x *OpenRelay) GetReadFile() *ReadFileRequest {
+	if x != nil {
+		return x.ReadFile
 	}
 	return nil
 }
@@ -1781,7 +1797,13 @@ type RelayUp struct {
 	// Set when the stream could not be opened or broke.
 	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	// The engine's HTTP status, of a create.
-	Status        uint32 `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`
+	Status uint32 `protobuf:"varint,6,opt,name=status,proto3" json:"status,omitempty"`
+	// Of a directory that is listed.
+	Files []*File `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
+	// Of a file that is read, in the first message that has any output.
+	Size uint64 `protobuf:"varint,8,opt,name=size,proto3" json:"size,omitempty"`
+	// The code of the error, where a client tells it apart from others: NotFound, Invalid.
+	Code          string `protobuf:"bytes,9,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1856,6 +1878,27 @@ func (x *RelayUp) GetStatus() uint32 {
 		return x.Status
 	}
 	return 0
+}
+
+func (x *RelayUp) GetFiles() []*File {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *RelayUp) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *RelayUp) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
 }
 
 // RelayDown is server to agent: input for exec and attach, or bytes for the engine.
@@ -2067,7 +2110,7 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\tresources\x18\x02 \x03(\v2$.polder.v1.ResizeTask.ResourcesEntryR\tresources\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb0\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\x03\n" +
 	"\tOpenRelay\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x04logs\x18\x02 \x01(\v2\x16.polder.v1.LogsRequestR\x04logs\x12(\n" +
@@ -2075,17 +2118,23 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\x06engine\x18\x04 \x01(\v2\x15.polder.v1.EngineOpenR\x06engine\x12,\n" +
 	"\x06create\x18\x05 \x01(\v2\x14.polder.v1.ContainerR\x06create\x12.\n" +
 	"\x06attach\x18\x06 \x01(\v2\x16.polder.v1.AttachStartR\x06attach\x120\n" +
-	"\ametrics\x18\a \x01(\v2\x16.polder.v1.MetricsOpenR\ametrics\"\r\n" +
+	"\ametrics\x18\a \x01(\v2\x16.polder.v1.MetricsOpenR\ametrics\x12:\n" +
+	"\n" +
+	"list_files\x18\b \x01(\v2\x1b.polder.v1.ListFilesRequestR\tlistFiles\x127\n" +
+	"\tread_file\x18\t \x01(\v2\x1a.polder.v1.ReadFileRequestR\breadFile\"\r\n" +
 	"\vMetricsOpen\"\f\n" +
 	"\n" +
-	"EngineOpen\"\xa3\x01\n" +
+	"EngineOpen\"\xf2\x01\n" +
 	"\aRelayUp\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x16\n" +
 	"\x06stderr\x18\x03 \x01(\bR\x06stderr\x12 \n" +
 	"\texit_code\x18\x04 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12\x14\n" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
-	"\x06status\x18\x06 \x01(\rR\x06statusB\f\n" +
+	"\x06status\x18\x06 \x01(\rR\x06status\x12%\n" +
+	"\x05files\x18\a \x03(\v2\x0f.polder.v1.FileR\x05files\x12\x12\n" +
+	"\x04size\x18\b \x01(\x04R\x04size\x12\x12\n" +
+	"\x04code\x18\t \x01(\tR\x04codeB\f\n" +
 	"\n" +
 	"_exit_code\"s\n" +
 	"\tRelayDown\x12\x14\n" +
@@ -2156,7 +2205,10 @@ var file_polder_v1_agent_proto_goTypes = []any{
 	(*ExecStart)(nil),             // 40: polder.v1.ExecStart
 	(*Container)(nil),             // 41: polder.v1.Container
 	(*AttachStart)(nil),           // 42: polder.v1.AttachStart
-	(*TerminalSize)(nil),          // 43: polder.v1.TerminalSize
+	(*ListFilesRequest)(nil),      // 43: polder.v1.ListFilesRequest
+	(*ReadFileRequest)(nil),       // 44: polder.v1.ReadFileRequest
+	(*File)(nil),                  // 45: polder.v1.File
+	(*TerminalSize)(nil),          // 46: polder.v1.TerminalSize
 }
 var file_polder_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: polder.v1.AgentMessage.hello:type_name -> polder.v1.Hello
@@ -2204,21 +2256,24 @@ var file_polder_v1_agent_proto_depIdxs = []int32{
 	41, // 42: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
 	42, // 43: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
 	22, // 44: polder.v1.OpenRelay.metrics:type_name -> polder.v1.MetricsOpen
-	43, // 45: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
-	11, // 46: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
-	0,  // 47: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
-	2,  // 48: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
-	4,  // 49: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
-	24, // 50: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
-	1,  // 51: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
-	3,  // 52: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
-	13, // 53: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
-	25, // 54: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
-	51, // [51:55] is the sub-list for method output_type
-	47, // [47:51] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	43, // 45: polder.v1.OpenRelay.list_files:type_name -> polder.v1.ListFilesRequest
+	44, // 46: polder.v1.OpenRelay.read_file:type_name -> polder.v1.ReadFileRequest
+	45, // 47: polder.v1.RelayUp.files:type_name -> polder.v1.File
+	46, // 48: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
+	11, // 49: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
+	0,  // 50: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
+	2,  // 51: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
+	4,  // 52: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
+	24, // 53: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
+	1,  // 54: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
+	3,  // 55: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
+	13, // 56: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
+	25, // 57: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
+	54, // [54:58] is the sub-list for method output_type
+	50, // [50:54] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_agent_proto_init() }

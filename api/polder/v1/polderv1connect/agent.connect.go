@@ -51,7 +51,7 @@ type AgentServiceClient interface {
 	Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error)
 	// Session carries commands down and reports up for as long as both live. The first message is Hello.
 	Session(context.Context) *connect.BidiStreamForClient[v1.AgentMessage, v1.ServerMessage]
-	// Relay carries one log, exec, attach or engine stream that the server asked for with OpenRelay.
+	// Relay carries one log, exec, attach, file or engine stream that the server asked for with OpenRelay.
 	Relay(context.Context) *connect.BidiStreamForClient[v1.RelayUp, v1.RelayDown]
 }
 
@@ -129,7 +129,7 @@ type AgentServiceHandler interface {
 	Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error)
 	// Session carries commands down and reports up for as long as both live. The first message is Hello.
 	Session(context.Context, *connect.BidiStream[v1.AgentMessage, v1.ServerMessage]) error
-	// Relay carries one log, exec, attach or engine stream that the server asked for with OpenRelay.
+	// Relay carries one log, exec, attach, file or engine stream that the server asked for with OpenRelay.
 	Relay(context.Context, *connect.BidiStream[v1.RelayUp, v1.RelayDown]) error
 }
 

@@ -107,6 +107,10 @@ const (
 	TaskServiceResizeProcedure = "/polder.v1.TaskService/Resize"
 	// TaskServiceLogsProcedure is the fully-qualified name of the TaskService's Logs RPC.
 	TaskServiceLogsProcedure = "/polder.v1.TaskService/Logs"
+	// TaskServiceListFilesProcedure is the fully-qualified name of the TaskService's ListFiles RPC.
+	TaskServiceListFilesProcedure = "/polder.v1.TaskService/ListFiles"
+	// TaskServiceReadFileProcedure is the fully-qualified name of the TaskService's ReadFile RPC.
+	TaskServiceReadFileProcedure = "/polder.v1.TaskService/ReadFile"
 	// TaskServiceExecProcedure is the fully-qualified name of the TaskService's Exec RPC.
 	TaskServiceExecProcedure = "/polder.v1.TaskService/Exec"
 	// TaskServiceAttachProcedure is the fully-qualified name of the TaskService's Attach RPC.
@@ -991,6 +995,10 @@ type TaskServiceClient interface {
 	Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest]) (*connect.ServerStreamForClient[v1.LogsResponse], error)
+	// ListFiles lists a directory of a task's sandbox. A task that is over has its sandbox as long as its node keeps it.
+	ListFiles(context.Context, *connect.Request[v1.ListFilesRequest]) (*connect.Response[v1.ListFilesResponse], error)
+	// ReadFile streams a piece of a file in a task's sandbox.
+	ReadFile(context.Context, *connect.Request[v1.ReadFileRequest]) (*connect.ServerStreamForClient[v1.ReadFileResponse], error)
 	// Exec runs a command inside a task.
 	Exec(context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse]
 	// Attach connects to the input and output of a task's own command. Ending the stream leaves the task alone.
@@ -1038,6 +1046,18 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(taskServiceMethods.ByName("Logs")),
 			connect.WithClientOptions(opts...),
 		),
+		listFiles: connect.NewClient[v1.ListFilesRequest, v1.ListFilesResponse](
+			httpClient,
+			baseURL+TaskServiceListFilesProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("ListFiles")),
+			connect.WithClientOptions(opts...),
+		),
+		readFile: connect.NewClient[v1.ReadFileRequest, v1.ReadFileResponse](
+			httpClient,
+			baseURL+TaskServiceReadFileProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("ReadFile")),
+			connect.WithClientOptions(opts...),
+		),
 		exec: connect.NewClient[v1.ExecRequest, v1.ExecResponse](
 			httpClient,
 			baseURL+TaskServiceExecProcedure,
@@ -1055,13 +1075,15 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 
 // taskServiceClient implements TaskServiceClient.
 type taskServiceClient struct {
-	list   *connect.Client[v1.TaskServiceListRequest, v1.TaskServiceListResponse]
-	get    *connect.Client[v1.TaskServiceGetRequest, v1.TaskServiceGetResponse]
-	kill   *connect.Client[v1.KillRequest, v1.KillResponse]
-	resize *connect.Client[v1.ResizeRequest, v1.ResizeResponse]
-	logs   *connect.Client[v1.LogsRequest, v1.LogsResponse]
-	exec   *connect.Client[v1.ExecRequest, v1.ExecResponse]
-	attach *connect.Client[v1.AttachRequest, v1.AttachResponse]
+	list      *connect.Client[v1.TaskServiceListRequest, v1.TaskServiceListResponse]
+	get       *connect.Client[v1.TaskServiceGetRequest, v1.TaskServiceGetResponse]
+	kill      *connect.Client[v1.KillRequest, v1.KillResponse]
+	resize    *connect.Client[v1.ResizeRequest, v1.ResizeResponse]
+	logs      *connect.Client[v1.LogsRequest, v1.LogsResponse]
+	listFiles *connect.Client[v1.ListFilesRequest, v1.ListFilesResponse]
+	readFile  *connect.Client[v1.ReadFileRequest, v1.ReadFileResponse]
+	exec      *connect.Client[v1.ExecRequest, v1.ExecResponse]
+	attach    *connect.Client[v1.AttachRequest, v1.AttachResponse]
 }
 
 // List calls polder.v1.TaskService.List.
@@ -1089,6 +1111,16 @@ func (c *taskServiceClient) Logs(ctx context.Context, req *connect.Request[v1.Lo
 	return c.logs.CallServerStream(ctx, req)
 }
 
+// ListFiles calls polder.v1.TaskService.ListFiles.
+func (c *taskServiceClient) ListFiles(ctx context.Context, req *connect.Request[v1.ListFilesRequest]) (*connect.Response[v1.ListFilesResponse], error) {
+	return c.listFiles.CallUnary(ctx, req)
+}
+
+// ReadFile calls polder.v1.TaskService.ReadFile.
+func (c *taskServiceClient) ReadFile(ctx context.Context, req *connect.Request[v1.ReadFileRequest]) (*connect.ServerStreamForClient[v1.ReadFileResponse], error) {
+	return c.readFile.CallServerStream(ctx, req)
+}
+
 // Exec calls polder.v1.TaskService.Exec.
 func (c *taskServiceClient) Exec(ctx context.Context) *connect.BidiStreamForClient[v1.ExecRequest, v1.ExecResponse] {
 	return c.exec.CallBidiStream(ctx)
@@ -1111,6 +1143,10 @@ type TaskServiceHandler interface {
 	Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error
+	// ListFiles lists a directory of a task's sandbox. A task that is over has its sandbox as long as its node keeps it.
+	ListFiles(context.Context, *connect.Request[v1.ListFilesRequest]) (*connect.Response[v1.ListFilesResponse], error)
+	// ReadFile streams a piece of a file in a task's sandbox.
+	ReadFile(context.Context, *connect.Request[v1.ReadFileRequest], *connect.ServerStream[v1.ReadFileResponse]) error
 	// Exec runs a command inside a task.
 	Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error
 	// Attach connects to the input and output of a task's own command. Ending the stream leaves the task alone.
@@ -1154,6 +1190,18 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(taskServiceMethods.ByName("Logs")),
 		connect.WithHandlerOptions(opts...),
 	)
+	taskServiceListFilesHandler := connect.NewUnaryHandler(
+		TaskServiceListFilesProcedure,
+		svc.ListFiles,
+		connect.WithSchema(taskServiceMethods.ByName("ListFiles")),
+		connect.WithHandlerOptions(opts...),
+	)
+	taskServiceReadFileHandler := connect.NewServerStreamHandler(
+		TaskServiceReadFileProcedure,
+		svc.ReadFile,
+		connect.WithSchema(taskServiceMethods.ByName("ReadFile")),
+		connect.WithHandlerOptions(opts...),
+	)
 	taskServiceExecHandler := connect.NewBidiStreamHandler(
 		TaskServiceExecProcedure,
 		svc.Exec,
@@ -1178,6 +1226,10 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 			taskServiceResizeHandler.ServeHTTP(w, r)
 		case TaskServiceLogsProcedure:
 			taskServiceLogsHandler.ServeHTTP(w, r)
+		case TaskServiceListFilesProcedure:
+			taskServiceListFilesHandler.ServeHTTP(w, r)
+		case TaskServiceReadFileProcedure:
+			taskServiceReadFileHandler.ServeHTTP(w, r)
 		case TaskServiceExecProcedure:
 			taskServiceExecHandler.ServeHTTP(w, r)
 		case TaskServiceAttachProcedure:
@@ -1209,6 +1261,14 @@ func (UnimplementedTaskServiceHandler) Resize(context.Context, *connect.Request[
 
 func (UnimplementedTaskServiceHandler) Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.Logs is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) ListFiles(context.Context, *connect.Request[v1.ListFilesRequest]) (*connect.Response[v1.ListFilesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.ListFiles is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) ReadFile(context.Context, *connect.Request[v1.ReadFileRequest], *connect.ServerStream[v1.ReadFileResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.ReadFile is not implemented"))
 }
 
 func (UnimplementedTaskServiceHandler) Exec(context.Context, *connect.BidiStream[v1.ExecRequest, v1.ExecResponse]) error {
