@@ -39,6 +39,15 @@ var endpoints = map[string]handler{
 	"/machine/up":           serveMachines(false),
 
 	"/teardown": (*Door).serveTeardown,
+
+	"/files/browse":        (*Door).serveBrowse,
+	"/files/browse.json":   (*Door).serveBrowse,
+	"/files/read":          (*Door).serveRead,
+	"/files/read.json":     (*Door).serveRead,
+	"/files/download":      (*Door).serveDownload,
+	"/files/download.json": (*Door).serveDownload,
+	"/files/debug":         document(func(d *Door, v viewer, _ *http.Request) any { return d.sandboxes(v) }),
+	"/files/debug.json":    document(func(d *Door, v viewer, _ *http.Request) any { return d.sandboxes(v) }),
 }
 
 // object is a JSON object without a type of its own.

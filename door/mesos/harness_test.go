@@ -42,9 +42,10 @@ type world struct {
 	api  *door.API
 	door *Door
 	http *httptest.Server
-	kept store.Store // of the door; nil is none
-	gate sync.Map    // by node, where its tasks reach the door
-	stop func()      // ends the door
+	kept store.Store       // of the door; nil is none
+	gate sync.Map          // by node, where its tasks reach the door
+	dirs map[string]string // of agents, by node
+	stop func()            // ends the door
 	admin,
 	base string
 }
@@ -74,7 +75,7 @@ func newWorld(t *testing.T, plan string, nodes int, change func(*Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t}
+	w := &world{t: t, dirs: map[string]string{}}
 	doors := &traffic.Book{}
 	doors.Opens(func(node string, rw http.ResponseWriter, r *http.Request) { w.door.Gate(node, rw, r) })
 	s := servertest.Start(t, func(c *server.Config) { c.FirstPlan = first; c.Heartbeat = 2 * time.Second; c.Doors = doors })
@@ -130,8 +131,9 @@ func (w *world) join(s *servertest.World, name string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.dirs[name] = w.t.TempDir()
 	a, err := agent.New(agent.Config{
-		Node: name, Dir: w.t.TempDir(), Server: s.Addr, Token: token.Msg.Secret, Runtimes: []runtime.Runtime{processes{fake.New(w.script)}},
+		Node: name, Dir: w.dirs[name], Server: s.Addr, Token: token.Msg.Secret, Runtimes: []runtime.Runtime{processes{fake.New(w.script)}},
 		Capacity: resource.Resources{"cpu": 4 * resource.Milli, "memory": 4 << 30, "disk": 10 << 30}, Ports: ports, Attributes: map[string]string{"rack": name},
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/door"
+	"polder.dev/polder/door/mesos/wire"
 	"polder.dev/polder/door/mesos/wire/masterv1"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 )
@@ -108,6 +109,13 @@ func (d *Door) serveOperator(who principal, w http.ResponseWriter, r *http.Reque
 	if do := orders[call.GetType()]; do != nil {
 		return do(d, who, call)
 	}
+	if read := reads[call.GetType()]; read != nil {
+		out, err := read(d, r.Context(), who, call)
+		if err != nil {
+			return err
+		}
+		return writeAnswer(w, media, out)
+	}
 	get := queries[call.GetType()]
 	if get == nil {
 		return answer(http.StatusNotImplemented, "%v is not supported; docs/mesos.md says why", call.GetType())
@@ -116,6 +124,11 @@ func (d *Door) serveOperator(who principal, w http.ResponseWriter, r *http.Reque
 	d.mu.Lock()
 	out := get(d, v)
 	d.mu.Unlock()
+	return writeAnswer(w, media, out)
+}
+
+// writeAnswer answers a call with a message.
+func writeAnswer(w http.ResponseWriter, media wire.Media, out proto.Message) error {
 	body, err := media.Append(nil, out)
 	if err != nil {
 		return err
