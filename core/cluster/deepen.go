@@ -12,53 +12,85 @@ import (
 
 // deepen moves borrowed units to deeper funding where guarantees became free, deepest roles first.
 func (p *pool) deepen() {
-	if len(p.paid) == 0 {
-		return
-	}
-	tree := p.c.tree
-	var roles []role.ID
-	for id := range p.paid {
-		roles = append(roles, id)
-	}
-	clear(p.paid)
-	slices.SortFunc(roles, func(a, b role.ID) int {
-		return cmp.Or(cmp.Compare(tree.Roles[b].Depth, tree.Roles[a].Depth), cmp.Compare(a, b))
-	})
-	for _, v := range roles {
-		if v != role.Root && !p.ledger.Idle(v).IsZero() {
-			p.deepenTo(v)
-		}
+	for _, v := range p.relieved() {
+		p.deepenTo(v)
 	}
 	clear(p.paid) // deepening frees shallower levels only, and those were looked at after
 }
 
+// relieved lists the roles that may have guarantee free since units were last deepened, the deepest first.
+func (p *pool) relieved() []role.ID {
+	var roles []role.ID
+	for id := range p.paid {
+		if id != role.Root {
+			roles = append(roles, id)
+		}
+	}
+	slices.SortFunc(roles, func(a, b role.ID) int {
+		return cmp.Or(cmp.Compare(p.c.tree.Roles[b].Depth, p.c.tree.Roles[a].Depth), cmp.Compare(a, b))
+	})
+	return roles
+}
+
 // deepenTo moves what it can of v's subtree to v's guarantee: more important first, then older.
 func (p *pool) deepenTo(v role.ID) {
-	var us []*unit
-	room, last, from := depth{to: v, ledger: p.ledger}, p.c.lastOf(v), v
+	if p.ledger.Idle(v).IsZero() {
+		return
+	}
+	room := depth{to: v, ledger: p.ledger}
+	next := p.mayDeepen(v, &room)
+	var stuck []*queue // of whom nobody can move before somebody else has
+	for len(next.items) > 0 {
+		q := next.pop()
+		u := q.first()
+		moved, ok := u.charge, room.has(&u.charge, u.charge.At)
+		if ok {
+			moved, ok = p.ledger.TryRefund(u.charge, v)
+		}
+		switch {
+		case !ok:
+			stuck = append(stuck, q)
+			continue
+		case !p.mayRefund(u, moved):
+			p.ledger.Refund(moved, u.charge.At)
+			q.pass() // its kin are on other nodes
+		default:
+			p.refund(u, moved)
+			q.gone()
+			stuck = slices.DeleteFunc(stuck, func(s *queue) bool { return s.resume(u, &room, &next) })
+		}
+		if q.first() != nil {
+			next.push(q)
+		}
+	}
+}
+
+// mayDeepen lists whom v could pay for if nobody else moved.
+func (p *pool) mayDeepen(v role.ID, room *depth) pile[*queue] {
+	next := pile[*queue]{less: (*queue).before}
+	last, from := p.c.lastOf(v), v
 	for f := p.c.tree.Roles[v].Parent; f != role.None; f = p.c.tree.Roles[f].Parent {
-		if len(us) == 0 {
+		if len(next.items) == 0 {
 			from = f // what moves makes room at who pays for it now and above, for others to move; below there is only less
 		}
-		p.funded.each(f, v, last, func(u *unit) {
-			if room.has(&u.charge, from) {
-				us = append(us, u)
+		for _, k := range p.elders.in(f, v, last) {
+			if room.has(&k.units[0].unit.charge, from) {
+				next.push(&queue{kin: k})
 			}
-		})
-	}
-	slices.SortFunc(us, func(a, b *unit) int {
-		return cmp.Or(cmp.Compare(b.tasks[0].shape.Priority, a.tasks[0].shape.Priority), cmp.Compare(a.seq, b.seq))
-	})
-	for _, u := range us {
-		if !room.has(&u.charge, u.charge.At) {
-			continue
-		}
-		if moved, ok := p.ledger.TryRefund(u.charge, v); ok && !p.mayRefund(u, moved) {
-			p.ledger.Refund(moved, u.charge.At)
-		} else if ok {
-			p.refund(u, moved)
 		}
 	}
+	return next
+}
+
+// resume queues those again that come after a unit that moved, if they may have room now; false when they have none.
+func (q *queue) resume(moved *unit, room *depth, next *pile[*queue]) bool {
+	if c := &q.first().charge; !room.has(c, c.At) {
+		return false
+	}
+	if q.passTo(moved.priority(), moved.seq); q.first() != nil {
+		next.push(q)
+	}
+	return true
 }
 
 // depth is how much a role could take over from those above it, as long as the book stays as it is. Most of what is borrowed below a role

@@ -78,6 +78,9 @@ func (p *pool) checkPayroll(bad complain) {
 		if listed == u.leaving || listed != right {
 			bad("payroll: the unit of %s is leaving: %v, listed: %v, at its rank: %v", u.tasks[0].id, u.leaving, listed, right)
 		}
+		if own := kinOf(u); !u.leaving && (u.kin == nil || u.kin.compare(&own) != 0 || u.kin.units[u.place].unit != u) {
+			bad("elders: the unit of %s is not among its kin", u.tasks[0].id)
+		}
 	}
 }
 

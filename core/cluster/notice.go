@@ -342,6 +342,7 @@ func (c *Cluster) shrink(t *task, less resource.Vector) {
 	if leaving {
 		p.ledger.Leave(u.charge)
 	}
+	p.recount(u)
 	p.ledger.Vacate(u.charge.Leaf, less)
 	t.node.used.Dec(less)
 	t.node.refresh()

@@ -6,9 +6,8 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// payroll lists the units that are charged and not leaving by who pays for them and, below that, by the leaf that uses them:
-// deepening looks for units that shallow roles pay for in one subtree, and must not look at everybody's. Every list has the unit that
-// is cheapest to lose on top, so that whoever asks back looks at whom it asks and at nobody else.
+// payroll lists the units that are charged and not leaving by who pays for them and, below that, by the leaf that uses them. Every list
+// has the unit that is cheapest to lose on top, so that whoever asks back looks at whom it asks and at nobody else.
 type payroll map[role.ID][]payList
 
 // payList is what one role pays for in one leaf, of units with so many tasks started: of those it does not depend on the time which
@@ -46,19 +45,6 @@ func (p payroll) remove(u *unit) {
 	l.units.take(u)
 	if len(l.units) == 0 {
 		p[u.charge.At] = slices.Delete(p[u.charge.At], i, i+1)
-	}
-}
-
-// each visits the units that at pays for in the leaves from first to last.
-func (p payroll) each(at, first, last role.ID, visit func(*unit)) {
-	i, _ := p.find(at, first, 0)
-	for _, l := range p[at][i:] {
-		if l.leaf > last {
-			return
-		}
-		for i := range l.units {
-			visit(l.units[i].unit)
-		}
 	}
 }
 

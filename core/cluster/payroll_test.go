@@ -31,7 +31,6 @@ func rankedUnit(rt *rapid.T, seq int64) *unit {
 func TestPayroll(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p, list := payroll{}, []*unit{}
-		id := func(label string) role.ID { return role.ID(rapid.IntRange(0, 6).Draw(rt, label)) }
 		for i := range rapid.IntRange(1, 60).Draw(rt, "acts") {
 			if n := len(list); n > 0 && rapid.IntRange(0, 2).Draw(rt, "act") == 0 {
 				i := rapid.IntRange(0, n-1).Draw(rt, "which")
@@ -42,16 +41,9 @@ func TestPayroll(t *testing.T) {
 				p.add(u)
 				list = append(list, u)
 			}
-			at, first, last := id("at"), id("first"), id("last")
-			got := map[*unit]int{}
-			p.each(at, first, last, func(u *unit) { got[u]++ })
 			for _, u := range list {
-				want := 0
-				if u.charge.At == at && first <= u.charge.Leaf && u.charge.Leaf <= last {
-					want = 1
-				}
-				if got[u] != want {
-					rt.Fatalf("a unit of %d paid by %d is shown %d times for %d from %d to %d", u.charge.Leaf, u.charge.At, got[u], at, first, last)
+				if i, ok := p.find(u.charge.At, u.charge.Leaf, u.started); !ok || p[u.charge.At][i].units[u.slot].unit != u {
+					rt.Fatalf("a unit of %d paid by %d is not on that list", u.charge.Leaf, u.charge.At)
 				}
 			}
 			shown := 0

@@ -21,6 +21,7 @@ type pool struct {
 
 	units   []*unit           // everything charged; the order has no meaning, but is the same every time
 	funded  payroll           // charged and not leaving
+	elders  elders            // the same, for deepening
 	leavers []*unit           // leaving; the order has no meaning
 	classes map[string]*class // what waits, by identity
 	queue   line              // the same, in order of arrival
@@ -58,7 +59,7 @@ func newPool(c *Cluster, name string) *pool {
 func (p *pool) reledger() {
 	p.measure()
 	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.total)
-	p.funded = payroll{}
+	p.funded, p.elders = payroll{}, elders{}
 	p.repackage()
 	if p.offers != nil {
 		p.offers.rebase()
@@ -94,6 +95,8 @@ type unit struct {
 	planned bool   // it is to leave for a claim that is being planned
 	started int    // tasks that had started when it entered pool.funded
 	slot    int    // position there
+	kin     *kin   // in pool.elders
+	place   int    // position there
 	exit    int    // position in pool.leavers
 	pos     int    // position in pool.units
 	paidBy  string // funding last told to its agents
@@ -114,10 +117,12 @@ func (p *pool) enter(u *unit) {
 func (p *pool) list(u *unit) {
 	p.noteUnit(u)
 	p.funded.add(u)
+	p.elders.add(u)
 }
 
 func (p *pool) unlist(u *unit) {
 	p.funded.remove(u)
+	p.elders.remove(u, u.charge.At)
 	p.paysLess(u.charge.At)
 }
 
@@ -126,6 +131,14 @@ func (p *pool) rerank(u *unit) {
 	if !u.leaving {
 		p.funded.remove(u)
 		p.funded.add(u)
+	}
+}
+
+// recount notes that what a unit holds has changed.
+func (p *pool) recount(u *unit) {
+	if !u.leaving {
+		p.elders.remove(u, u.charge.At)
+		p.elders.add(u)
 	}
 }
 
@@ -251,6 +264,7 @@ func (p *pool) drop(t *task) {
 	p.noteUnit(u)
 	if len(u.tasks) > 0 {
 		p.rerank(u)
+		p.recount(u)
 	} else {
 		if u.leaving {
 			p.seeOff(u, false)

@@ -330,6 +330,7 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) {
 		p.list(u)
 	default:
 		p.rerank(u)
+		p.recount(u)
 	}
 }
 

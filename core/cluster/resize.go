@@ -99,6 +99,7 @@ func (c *Cluster) grow(t *task, more resource.Vector) error {
 	u.charge = larger
 	t.need = t.need.Plus(more)
 	p.noteUnit(u)
+	p.recount(u)
 	p.ledger.Occupy(u.charge.Leaf, more)
 	t.node.used.Inc(more)
 	t.node.refresh()

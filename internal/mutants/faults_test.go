@@ -79,7 +79,7 @@ var faults = []fault{
 		cluster, "TestPackages", 200, "I3"},
 	{"a claim for a package makes room with one unit only", "core/cluster/room.go", "q.Packages > 0 && c.Leaf", "q.Packages < 0 && c.Leaf",
 		cluster, "TestStories/packages", 0, "I3"},
-	{"funding deepens in a package's way", "core/cluster/deepen.go", "ok && !p.mayRefund(u, moved) {\n", "false {\n",
+	{"funding deepens in a package's way", "core/cluster/deepen.go", "case !p.mayRefund(u, moved):\n", "case false:\n",
 		cluster, "TestPackages", 1000, "I3"},
 	{"who stays longer than a role lends sits in its package", "core/cluster/room.go", "	return c.Hold <= k.p.c.tree", "	return c.Hold >= 0 || c.Hold <= k.p.c.tree",
 		cluster, "TestPackages", 1000, "I3"},

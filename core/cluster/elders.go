@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// elders lists the units that are charged and not leaving by who pays for them and, below that, by what makes them the same to
+// deepening: where one of such kin cannot be paid for deeper, none can as long as the book stays as it is. So deepening looks at the
+// first of each kin and at nobody else.
+type elders map[role.ID][]*kin
+
+// kin is units that one role pays for in one leaf, of one priority and with equal charges: a heap, who came first on top. Each knows
+// its place there.
+type kin struct {
+	leaf     role.ID
+	priority int
+	hold     time.Duration
+	count    int
+	amount   resource.Vector
+	units    []elder
+}
+
+// elder is a unit with when it came: comparing two must not fetch two units from memory.
+type elder struct {
+	seq  int64
+	unit *unit
+}
+
+func (u *unit) priority() int { return u.tasks[0].shape.Priority }
+
+// kinOf is the kin that a unit belongs to by its charge, without anybody in it.
+func kinOf(u *unit) kin {
+	c := &u.charge
+	return kin{leaf: c.Leaf, priority: u.priority(), hold: c.Hold, count: c.Count, amount: c.Amount}
+}
+
+// compare orders kin: those of a leaf side by side.
+func (k *kin) compare(o *kin) int {
+	return cmp.Or(cmp.Compare(k.leaf, o.leaf), cmp.Compare(k.priority, o.priority), cmp.Compare(k.hold, o.hold), cmp.Compare(k.count, o.count),
+		slices.Compare(k.amount, o.amount))
+}
+
+// add enters a unit by its charge.
+func (e elders) add(u *unit) {
+	at, want := u.charge.At, kinOf(u)
+	i, ok := slices.BinarySearchFunc(e[at], &want, (*kin).compare)
+	if !ok {
+		e[at] = slices.Insert(e[at], i, &want)
+	}
+	k := e[at][i]
+	u.kin = k
+	k.units = append(k.units, elder{})
+	k.up(len(k.units)-1, elder{u.seq, u})
+}
+
+// remove takes a unit out that at pays for, whatever else its charge is by now.
+func (e elders) remove(u *unit, at role.ID) {
+	k := u.kin
+	k.take(u.place)
+	u.kin = nil
+	if len(k.units) == 0 {
+		i, _ := slices.BinarySearchFunc(e[at], k, (*kin).compare)
+		e[at] = slices.Delete(e[at], i, i+1)
+	}
+}
+
+// in lists the kin that at pays for in the leaves from first to last.
+func (e elders) in(at, first, last role.ID) []*kin {
+	all := e[at]
+	byLeaf := func(k *kin, leaf role.ID) int { return cmp.Compare(k.leaf, leaf) }
+	from, _ := slices.BinarySearchFunc(all, first, byLeaf)
+	to, _ := slices.BinarySearchFunc(all, last+1, byLeaf)
+	return all[from:to]
+}
+
+// take takes the unit at a place out of the heap.
+func (k *kin) take(i int) {
+	last := len(k.units) - 1
+	x := k.units[last]
+	k.units[last] = elder{}
+	k.units = k.units[:last]
+	switch {
+	case i == last:
+	case i > 0 && x.seq < k.units[(i-1)/2].seq:
+		k.up(i, x)
+	default:
+		k.down(i, x)
+	}
+}
+
+func (k *kin) put(i int, x elder) {
+	k.units[i] = x
+	x.unit.place = i
+}
+
+// up finds the place for x from i towards the top.
+func (k *kin) up(i int, x elder) {
+	for i > 0 && x.seq < k.units[(i-1)/2].seq {
+		k.put(i, k.units[(i-1)/2])
+		i = (i - 1) / 2
+	}
+	k.put(i, x)
+}
+
+// down finds the place for x from i away from the top.
+func (k *kin) down(i int, x elder) {
+	for {
+		child := 2*i + 1
+		if child+1 < len(k.units) && k.units[child+1].seq < k.units[child].seq {
+			child++
+		}
+		if child >= len(k.units) || x.seq <= k.units[child].seq {
+			break
+		}
+		k.put(i, k.units[child])
+		i = child
+	}
+	k.put(i, x)
+}
+
+// queue is what deepening has not looked at of a kin: all of it, or the rest in order once somebody was passed over.
+type queue struct {
+	*kin
+	passed bool
+	rest   []*unit
+}
+
+// first is who is looked at next, nil when nobody is left.
+func (q *queue) first() *unit {
+	switch {
+	case !q.passed && len(q.units) > 0:
+		return q.units[0].unit
+	case len(q.rest) > 0:
+		return q.rest[0]
+	}
+	return nil
+}
+
+// before reports whether the first of a queue comes before that of another: more important first, then older.
+func (q *queue) before(o *queue) bool {
+	if q.priority != o.priority {
+		return q.priority > o.priority
+	}
+	return q.first().seq < o.first().seq
+}
+
+// gone goes on after the first, who moved.
+func (q *queue) gone() {
+	if q.passed {
+		q.rest = q.rest[1:]
+	}
+}
+
+// pass goes on after the first, who stays.
+func (q *queue) pass() {
+	if q.passed {
+		q.rest = q.rest[1:]
+	} else {
+		q.passTo(q.priority, q.first().seq)
+	}
+}
+
+// passTo passes over everybody who does not come after one of such a priority and age.
+func (q *queue) passTo(priority int, seq int64) {
+	q.passed, q.rest = true, nil
+	for _, x := range q.units {
+		if q.priority < priority || q.priority == priority && x.seq > seq {
+			q.rest = append(q.rest, x.unit)
+		}
+	}
+	slices.SortFunc(q.rest, func(a, b *unit) int { return cmp.Compare(a.seq, b.seq) })
+}
