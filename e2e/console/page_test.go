@@ -50,7 +50,7 @@ func (p *pool) open(t *testing.T, loggedIn bool) *tab {
 	})
 	b.do(log.Enable(), runtime.Enable())
 	if loggedIn {
-		b.do(chromedp.Navigate(p.polder("console")))
+		b.load(p.polder("console"))
 		b.sees("h1", "Overview")
 	}
 	return b
@@ -70,7 +70,21 @@ func (b *tab) do(actions ...chromedp.Action) {
 	}
 }
 
-func (b *tab) visit(path string) { b.Helper(); b.do(chromedp.Navigate(b.p.url(path))) }
+func (b *tab) visit(path string) { b.Helper(); b.load(b.p.url(path)) }
+
+// load opens an address, and again when nothing is drawn: a browser breaks off what it loads when the machine's networks change,
+// which other tests see to.
+func (b *tab) load(address string) {
+	b.Helper()
+	for range 3 {
+		b.do(chromedp.Navigate(address))
+		for end := time.Now().Add(patience / 3); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if strings.TrimSpace(b.text("body")) != "" {
+				return
+			}
+		}
+	}
+}
 
 // text is what a part of the page says now; empty when it is not there.
 func (b *tab) text(selector string) string {
