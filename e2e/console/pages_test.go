@@ -79,6 +79,37 @@ func (b *tab) faults(axe string) []string {
 	return out
 }
 
+// TestRolesInView: of many roles those in view are drawn when all change; the others are when they come into view, also by keyboard.
+func TestRolesInView(t *testing.T) {
+	p := up(t, "Ctrl-C stops", "--runtime", "process", "--agents", "1")
+	var more strings.Builder
+	more.WriteString("roles:\n  a: {guarantee: {cpu: 1}}\n")
+	for i := range 100 {
+		fmt.Fprintf(&more, "  a/r-%02d: {}\n", i)
+	}
+	file := filepath.Join(t.TempDir(), "plan.yaml")
+	if err := os.WriteFile(file, []byte(strings.Replace(p.polder("plan", "get"), "roles:\n", more.String(), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.polder("plan", "apply", "-f", file, "--yes")
+	b := p.open(t, true)
+	b.size(1440, 1000, "light")
+	b.visit("/roles")
+	row := func(path string) string {
+		var text string
+		b.eval(`document.querySelector("main a[href='/roles/`+path+`']")?.closest("tr").innerText ?? ""`, &text)
+		return text
+	}
+	b.until("the last role is there", func() bool { return strings.Contains(row("a/r-99"), "r-99") })
+	p.polder("ask", "submit", "--name", "far", "--role", "a/r-99", "--cpu", "0.1", "--", "sleep", "1000")
+	b.until("the upper role uses it", func() bool { return strings.Contains(row("a"), "0.1 of 1") })
+	if strings.Contains(row("a/r-99"), "0.1") {
+		t.Error("a row far out of view is drawn")
+	}
+	b.eval(`document.querySelector("main a[href='/roles/a/r-99']").focus()`, nil)
+	b.until("it is drawn where it has the focus", func() bool { return strings.Contains(row("a/r-99"), "0.1") })
+}
+
 // TestDoors: every door is there, on or off, and a framework that sits on its offers is seen with them.
 func TestDoors(t *testing.T) {
 	p := up(t, "Ctrl-C stops", "--runtime", "process", "--agents", "2", "--mesos", "127.0.0.1:0", "--docker", "")

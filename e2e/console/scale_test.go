@@ -5,10 +5,13 @@ package console
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,12 +20,17 @@ import (
 
 	"github.com/chromedp/cdproto/heapprofiler"
 	"github.com/chromedp/cdproto/performance"
+	"github.com/chromedp/cdproto/profiler"
 	"github.com/chromedp/chromedp"
 
 	"polder.dev/polder/web"
 )
 
-var minutes = flag.Int("minutes", 10, "how long the overview is left open")
+var (
+	minutes = flag.Int("minutes", 10, "how long the overview is left open; 0 leaves nothing open")
+	only    = flag.String("only", "", "the address of the one page to measure, such as /roles")
+	profile = flag.String("profile", "", "a directory for what the main thread did, for Chromium's developer tools")
+)
 
 // TestScale measures the console before a pool of 10,000 nodes and 100,000 tasks of which 50 things change every second. The pool
 // is made up: a real one of that size on the same two cores would be measured instead. It judges nothing: the main thread's own time
@@ -44,16 +52,26 @@ func TestScale(t *testing.T) {
 	b.press("Log in")
 	b.do(performance.Enable())
 	for _, page := range []struct{ path, says string }{{"/", "Where the"}, {"/roles", "team-1"}, {"/nodes", "sim-1"}, {"/tasks", "job-0.0"}, {"/queue", "What would help"}, {"/lending", "Notices running"}, {"/events", "runs on"}} {
-		b.paint(page.path, page.says)
+		if *only == "" || *only == page.path {
+			b.paint(page.path, page.says)
+		}
 	}
 	for _, path := range []string{"/", "/roles", "/nodes", "/tasks", "/lending", "/events"} {
+		if *only != "" && *only != path {
+			continue
+		}
 		b.visit(path)
 		b.sees("header.top .state", "live")
 		time.Sleep(3 * time.Second) // until everything is read
 		b.flow(path, 20*time.Second)
+		if *profile != "" {
+			b.profile(path, 10*time.Second)
+		}
 	}
-	b.remember("/nodes", min(5, *minutes))
-	b.remember("/", *minutes) // it follows everything there is to follow
+	if *minutes > 0 {
+		b.remember("/nodes", min(5, *minutes))
+		b.remember("/", *minutes) // it follows everything there is to follow
+	}
 }
 
 // remember leaves a page open and says once a minute what it keeps.
@@ -114,6 +132,27 @@ func (b *tab) flow(path string, d time.Duration) {
 	}
 	b.Logf("%s: %.0f frames a second, gaps p50 %.0f ms p99 %.0f ms max %.0f ms, %d long tasks; of the main thread's time: %s",
 		path, float64(len(gaps))/d.Seconds(), gaps[len(gaps)/2], gaps[len(gaps)*99/100], gaps[len(gaps)-1], long, strings.Join(text, ", "))
+}
+
+// profile keeps what the main thread does for a while.
+func (b *tab) profile(path string, d time.Duration) {
+	b.Helper()
+	b.do(profiler.Enable(), profiler.Start())
+	time.Sleep(d)
+	var p *profiler.Profile
+	b.do(chromedp.ActionFunc(func(ctx context.Context) (err error) {
+		p, err = profiler.Stop().Do(ctx)
+		return err
+	}))
+	data, err := json.Marshal(p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	name := filepath.Join(*profile, "console"+strings.ReplaceAll(path, "/", "-")+".cpuprofile")
+	if err := os.WriteFile(name, data, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	b.Log("what the main thread did is in ", name)
 }
 
 func (b *tab) metric(name string) (out float64) {
