@@ -40,7 +40,9 @@ func (d *dirty) change(c cluster.Changed) {
 func (t *turn) carryOut() error {
 	d := &dirty{savedAt: map[cluster.Effect]bool{}, seen: map[cluster.Changed]bool{}}
 	for _, e := range t.effects {
-		if !t.command(e) && !t.remember(e, d) {
+		if t.command(e) {
+			t.batch.urgent = true // what an agent was told is written at once, though not first
+		} else if !t.remember(e, d) {
 			t.note(e, d)
 		}
 	}

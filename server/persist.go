@@ -19,12 +19,15 @@ type batch struct {
 	index map[string]int // by key
 	bytes int
 	after []func()
+	// urgent is what somebody waits for, or what must be known when this leader is gone; the rest may wait for company.
+	urgent bool
 }
 
 func newBatch() *batch { return &batch{index: map[string]int{}} }
 
-// add writes a key; the last write of a key counts.
+// add writes a key; the last write of a key counts. How a task gets on is what agents tell the next leader, too: that is not urgent.
 func (b *batch) add(op store.Op) {
+	b.urgent = b.urgent || op.Delete || !strings.HasPrefix(op.Key, taskPrefix)
 	size := len(op.Key) + len(op.Value)
 	if i, ok := b.index[op.Key]; ok {
 		b.bytes += size - len(b.ops[i].Key) - len(b.ops[i].Value)
@@ -37,7 +40,10 @@ func (b *batch) add(op store.Op) {
 }
 
 // then calls f, in order, once everything added before is durable. f must not block.
-func (b *batch) then(f func()) { b.after = append(b.after, f) }
+func (b *batch) then(f func()) { b.after, b.urgent = append(b.after, f), true }
+
+// empty reports whether there is nothing to write and nobody to tell.
+func (b *batch) empty() bool { return len(b.ops) == 0 && len(b.after) == 0 }
 
 // fits reports whether both batches make one transaction.
 func (b *batch) fits(o *batch) bool {
@@ -49,6 +55,7 @@ func (b *batch) merge(o *batch) {
 		b.add(op)
 	}
 	b.after = append(b.after, o.after...)
+	b.urgent = b.urgent || o.urgent
 }
 
 // chunks cuts the operations into transactions. When it takes several, a leader that follows may find only the first of
@@ -93,8 +100,11 @@ func newPersister(lead store.Leadership, took prometheus.Observer) *persister {
 	return &persister{lead: lead, took: took, wake: make(chan struct{}, 1)}
 }
 
-// add queues a batch. An empty one keeps its place in the order too.
+// add queues a batch. One that writes nothing keeps its place in the order too.
 func (p *persister) add(b *batch) {
+	if b.empty() {
+		return
+	}
 	p.mu.Lock()
 	if last := len(p.queue) - 1; last >= 0 && p.queue[last].fits(b) {
 		p.queue[last].merge(b)
@@ -119,13 +129,42 @@ func (p *persister) next() *batch {
 	return b
 }
 
-// run writes until ctx ends or a write fails; after that nothing is acknowledged.
-func (p *persister) run(ctx context.Context) error {
+// persistWithin is how long what is not urgent waits for something to be written with. A write costs the same for one key as for many.
+const persistWithin = time.Second
+
+// waiting reports whether something is queued, and whether that is urgent, or as much as fits.
+func (p *persister) waiting() (some, urgent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue) > 0, len(p.queue) > 1 || len(p.queue) == 1 && p.queue[0].urgent
+}
+
+// await returns when something is to be written now.
+func (p *persister) await(ctx context.Context) error {
+	var late <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-late:
+			return nil
 		case <-p.wake:
+		}
+		some, urgent := p.waiting()
+		if urgent {
+			return nil
+		}
+		if some && late == nil {
+			late = time.After(persistWithin)
+		}
+	}
+}
+
+// run writes until ctx ends or a write fails; after that nothing is acknowledged.
+func (p *persister) run(ctx context.Context) error {
+	for {
+		if err := p.await(ctx); err != nil {
+			return err
 		}
 		for b := p.next(); b != nil; b = p.next() {
 			if err := p.write(ctx, b); err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -72,6 +73,56 @@ func TestGroupCommit(t *testing.T) {
 			t.Errorf("ended with %v", err)
 		}
 		cancel()
+	})
+}
+
+// TestUrgentAndNot: how a task gets on is written with the next thing that is urgent, and after a second without.
+func TestUrgentAndNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lead := &slowLead{leave: make(chan error)}
+		close(lead.leave)
+		p := newPersister(lead, newMeters().persist)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.run(ctx) }()
+		add := func(op store.Op, urgent bool) {
+			b := newBatch()
+			b.add(op)
+			b.urgent = b.urgent || urgent
+			p.add(b)
+			p.add(newBatch()) // a turn in which nothing happened
+			synctest.Wait()
+		}
+		written := func(want string) {
+			t.Helper()
+			got := ""
+			for _, txn := range lead.txns {
+				for _, op := range txn.Ops {
+					got += op.Key + "=" + string(op.Value) + " "
+				}
+				got += "; "
+			}
+			if got != want {
+				t.Fatalf("written is %q, want %q", got, want)
+			}
+		}
+		add(store.Put("/task/a", []byte("running")), false)
+		time.Sleep(persistWithin / 2)
+		add(store.Put("/task/a", []byte("leaving")), false)
+		written("")
+		time.Sleep(persistWithin / 2)
+		synctest.Wait()
+		const first = "/task/a=leaving ; "
+		written(first)
+		add(store.Put("/task/a", []byte("stopping")), false)
+		add(store.Put("/task/b", []byte("starting")), true)
+		const second = first + "/task/a=stopping /task/b=starting ; "
+		written(second)
+		add(store.Put("/ask/c", nil), false)
+		add(store.Delete("/task/a"), false)
+		written(second + "/ask/c= ; /task/a= ; ")
+		cancel()
+		<-ended
 	})
 }
 

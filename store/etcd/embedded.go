@@ -171,7 +171,7 @@ func (g *guard) launch(handler slog.Handler) (*embed.Etcd, error) {
 
 // backendEvery is how long etcd gathers what its log has already made durable before it goes into the file of the tree. That costs two more
 // writes to the disk each time, and after a crash only as much of the log is read again.
-const backendEvery = 500 * time.Millisecond
+const backendEvery = 5 * time.Second
 
 func (g *guard) config(handler slog.Handler) *embed.Config {
 	c := embed.NewConfig()
