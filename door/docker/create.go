@@ -219,12 +219,13 @@ func (x *draft) container(version string) (*polderv1.Container, error) {
 	}
 	labels[labelSpec] = string(spec)
 	made := &polderv1.Container{Id: c.Id, Role: c.Role, Name: c.Name, Platform: c.Platform, Host: c.Host, Version: c.Version, Create: []byte(encode(x.body))}
+	task.Container = made // as a start would read it from the label
 	return made, nil
 }
 
 // inspected is what an engine would say about the container, as far as a start wants to know it.
 func (x *draft) inspected() (c inspected) {
-	c.State.Status, c.Config.Labels = "created", map[string]string{}
+	c.State.Status, c.Config.Labels, c.task = "created", map[string]string{}, x.task
 	for name, value := range under(x.body, "Labels") {
 		c.Config.Labels[name], _ = value.(string)
 	}

@@ -260,18 +260,34 @@ func certifiedRole(r *http.Request) string {
 	return units[0]
 }
 
-// roleFor finds the role of something new: the label's, the client's, its certificate's, or the only one the caller may run on.
+// usualRole is where things run for which no role is said, if there is such a role and the caller may.
+const usualRole = "default"
+
+// roleFor finds the role of something new: the label's, the client's, its certificate's, the usual one, or the only one the caller may run on.
 func (d *Door) roleFor(q *request, label string) (string, error) {
 	for _, role := range []string{label, q.Header.Get(roleHeader), certifiedRole(q.Request)} {
 		if role == "" {
 			continue
 		}
-		if err := d.may(q.Context(), "run", role); err != nil {
-			return "", err
-		}
-		_, err := d.api.Roles.Get(q.Context(), connect.NewRequest(&polderv1.RoleServiceGetRequest{Path: role}))
-		return role, err
+		return role, d.mayRunOn(q.Context(), role)
 	}
+	if d.mayRunOn(q.Context(), usualRole) == nil {
+		return usualRole, nil
+	}
+	return d.onlyRole(q)
+}
+
+// mayRunOn asks whether there is a role and the caller may run something on it.
+func (d *Door) mayRunOn(ctx context.Context, role string) error {
+	if err := d.may(ctx, "run", role); err != nil {
+		return err
+	}
+	_, err := d.api.Roles.Get(ctx, connect.NewRequest(&polderv1.RoleServiceGetRequest{Path: role}))
+	return err
+}
+
+// onlyRole is the role that the caller may run on, if there is one only.
+func (d *Door) onlyRole(q *request) (string, error) {
 	res, err := d.api.Roles.List(q.Context(), connect.NewRequest(&polderv1.RoleServiceListRequest{PageSize: 1000}))
 	if err != nil {
 		return "", err
@@ -279,13 +295,9 @@ func (d *Door) roleFor(q *request, label string) (string, error) {
 	var mine []string
 	for _, r := range res.Msg.Roles {
 		path := r.Effective.GetPath()
-		if path == "" || d.may(q.Context(), "run", path) != nil {
-			continue
+		if path != "" && d.may(q.Context(), "run", path) == nil {
+			mine = append(mine, path)
 		}
-		if path == "default" {
-			return path, nil
-		}
-		mine = append(mine, path)
 	}
 	if len(mine) == 1 {
 		return mine[0], nil

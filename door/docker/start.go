@@ -30,6 +30,8 @@ type inspected struct {
 	}
 	Config     struct{ Labels map[string]string }
 	HostConfig thing
+
+	task *polderv1.TaskSpec // that it is started with; nil: it is in the labels
 }
 
 func (d *Door) inspected(ctx context.Context, p place) (c inspected, err error) {
@@ -112,13 +114,22 @@ func taskIn(labels map[string]string) (*polderv1.TaskSpec, error) {
 	return task, nil
 }
 
-// startAt claims the lease where the container is, or where it can be made anew, or waits in the queue.
-func (d *Door) startAt(ctx context.Context, p place, c inspected) error {
+// startedWith is the task that a container is started with now.
+func (c inspected) startedWith() (*polderv1.TaskSpec, error) {
+	if c.task != nil {
+		return c.task, nil
+	}
 	task, err := taskIn(c.Config.Labels)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := updated(task, c.HostConfig); err != nil {
+	return task, updated(task, c.HostConfig)
+}
+
+// startAt claims the lease where the container is, or where it can be made anew, or waits in the queue.
+func (d *Door) startAt(ctx context.Context, p place, c inspected) error {
+	task, err := c.startedWith()
+	if err != nil {
 		return err
 	}
 	defer d.starting(p.id)()
