@@ -25,7 +25,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	in := t.incoming(ctx, r)
-	out, answer := newExchange(in.Body)
+	out := newExchange(in.Body)
 	go func() {
 		defer cancel()
 		out.end(t.serve(out, in))
@@ -34,12 +34,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case <-out.headed:
 	case <-r.Context().Done(): // the handler sees it too; what it still writes goes nowhere
 		cancel()
-		answer.Close()
+		out.body.Close()
 		return nil, context.Cause(r.Context())
 	}
 	return &http.Response{
 		Status: http.StatusText(out.status), StatusCode: out.status, Proto: "HTTP/2.0", ProtoMajor: 2, Header: out.sent,
-		Body: &answerBody{answer, cancel}, ContentLength: -1, Request: r,
+		Body: &answerBody{out.body, cancel}, ContentLength: -1, Request: r,
 	}, nil
 }
 
@@ -76,22 +76,21 @@ func (t *transport) incoming(ctx context.Context, r *http.Request) *http.Request
 	return in
 }
 
-// exchange is the handler's side of one request: its answer goes into a pipe.
+// exchange is the handler's side of one request: its answer flows to the door.
 type exchange struct {
 	header, sent http.Header
 	status       int
 	headed       chan struct{} // closed when status and sent are there
 	once         sync.Once
-	body         *io.PipeWriter
+	body         *flow
 	request      io.Closer
 	mu           sync.Mutex // guards the timers
 	read, write  *time.Timer
 	late         atomic.Bool // the write deadline has passed
 }
 
-func newExchange(request io.Closer) (*exchange, *io.PipeReader) {
-	r, w := io.Pipe()
-	return &exchange{header: http.Header{}, headed: make(chan struct{}), body: w, request: request}, r
+func newExchange(request io.Closer) *exchange {
+	return &exchange{header: http.Header{}, headed: make(chan struct{}), body: newFlow(), request: request}
 }
 
 // Header implements [http.ResponseWriter].
@@ -105,7 +104,7 @@ func (e *exchange) WriteHeader(status int) {
 	})
 }
 
-// Write implements [http.ResponseWriter]. It waits until the door has taken it all.
+// Write implements [http.ResponseWriter]. It waits while the door has much to read.
 func (e *exchange) Write(p []byte) (int, error) {
 	e.WriteHeader(http.StatusOK)
 	n, err := e.body.Write(p)
@@ -134,7 +133,7 @@ func (e *exchange) SetReadDeadline(at time.Time) error {
 func (e *exchange) SetWriteDeadline(at time.Time) error {
 	e.reset(&e.write, at, func() {
 		e.late.Store(true)
-		e.body.CloseWithError(os.ErrDeadlineExceeded)
+		e.body.end(os.ErrDeadlineExceeded)
 	})
 	return nil
 }
@@ -164,18 +163,18 @@ func (e *exchange) end(err error) {
 		e.WriteHeader(http.StatusInternalServerError)
 	}
 	e.WriteHeader(http.StatusOK)
-	e.body.CloseWithError(err) // nil is the ordinary end
+	e.body.end(err)
 	e.request.Close()
 }
 
 // answerBody ends the call when the door has read enough.
 type answerBody struct {
-	*io.PipeReader
+	*flow
 	cancel context.CancelFunc
 }
 
 // Close implements [io.Closer].
 func (b *answerBody) Close() error {
 	b.cancel()
-	return b.PipeReader.Close()
+	return b.flow.Close()
 }

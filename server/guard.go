@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -46,8 +48,18 @@ func (l *leader) admit(next http.Handler) http.Handler {
 			return
 		}
 		c.readWithin(unaryTimeout)
+		if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/proto") {
+			r.Body = gathered{bufio.NewReader(r.Body), r.Body}
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
+}
+
+// gathered is the body of a stream. A message is read in pieces, its length first, and each read of a request tells its connection, which
+// is a goroutine of its own, that there is room again; so as much is read at once as is there.
+type gathered struct {
+	io.Reader
+	io.Closer
 }
 
 // identify finds out who calls a procedure. A stranger is refused unless it is for strangers.
