@@ -2,30 +2,40 @@ package server
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
-// recheck looks now and then whether the caller's credentials are still good, and ends the stream when they are not. The
-// function it returns stops that and waits.
+// recheck looks now and then whether the caller's credentials are still good, and ends the stream when they are not. The function it
+// returns stops that; nothing of the stream is touched afterwards.
 func (g guard) recheck(ctx context.Context, c *caller, end context.CancelCauseFunc) func() {
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(g.cfg.recheck)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-ctx.Done():
-				c.unread()
-				return
-			case <-tick.C:
-			}
-			if _, err := g.authenticator().Authenticate(c.http); err != nil {
-				end(apiError(err))
+	var mu sync.Mutex // guards stopped, and holds up whoever stops while something is done
+	stopped := false
+	unless := func(f func()) func() {
+		return func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if !stopped {
+				f()
 			}
 		}
-	}()
-	return func() { close(stop); <-done }
+	}
+	ended := context.AfterFunc(ctx, unless(c.unread))
+	var again *time.Timer
+	mu.Lock() // the timer may be quicker than its name
+	defer mu.Unlock()
+	again = time.AfterFunc(g.cfg.recheck, unless(func() {
+		if _, err := g.authenticator().Authenticate(c.http); err != nil {
+			end(apiError(err))
+			return
+		}
+		again.Reset(g.cfg.recheck)
+	}))
+	return func() {
+		ended()
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		again.Stop()
+	}
 }
