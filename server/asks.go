@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
@@ -22,30 +22,65 @@ type draft struct {
 	spec    cluster.AskSpec
 	name    string
 	wire    []byte // its spec as it is written down
-	at      string // path in the request
+	list    string // where in the request it is
+	index   int
 	refused error
 }
 
-func newDraft(a *polderv1.AskSpec, at string) draft {
-	d := draft{name: a.GetName(), at: at}
+// at is the path of a field of the ask in the request. It is asked for when something is wrong.
+func (d *draft) at(field string) string { return role.JoinKey(role.JoinIndex(d.list, d.index), field) }
+
+// newDraft reads an ask that nobody else has yet.
+func newDraft(a *polderv1.AskSpec, list string, index int) draft {
+	d := draft{name: a.GetName(), list: list, index: index}
 	count := max(1, a.GetCount())
 	switch {
-	case a.GetName() != "" && !askName.MatchString(a.GetName()):
-		d.refused = invalid(at+".name", "%q: use up to 40 lower-case letters, digits and '-', with a letter or digit at both ends", clip(a.GetName(), 80))
+	case a.GetName() != "" && !validAskName(a.GetName()):
+		d.refused = invalid(d.at("name"), "%q: use up to 40 lower-case letters, digits and '-', with a letter or digit at both ends", clip(a.GetName(), 80))
 	case count > maxAskCount:
-		d.refused = invalid(at+".count", "%d tasks, at most %d in one ask", count, maxAskCount)
+		d.refused = invalid(d.at("count"), "%d tasks, at most %d in one ask", count, maxAskCount)
 	}
-	shape, err := shapeOf(a.GetTask(), at+".task")
+	shape := d.read(a.GetTask())
+	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Earmark: a.GetEarmark(), Shape: shape, Payload: a.GetTask()}
+	return d
+}
+
+// read checks what is to run and writes it down.
+func (d *draft) read(s *polderv1.TaskSpec) cluster.Shape {
+	var unwritten error // for text that is not UTF-8
+	if s != nil {
+		d.wire, unwritten = marshalSpec(s)
+	}
+	shape, err := shapeOfSize(s, len(d.wire), "")
+	if err != nil { // once more, with the path
+		_, err = shapeOfSize(s, len(d.wire), d.at("task"))
+	} else if unwritten != nil {
+		err = invalid(d.at("task"), "%v", unwritten)
+	}
 	if d.refused == nil {
 		d.refused = err
 	}
-	if d.refused == nil {
-		if d.wire, err = proto.Marshal(a.GetTask()); err != nil { // text that is not UTF-8
-			d.refused = invalid(at+".task", "%v", err)
+	return shape
+}
+
+// checkTreatment refuses a task that wants more notice or more undisturbed time than its role grants.
+func (d *draft) checkTreatment(tree *role.Tree) error {
+	id, ok := tree.WorkRole(d.spec.Role)
+	if !ok {
+		return nil // the cluster says so better
+	}
+	r := &tree.Roles[id]
+	for _, f := range []struct {
+		field string
+		own   *time.Duration
+		most  time.Duration
+	}{{"reclaim_grace", d.spec.Shape.ReclaimGrace, r.ReclaimGrace}, {"min_runtime", d.spec.Shape.MinRuntime, r.MinRuntime}} {
+		if f.own != nil && *f.own > f.most {
+			return invalid(role.JoinKey(d.at("task"), f.field), "%v is longer than the %v of role %s; ask for less, or have the role's raised",
+				*f.own, f.most, d.spec.Role)
 		}
 	}
-	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Earmark: a.GetEarmark(), Shape: shape, Payload: a.GetTask()}
-	return d
+	return nil
 }
 
 // Submit queues asks and answers when they are durable.
@@ -69,7 +104,7 @@ func (s asks) Submit(ctx context.Context, req *connect.Request[polderv1.SubmitRe
 	}
 	var drafts []draft
 	for i, a := range req.Msg.Asks {
-		drafts = append(drafts, newDraft(a, role.JoinIndex("asks", i)))
+		drafts = append(drafts, newDraft(a, "asks", i))
 	}
 	var out *polderv1.SubmitResponse
 	run := s.change
@@ -97,7 +132,7 @@ func (s asks) Submit(ctx context.Context, req *connect.Request[polderv1.SubmitRe
 func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 	err := d.refused
 	if err == nil {
-		err = checkTreatment(t.cluster.Tree(), d.spec.Role, d.spec.Shape, d.at+".task")
+		err = d.checkTreatment(t.cluster.Tree())
 	}
 	d.spec.Submitted = t.now
 	if err == nil && dry {

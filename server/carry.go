@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -57,7 +56,7 @@ func (t *turn) carryOut() error {
 func (t *turn) command(e cluster.Effect) bool {
 	switch e := e.(type) {
 	case cluster.Launch:
-		t.tell(e.Task.Node, e.Task.Task, &polderv1.ServerMessage{Body: &polderv1.ServerMessage_Launch{Launch: t.launchProto(e.Task)}})
+		t.tell(e.Task.Node, e.Task.Task, t.launch(e.Task))
 	case cluster.StopTask:
 		stop := &polderv1.StopTask{Task: e.Task, Force: e.Force, Reason: reasonProto(e.Reason)}
 		if e.Grace != nil {
@@ -191,20 +190,13 @@ func (t *turn) wireOf(ask string, payload any) ([]byte, error) {
 	return wire, err
 }
 
-// specField is the number of polder.v1.Assignment.spec.
-const specField = 8
-
-// launchProto is an assignment on its way to an agent. The spec was encoded for the ask's record; those bytes are sent, as a field that
-// the message here does not look into.
-func (t *turn) launchProto(a cluster.Assignment) *polderv1.Assignment {
-	out := assignmentProto(a)
+// launch is an assignment on its way to an agent. One whose spec cannot be encoded goes without: its record says so, too.
+func (t *turn) launch(a cluster.Assignment) *polderv1.ServerMessage {
 	wire, err := t.wireOf(a.Ask, a.Payload)
 	if err != nil {
-		return out // its record says so, too
+		wire = nil
 	}
-	out.Spec = nil
-	out.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, specField, protowire.BytesType), wire))
-	return out
+	return marshalLaunch(a, wire)
 }
 
 // note takes effects that are for readers.

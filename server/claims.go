@@ -7,7 +7,6 @@ import (
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
-	"polder.dev/polder/core/role"
 )
 
 // snapshotPart is how many nodes go into one message of a snapshot.
@@ -84,14 +83,14 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 	for _, g := range req.Msg.GiveUp {
 		event.GiveUp = append(event.GiveUp, cluster.Kept{Ask: g.GetAsk(), Node: g.GetNode(), Count: int(min(g.GetCount(), maxAskCount))})
 	}
-	var drafts []draft
+	drafts := make([]draft, 0, len(req.Msg.Tasks))
 	tree := s.board.look().tree
 	for i, c := range req.Msg.Tasks {
-		d := newDraft(&polderv1.AskSpec{Name: c.GetName(), Role: c.GetRole(), Task: c.GetTask()}, role.JoinIndex("tasks", i))
+		d := newDraft(&polderv1.AskSpec{Name: c.GetName(), Role: c.GetRole(), Task: c.GetTask()}, "tasks", i)
 		if d.refused != nil {
 			return nil, d.refused
 		}
-		if err := checkTreatment(tree, d.spec.Role, d.spec.Shape, d.at+".task"); err != nil {
+		if err := d.checkTreatment(tree); err != nil {
 			return nil, err
 		}
 		drafts = append(drafts, d)

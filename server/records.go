@@ -113,7 +113,7 @@ func encodeParts(head any, messages ...[]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.AppendParts(store.AppendParts([]byte{recordParts}, data), messages...), nil
+	return store.AppendParts([]byte{recordParts}, append([][]byte{data}, messages...)...), nil
 }
 
 // decodeRecord reads a record strictly. The error names the key and what to do: a record is never dropped.
@@ -209,9 +209,7 @@ func (r askRecord) payload(into *polderv1.TaskSpec) error {
 
 // encodeTask writes a task; wire is its spec.
 func encodeTask(t cluster.TaskReport, wire []byte) ([]byte, error) {
-	m := reportProto(t)
-	m.Assignment.Spec = nil
-	news, err := proto.Marshal(m)
+	news, err := marshalReport(t)
 	if err != nil {
 		return nil, err
 	}

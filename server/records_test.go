@@ -89,12 +89,12 @@ func TestLaunchOnTheWire(t *testing.T) {
 	turn := &turn{leader: &leader{asks: map[string]askExtra{task.Ask: {}}}}
 	want := assignmentProto(task.Assignment)
 	for range 2 {
-		data, err := proto.Marshal(turn.launchProto(task.Assignment))
+		data, err := proto.Marshal(turn.launch(task.Assignment))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := &polderv1.Assignment{}
-		if err := unmarshalProto(data, got); err != nil || !proto.Equal(got, want) {
+		got := &polderv1.ServerMessage{}
+		if err := unmarshalProto(data, got); err != nil || !proto.Equal(got.GetLaunch(), want) {
 			t.Errorf("it reads %v, %v; want %v", got, err, want)
 		}
 	}

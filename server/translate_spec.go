@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -35,12 +34,7 @@ const runtimeAttribute = "runtime."
 // awayAttribute ends the attribute of a runtime that does not answer now: runtime.docker.away.
 const awayAttribute = ".away"
 
-var (
-	portName  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
-	envName   = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_.-]*$`)
-	portUse   = regexp.MustCompile(`\{port:([^}]*)\}`)
-	labelName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9_./-]{0,126})$`)
-)
+var portUse = regexp.MustCompile(`\{port:([^}]*)\}`)
 
 // runtimeOf is the runtime a spec runs on.
 func runtimeOf(s *polderv1.TaskSpec) string {
@@ -55,6 +49,11 @@ func runtimeOf(s *polderv1.TaskSpec) string {
 
 // shapeOf checks a task spec and returns what the scheduler needs of it. Errors name the field; at is the spec's path.
 func shapeOf(s *polderv1.TaskSpec, at string) (cluster.Shape, error) {
+	return shapeOfSize(s, proto.Size(s), at)
+}
+
+// shapeOfSize is shapeOf for a spec whose size is known already.
+func shapeOfSize(s *polderv1.TaskSpec, size int, at string) (cluster.Shape, error) {
 	if s == nil {
 		return cluster.Shape{}, invalid(at, "say what to run")
 	}
@@ -63,7 +62,7 @@ func shapeOf(s *polderv1.TaskSpec, at string) (cluster.Shape, error) {
 	c.program()
 	c.delivery()
 	c.health()
-	if size := proto.Size(s); size > maxSpecBytes {
+	if size > maxSpecBytes {
 		c.fail("", "the spec has %d bytes, more than %d", size, maxSpecBytes)
 	}
 	if c.err != nil {
@@ -129,12 +128,15 @@ func (c *specCheck) ports() []cluster.Port {
 		c.fail("ports", "%d ports, at most %d", len(c.spec.Ports), maxPorts)
 		return nil
 	}
+	if len(c.spec.Ports) == 0 {
+		return nil
+	}
 	var out []cluster.Port
 	names, hosts := map[string]bool{}, map[uint32]bool{}
 	for i, p := range c.spec.Ports {
 		at := role.JoinIndex("ports", i)
 		switch {
-		case !portName.MatchString(p.GetName()):
+		case !validPortName(p.GetName()):
 			c.fail(at+".name", "%q is not of the form [a-z][a-z0-9_-]*, at most 32 characters", p.GetName())
 		case names[p.Name]:
 			c.fail(at+".name", "%q is given twice", p.Name)
@@ -154,16 +156,23 @@ func (c *specCheck) ports() []cluster.Port {
 	return out
 }
 
-// constraints reads the constraints and adds the one that the runtime needs.
-func (c *specCheck) constraints() []placement.Constraint {
-	name := runtimeOf(c.spec)
-	if name != "docker" && name != "process" && name != "kube" {
-		c.fail("runtime", "%q is unknown; use docker or process (kube is for the pods of the Kubernetes door)", name)
-	}
-	out := []placement.Constraint{
+// runtimeConstraints are what a runtime needs of a node, one slice for all its tasks.
+var runtimeConstraints = map[string][]placement.Constraint{"docker": needs("docker"), "process": needs("process"), "kube": needs("kube")}
+
+func needs(name string) []placement.Constraint {
+	return slices.Clip([]placement.Constraint{
 		{Attribute: runtimeAttribute + name, Op: placement.Exists},
 		{Attribute: runtimeAttribute + name + awayAttribute, Op: placement.NotExists, Passing: "the " + name + " runtime does not answer"},
+	})
+}
+
+// constraints reads the constraints and adds the ones that the runtime needs.
+func (c *specCheck) constraints() []placement.Constraint {
+	name := runtimeOf(c.spec)
+	if runtimeConstraints[name] == nil {
+		c.fail("runtime", "%q is unknown; use docker or process (kube is for the pods of the Kubernetes door)", name)
 	}
+	out := runtimeConstraints[name]
 	if len(c.spec.Constraints) > maxList {
 		c.fail("constraints", "%d constraints, at most %d", len(c.spec.Constraints), maxList)
 		return nil
@@ -232,15 +241,11 @@ func (c *specCheck) program() {
 	case name == "process" && len(s.Command) == 0:
 		c.fail("command", "say what to run")
 	}
-	for _, name := range sortedKeys(s.Env) {
-		if !envName.MatchString(name) || strings.ContainsRune(s.Env[name], 0) {
-			c.fail(role.JoinKey("env", name), "names are letters, digits, '_', '.' and '-', and values hold no zero byte")
-		}
+	if name, bad := firstBad(s.Env, validVariable); bad {
+		c.fail(role.JoinKey("env", name), "names are letters, digits, '_', '.' and '-', and values hold no zero byte")
 	}
-	for _, name := range sortedKeys(s.Labels) {
-		if !labelName.MatchString(name) || len(s.Labels[name]) > 1024 {
-			c.fail(role.JoinKey("labels", name), "names are up to 127 letters, digits, '_', '.', '/' and '-', values up to 1024 bytes")
-		}
+	if name, bad := firstBad(s.Labels, validLabel); bad {
+		c.fail(role.JoinKey("labels", name), "names are up to 127 letters, digits, '_', '.', '/' and '-', values up to 1024 bytes")
 	}
 	if slices.ContainsFunc(s.Command, func(w string) bool { return strings.ContainsRune(w, 0) }) {
 		c.fail("command", "holds a zero byte")
@@ -326,26 +331,6 @@ func (c *specCheck) health() {
 	c.duration(h.Interval, "health.interval")
 	c.duration(h.Timeout, "health.timeout")
 	c.duration(h.StartPeriod, "health.start_period")
-}
-
-// checkTreatment refuses a task that wants more notice or more undisturbed time than its role grants.
-func checkTreatment(tree *role.Tree, path string, s cluster.Shape, at string) error {
-	id, ok := tree.WorkRole(path)
-	if !ok {
-		return nil // the cluster says so better
-	}
-	r := tree.Roles[id]
-	for _, f := range []struct {
-		field string
-		own   *time.Duration
-		most  time.Duration
-	}{{"reclaim_grace", s.ReclaimGrace, r.ReclaimGrace}, {"min_runtime", s.MinRuntime, r.MinRuntime}} {
-		if f.own != nil && *f.own > f.most {
-			return invalid(fmt.Sprintf("%s.%s", at, f.field), "%v is longer than the %v of role %s; ask for less, or have the role's raised",
-				*f.own, f.most, path)
-		}
-	}
-	return nil
 }
 
 // artifacts checks what is to be fetched. Where it lands stays below the task's directory.

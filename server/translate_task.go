@@ -65,20 +65,11 @@ func portsProto(ports map[string]uint16) map[string]uint32 {
 	return out
 }
 
-func assignmentProto(a cluster.Assignment) *polderv1.Assignment {
-	return &polderv1.Assignment{
-		Task: a.Task, Ask: a.Ask, Index: uint32(a.Index), Attempt: uint32(a.Attempt), Role: a.Role,
-		Resources: amountsProto(a.Resources), Ports: portsProto(a.Ports), Spec: specOf(a.Payload), Funding: a.Funding,
-		ReclaimGrace: durationpb.New(a.ReclaimGrace), MinRuntime: durationpb.New(a.MinRuntime),
-		Created: timeProto(a.Created), Gang: a.Gang,
-	}
-}
-
-func reportProto(r cluster.TaskReport) *polderv1.TaskReport {
+// newsProto is everything of a report but the assignment.
+func newsProto(r cluster.TaskReport) *polderv1.TaskReport {
 	return &polderv1.TaskReport{
-		Assignment: assignmentProto(r.Assignment), State: polderv1.TaskState(r.State), ExitCode: exitProto(r.ExitCode),
-		Reason: reasonProto(r.Reason), Started: timeProto(r.Started), Ended: timeProto(r.Ended), Health: r.Health,
-		Notice: noticeProto(r.Notice),
+		State: polderv1.TaskState(r.State), ExitCode: exitProto(r.ExitCode), Reason: reasonProto(r.Reason),
+		Started: timeProto(r.Started), Ended: timeProto(r.Ended), Health: r.Health, Notice: noticeProto(r.Notice),
 	}
 }
 

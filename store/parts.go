@@ -3,10 +3,16 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // AppendParts appends parts to a value, each after its length, so that what is large need not be quoted. [Parts] takes them apart.
 func AppendParts(value []byte, parts ...[]byte) []byte {
+	size := 0
+	for _, p := range parts {
+		size += len(p) + binary.MaxVarintLen32
+	}
+	value = slices.Grow(value, size)
 	for _, p := range parts {
 		value = append(binary.AppendUvarint(value, uint64(len(p))), p...)
 	}
