@@ -28,6 +28,10 @@ type Config struct {
 	API *door.API
 	// Addr is host:port of the door's listener, as clients and executors on this machine reach it.
 	Addr string
+	// AgentAddr is host:port of the listener that serves [Door.AgentHandler] (default Addr, where agents are below /slave(1) only).
+	AgentAddr string
+	// Hostname is where nodes are reached that have no attribute of that name (default: their own names).
+	Hostname string
 	// Cluster is the pool's name (default "polder").
 	Cluster string
 	// Store keeps frameworks, their tasks and what they have not acknowledged over a restart; without one they are forgotten but
@@ -56,6 +60,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		return c, fmt.Errorf("mesos: Addr: %w", err)
+	}
+	if c.AgentAddr == "" {
+		c.AgentAddr = c.Addr
+	}
+	if _, _, err := net.SplitHostPort(c.AgentAddr); err != nil {
+		return c, fmt.Errorf("mesos: AgentAddr: %w", err)
 	}
 	if c.Cluster == "" {
 		c.Cluster = "polder"
@@ -124,6 +134,7 @@ type Door struct {
 	surveyed   chan struct{} // closed when all nodes are known
 	wake       chan struct{}
 	calls      sync.WaitGroup // calls to the server that nobody waits for
+	nests      *nests         // commands that were started in tasks as containers
 }
 
 // native is what a task of the pool is here: a task of a framework or an executor.
@@ -145,6 +156,7 @@ func New(c Config) (*Door, error) {
 		frameworks: map[string]*framework{}, nodes: map[string]*node{}, offers: map[string]*offer{},
 		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{}, fresh: map[*node]struct{}{}, shown: map[string]amounts{}, missed: map[string]bool{}, maint: newMaintenance(),
 		watchers: map[*stream]viewer{}, wake: make(chan struct{}, 1),
+		nests: newNests(c.Now),
 		dirty: map[string]recorded{}, unkept: make(chan struct{}, 1), surveyed: make(chan struct{}),
 	}, nil
 }

@@ -207,9 +207,9 @@ func (d *Door) slave(n *node) object {
 	for name, value := range n.attributes {
 		attributes[name] = value
 	}
-	_, port := d.address()
+	_, port := d.agentAddress()
 	return object{
-		"id": n.name, "hostname": n.host(), "port": port, "pid": "slave(1)@" + d.c.Addr, "attributes": attributes,
+		"id": n.name, "hostname": n.host(), "port": port, "pid": d.agentPid(), "attributes": attributes,
 		"registered_time": seconds(n.registered), "resources": summed(n.total, rangeText(form{}.resources(nil, n.ports))),
 		"used_resources": summed(minus(n.total, n.free), ""), "offered_resources": summed(offered, ""), "reserved_resources": object{},
 		"unreserved_resources": summed(n.total, rangeText(form{}.resources(nil, n.ports))), "active": n.state == "ready" || n.state == "cordoned",

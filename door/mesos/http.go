@@ -56,6 +56,9 @@ func init() { // a table that refers to functions that read it
 
 // route finds who serves a request, and lets nobody in whom the pool does not know.
 func (d *Door) route(w http.ResponseWriter, r *http.Request) error {
+	if strings.HasPrefix(r.URL.Path, agentPath+"/") {
+		return d.routeAgent(w, r)
+	}
 	name := cleanPath(r.URL.Path)
 	if name == executorPath {
 		return d.serveExecutor(w, r)
@@ -63,10 +66,7 @@ func (d *Door) route(w http.ResponseWriter, r *http.Request) error {
 	if name == "/health" { // probes have no credentials, and learn nothing
 		return nil
 	}
-	h, realm := (handler)(nil), "mesos-master-readonly"
-	for at := name; at != "/" && h == nil; at = path.Dir(at) {
-		h = handlers[at]
-	}
+	h, realm := longest(handlers, name), "mesos-master-readonly"
 	switch {
 	case strings.HasPrefix(name, "/api/v1/scheduler"):
 		realm = "mesos-master-scheduler"
@@ -87,7 +87,7 @@ func (d *Door) route(w http.ResponseWriter, r *http.Request) error {
 // cleanPath takes off what Mesos takes off: "/master" or an agent's process before the rest, and what a proxy puts there.
 func cleanPath(p string) string {
 	p = path.Clean("/" + p)
-	for _, prefix := range []string{"/mesos", "/master", "/slave(1)"} {
+	for _, prefix := range []string{"/mesos", "/master", agentPath} {
 		if rest, ok := strings.CutPrefix(p, prefix+"/"); ok {
 			p = "/" + rest
 		}

@@ -174,6 +174,7 @@ func containerSpec(spec *polderv1.TaskSpec, box *mesosv1.ContainerInfo) error {
 		}
 		spec.Image = i.GetDocker().GetName()
 	}
+	spec.Tty = box.GetTtyInfo() != nil
 	switch {
 	case box.GetLinuxInfo() != nil || box.GetRlimitInfo() != nil:
 		return refusal("ContainerInfo 'linux_info' and 'rlimit_info' are not supported")

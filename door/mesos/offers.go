@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -147,13 +148,8 @@ func (n *node) attributeProtos() []*mesosv1.Attribute {
 	return out
 }
 
-// host is the name or address tasks of the node are reached by: its attribute "hostname", or its name.
-func (n *node) host() string {
-	if h := n.attributes["hostname"]; h != "" {
-		return h
-	}
-	return n.name
-}
+// host is the name or address tasks of the node are reached by: its attribute "hostname", or what the door's configuration says, or its name.
+func (n *node) host() string { return cmp.Or(n.attributes["hostname"], n.hostname, n.name) }
 
 // filterFor is how long an answer to an offer hides others like it; zero hides nothing.
 func filterFor(f *mesosv1.Filters) time.Duration {

@@ -150,12 +150,7 @@ var queries = map[masterv1.Call_Type]func(*Door, viewer) *masterv1.Response{
 		return &masterv1.Response{Type: masterv1.Response_GET_FLAGS.Enum(), GetFlags: &masterv1.Response_GetFlags{Flags: []*mesosv1.Flag{{Name: new("cluster"), Value: &d.c.Cluster}}}}
 	},
 	masterv1.Call_GET_METRICS: func(d *Door, v viewer) *masterv1.Response {
-		out := &masterv1.Response_GetMetrics{}
-		m := d.metrics(v)
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			out.Metrics = append(out.Metrics, &mesosv1.Metric{Name: new(name), Value: new(m[name])})
-		}
-		return &masterv1.Response{Type: masterv1.Response_GET_METRICS.Enum(), GetMetrics: out}
+		return &masterv1.Response{Type: masterv1.Response_GET_METRICS.Enum(), GetMetrics: &masterv1.Response_GetMetrics{Metrics: d.metricProtos(v)}}
 	},
 	masterv1.Call_GET_MASTER: func(d *Door, _ viewer) *masterv1.Response {
 		return &masterv1.Response{Type: masterv1.Response_GET_MASTER.Enum(), GetMaster: &masterv1.Response_GetMaster{
@@ -202,6 +197,16 @@ var queries = map[masterv1.Call_Type]func(*Door, viewer) *masterv1.Response{
 	masterv1.Call_GET_QUOTA: func(d *Door, v viewer) *masterv1.Response {
 		return &masterv1.Response{Type: masterv1.Response_GET_QUOTA.Enum(), GetQuota: &masterv1.Response_GetQuota{Status: d.quotaStatus(v)}}
 	},
+}
+
+// metricProtos are the figures of /metrics/snapshot, by name.
+func (d *Door) metricProtos(v viewer) []*mesosv1.Metric {
+	var out []*mesosv1.Metric
+	m := d.metrics(v)
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, &mesosv1.Metric{Name: new(name), Value: new(m[name])})
+	}
+	return out
 }
 
 // getState is everything that somebody may see.

@@ -18,6 +18,7 @@ import (
 // node is a machine as the door last heard of it. The door's mutex guards it.
 type node struct {
 	name, pool, state string
+	hostname          string // of nodes that do not say their own
 	attributes        map[string]string
 	total, free       amounts
 	ports, freePorts  resource.PortSet
@@ -90,7 +91,7 @@ func (d *Door) setNode(p *polderv1.Node, revision int64) {
 	n := d.nodes[p.Name]
 	known := n != nil
 	if !known {
-		n = &node{name: p.Name, offers: map[string]*offer{}}
+		n = &node{name: p.Name, hostname: d.c.Hostname, offers: map[string]*offer{}}
 		d.nodes[p.Name] = n
 		at, _ := slices.BinarySearchFunc(d.order, n, compareNodes)
 		d.order = slices.Insert(d.order, at, n)

@@ -24,7 +24,7 @@ func timeInfo(t time.Time) *mesosv1.TimeInfo {
 
 // agentInfo describes a node as an agent; one that is gone has only its name.
 func (d *Door) agentInfo(n *node, name string) *mesosv1.AgentInfo {
-	_, port := d.address()
+	_, port := d.agentAddress()
 	out := &mesosv1.AgentInfo{Hostname: &name, Id: &mesosv1.AgentID{Value: &name}, Port: new(int32(port))}
 	if n != nil {
 		out.Hostname, out.Resources, out.Attributes = new(n.host()), form{}.resources(n.total, n.ports), n.attributeProtos()
@@ -39,7 +39,7 @@ func (d *Door) agentOf(n *node) *masterv1.Response_GetAgents_Agent {
 	}
 	return &masterv1.Response_GetAgents_Agent{
 		AgentInfo: d.agentInfo(n, n.name), Active: new(n.state == "ready" || n.state == "cordoned"), Deactivated: new(n.state == "cordoned"),
-		Version: new(Version), Pid: new("slave(1)@" + d.c.Addr), RegisteredTime: timeInfo(n.registered),
+		Version: new(Version), Pid: new(d.agentPid()), RegisteredTime: timeInfo(n.registered),
 		TotalResources: form{}.resources(n.total, n.ports), AllocatedResources: form{}.resources(minus(n.total, n.free), resource.PortSet{}),
 		OfferedResources: form{}.resources(offered, resource.PortSet{}),
 	}

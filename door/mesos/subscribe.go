@@ -247,11 +247,19 @@ func (d *Door) masterInfo() *mesosv1.MasterInfo {
 }
 
 // address is where clients reach the door.
-func (d *Door) address() (host string, port int) {
-	host, text, _ := net.SplitHostPort(d.c.Addr) // checked by New
+func (d *Door) address() (host string, port int) { return hostPort(d.c.Addr) }
+
+// agentAddress is where tools reach agents: all of them are here.
+func (d *Door) agentAddress() (host string, port int) { return hostPort(d.c.AgentAddr) }
+
+// hostPort splits an address, which was checked by New.
+func hostPort(addr string) (host string, port int) {
+	host, text, _ := net.SplitHostPort(addr)
 	port, _ = strconv.Atoi(text)
 	return host, port
 }
+
+func (d *Door) agentPid() string { return "slave(1)@" + d.c.AgentAddr }
 
 func (d *Door) pid() string { return "master@" + d.c.Addr }
 
@@ -266,8 +274,8 @@ func ipNumber(host string) uint32 {
 
 // nodeURL is where an agent's API is: here, for all of them.
 func (d *Door) nodeURL() *mesosv1.URL {
-	host, port := d.address()
+	host, port := d.agentAddress()
 	return &mesosv1.URL{
-		Scheme: new("http"), Path: new("/slave(1)"), Address: &mesosv1.Address{Hostname: &host, Ip: &host, Port: new(int32(port))},
+		Scheme: new("http"), Path: new(agentPath), Address: &mesosv1.Address{Hostname: &host, Ip: &host, Port: new(int32(port))},
 	}
 }

@@ -1,10 +1,13 @@
 package mesos
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"polder.dev/polder/door/mesos/wire/agentv1"
 	"polder.dev/polder/door/mesos/wire/masterv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 )
@@ -42,11 +45,17 @@ func TestTable(t *testing.T) {
 		kind := masterv1.Call_Type(n)
 		check(t, said, name, kind == masterv1.Call_SUBSCRIBE || queries[kind] != nil || orders[kind] != nil || reads[kind] != nil, n == 0)
 	}
+	said = section(t, "Agent: calls")
+	for n, name := range agentv1.Call_Type_name {
+		kind := agentv1.Call_Type(n)
+		works := kind == agentv1.Call_ATTACH_CONTAINER_INPUT || agentCalls[kind] != nil || agentStreams[kind] != nil || agentQueries[kind] != nil
+		check(t, said, name, works, n == 0)
+	}
 	var paths string
 	for row := range section(t, "Documents") {
 		paths += row + ","
 	}
-	for path := range endpoints {
+	for _, path := range slices.Concat(slices.Collect(maps.Keys(endpoints)), slices.Collect(maps.Keys(agentEndpoints))) {
 		if !strings.Contains(paths+" ", strings.TrimSuffix(path, ".json")) {
 			t.Errorf("docs/mesos.md does not mention %s", path)
 		}

@@ -181,8 +181,12 @@ func (t *task) executorID() string {
 
 // containerStatus says where the task is reached. Some clients need the first address of the first network.
 func (t *task) containerStatus() *mesosv1.ContainerStatus {
+	container := t.native
+	if t.executor != nil {
+		container = t.executor.native
+	}
 	return &mesosv1.ContainerStatus{
-		ContainerId: &mesosv1.ContainerID{Value: new(t.native)},
+		ContainerId: &mesosv1.ContainerID{Value: &container},
 		NetworkInfos: []*mesosv1.NetworkInfo{{IpAddresses: []*mesosv1.NetworkInfo_IPAddress{{
 			Protocol: mesosv1.NetworkInfo_IPv4.Enum(), IpAddress: new(t.ip),
 		}}}},

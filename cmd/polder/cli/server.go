@@ -21,6 +21,8 @@ type ServerOptions struct {
 	Store string
 	// Mesos is the address of the Mesos door, host:port; empty is no door.
 	Mesos string
+	// OneMachine says that every node is on this machine.
+	OneMachine bool
 	// Docker is the address of the Docker door, host:port; empty opens none.
 	Docker string
 	// DockerSocket opens the Docker door on a socket in Dir, for whoever owns that.

@@ -126,7 +126,7 @@ func (p *pool) serve(ctx context.Context, o cli.UpOptions, log *slog.Logger, fir
 	ready := make(chan string, 1)
 	ended := make(chan error, 1)
 	p.serving.Go(func() {
-		ended <- runServer(life, log, cli.ServerOptions{Dir: p.dir, Listen: o.Listen, Store: "embedded", Mesos: o.Mesos, Docker: o.Docker, DockerSocket: true}, first, func(addr string) { ready <- addr })
+		ended <- runServer(life, log, cli.ServerOptions{Dir: p.dir, Listen: o.Listen, Store: "embedded", Mesos: o.Mesos, Docker: o.Docker, DockerSocket: true, OneMachine: true}, first, func(addr string) { ready <- addr })
 	})
 	select {
 	case p.addr = <-ready:

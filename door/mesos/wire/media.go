@@ -61,6 +61,36 @@ func AnswerMedia(h http.Header) (Media, error) {
 	return "", fmt.Errorf("%w, not %.80q", ErrNotAcceptable, accept)
 }
 
+// recordIO is the media type of streams between tools and agents; what the records are is said in headers of their own. Streams of events
+// go without it.
+const recordIO = "application/recordio"
+
+// RequestStream is how the records of a request's body are written; ok is false when it is no stream of records.
+func RequestStream(h http.Header) (m Media, ok bool, err error) {
+	if name, _, err := mime.ParseMediaType(h.Get("Content-Type")); err != nil || name != recordIO {
+		return "", false, nil
+	}
+	m, err = RequestMedia(http.Header{"Content-Type": h.Values("Message-Content-Type")})
+	if err != nil {
+		err = fmt.Errorf("in 'Message-Content-Type': %w", err)
+	}
+	return m, true, err
+}
+
+// AnswerStream is how the records of an answer are to be written, by which headers that are then part of it.
+func AnswerStream(h http.Header) (Media, http.Header, error) {
+	accepts := len(h.Values("Accept")) == 0
+	for item := range strings.SplitSeq(strings.Join(h.Values("Accept"), ","), ",") {
+		name, _, err := mime.ParseMediaType(item)
+		accepts = accepts || err == nil && (name == recordIO || name == "*/*" || name == "application/*")
+	}
+	if !accepts {
+		return "", nil, fmt.Errorf("%w: the answer is a stream of 'application/recordio'", ErrNotAcceptable)
+	}
+	m, err := AnswerMedia(http.Header{"Accept": h.Values("Message-Accept")})
+	return m, http.Header{"Content-Type": {recordIO}, "Message-Content-Type": {string(m)}}, err
+}
+
 // Append appends a message.
 func (m Media) Append(dst []byte, msg proto.Message) ([]byte, error) {
 	if m == JSON {

@@ -7615,6 +7615,98 @@ func (x *WeightInfo) GetRole() string {
 	return ""
 }
 
+type ResourceStatistics struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Timestamp          *float64               `protobuf:"fixed64,1,req,name=timestamp" json:"timestamp,omitempty"`
+	CpusUserTimeSecs   *float64               `protobuf:"fixed64,2,opt,name=cpus_user_time_secs,json=cpusUserTimeSecs" json:"cpus_user_time_secs,omitempty"`
+	CpusSystemTimeSecs *float64               `protobuf:"fixed64,3,opt,name=cpus_system_time_secs,json=cpusSystemTimeSecs" json:"cpus_system_time_secs,omitempty"`
+	CpusLimit          *float64               `protobuf:"fixed64,4,opt,name=cpus_limit,json=cpusLimit" json:"cpus_limit,omitempty"`
+	MemRssBytes        *uint64                `protobuf:"varint,5,opt,name=mem_rss_bytes,json=memRssBytes" json:"mem_rss_bytes,omitempty"`
+	MemLimitBytes      *uint64                `protobuf:"varint,6,opt,name=mem_limit_bytes,json=memLimitBytes" json:"mem_limit_bytes,omitempty"`
+	MemTotalBytes      *uint64                `protobuf:"varint,36,opt,name=mem_total_bytes,json=memTotalBytes" json:"mem_total_bytes,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *ResourceStatistics) Reset() {
+	*x = ResourceStatistics{}
+	mi := &file_mesosv1_mesos_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourceStatistics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourceStatistics) ProtoMessage() {}
+
+func (x *ResourceStatistics) ProtoReflect() protoreflect.Message {
+	mi := &file_mesosv1_mesos_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourceStatistics.ProtoReflect.Descriptor instead.
+func (*ResourceStatistics) Descriptor() ([]byte, []int) {
+	return file_mesosv1_mesos_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *ResourceStatistics) GetTimestamp() float64 {
+	if x != nil && x.Timestamp != nil {
+		return *x.Timestamp
+	}
+	return 0
+}
+
+func (x *ResourceStatistics) GetCpusUserTimeSecs() float64 {
+	if x != nil && x.CpusUserTimeSecs != nil {
+		return *x.CpusUserTimeSecs
+	}
+	return 0
+}
+
+func (x *ResourceStatistics) GetCpusSystemTimeSecs() float64 {
+	if x != nil && x.CpusSystemTimeSecs != nil {
+		return *x.CpusSystemTimeSecs
+	}
+	return 0
+}
+
+func (x *ResourceStatistics) GetCpusLimit() float64 {
+	if x != nil && x.CpusLimit != nil {
+		return *x.CpusLimit
+	}
+	return 0
+}
+
+func (x *ResourceStatistics) GetMemRssBytes() uint64 {
+	if x != nil && x.MemRssBytes != nil {
+		return *x.MemRssBytes
+	}
+	return 0
+}
+
+func (x *ResourceStatistics) GetMemLimitBytes() uint64 {
+	if x != nil && x.MemLimitBytes != nil {
+		return *x.MemLimitBytes
+	}
+	return 0
+}
+
+func (x *ResourceStatistics) GetMemTotalBytes() uint64 {
+	if x != nil && x.MemTotalBytes != nil {
+		return *x.MemTotalBytes
+	}
+	return 0
+}
+
 type AgentInfo_Capability struct {
 	state         protoimpl.MessageState     `protogen:"open.v1"`
 	Type          *AgentInfo_Capability_Type `protobuf:"varint,1,opt,name=type,enum=mesos.v1.AgentInfo_Capability_Type" json:"type,omitempty"`
@@ -7624,7 +7716,7 @@ type AgentInfo_Capability struct {
 
 func (x *AgentInfo_Capability) Reset() {
 	*x = AgentInfo_Capability{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[75]
+	mi := &file_mesosv1_mesos_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7636,7 +7728,7 @@ func (x *AgentInfo_Capability) String() string {
 func (*AgentInfo_Capability) ProtoMessage() {}
 
 func (x *AgentInfo_Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[75]
+	mi := &file_mesosv1_mesos_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7667,7 +7759,7 @@ type CgroupInfo_Blkio struct {
 
 func (x *CgroupInfo_Blkio) Reset() {
 	*x = CgroupInfo_Blkio{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[76]
+	mi := &file_mesosv1_mesos_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7679,7 +7771,7 @@ func (x *CgroupInfo_Blkio) String() string {
 func (*CgroupInfo_Blkio) ProtoMessage() {}
 
 func (x *CgroupInfo_Blkio) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[76]
+	mi := &file_mesosv1_mesos_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7704,7 +7796,7 @@ type CgroupInfo_NetCls struct {
 
 func (x *CgroupInfo_NetCls) Reset() {
 	*x = CgroupInfo_NetCls{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[77]
+	mi := &file_mesosv1_mesos_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7716,7 +7808,7 @@ func (x *CgroupInfo_NetCls) String() string {
 func (*CgroupInfo_NetCls) ProtoMessage() {}
 
 func (x *CgroupInfo_NetCls) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[77]
+	mi := &file_mesosv1_mesos_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7749,7 +7841,7 @@ type CgroupInfo_Blkio_Value struct {
 
 func (x *CgroupInfo_Blkio_Value) Reset() {
 	*x = CgroupInfo_Blkio_Value{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[78]
+	mi := &file_mesosv1_mesos_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7761,7 +7853,7 @@ func (x *CgroupInfo_Blkio_Value) String() string {
 func (*CgroupInfo_Blkio_Value) ProtoMessage() {}
 
 func (x *CgroupInfo_Blkio_Value) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[78]
+	mi := &file_mesosv1_mesos_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7799,7 +7891,7 @@ type CgroupInfo_Blkio_CFQ struct {
 
 func (x *CgroupInfo_Blkio_CFQ) Reset() {
 	*x = CgroupInfo_Blkio_CFQ{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[79]
+	mi := &file_mesosv1_mesos_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7811,7 +7903,7 @@ func (x *CgroupInfo_Blkio_CFQ) String() string {
 func (*CgroupInfo_Blkio_CFQ) ProtoMessage() {}
 
 func (x *CgroupInfo_Blkio_CFQ) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[79]
+	mi := &file_mesosv1_mesos_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7835,7 +7927,7 @@ type CgroupInfo_Blkio_Throttling struct {
 
 func (x *CgroupInfo_Blkio_Throttling) Reset() {
 	*x = CgroupInfo_Blkio_Throttling{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[80]
+	mi := &file_mesosv1_mesos_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7847,7 +7939,7 @@ func (x *CgroupInfo_Blkio_Throttling) String() string {
 func (*CgroupInfo_Blkio_Throttling) ProtoMessage() {}
 
 func (x *CgroupInfo_Blkio_Throttling) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[80]
+	mi := &file_mesosv1_mesos_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7874,7 +7966,7 @@ type CgroupInfo_Blkio_Statistics struct {
 
 func (x *CgroupInfo_Blkio_Statistics) Reset() {
 	*x = CgroupInfo_Blkio_Statistics{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[81]
+	mi := &file_mesosv1_mesos_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7886,7 +7978,7 @@ func (x *CgroupInfo_Blkio_Statistics) String() string {
 func (*CgroupInfo_Blkio_Statistics) ProtoMessage() {}
 
 func (x *CgroupInfo_Blkio_Statistics) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[81]
+	mi := &file_mesosv1_mesos_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7940,7 +8032,7 @@ type CgroupInfo_Blkio_CFQ_Statistics struct {
 
 func (x *CgroupInfo_Blkio_CFQ_Statistics) Reset() {
 	*x = CgroupInfo_Blkio_CFQ_Statistics{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[82]
+	mi := &file_mesosv1_mesos_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7952,7 +8044,7 @@ func (x *CgroupInfo_Blkio_CFQ_Statistics) String() string {
 func (*CgroupInfo_Blkio_CFQ_Statistics) ProtoMessage() {}
 
 func (x *CgroupInfo_Blkio_CFQ_Statistics) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[82]
+	mi := &file_mesosv1_mesos_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8042,7 +8134,7 @@ type CgroupInfo_Blkio_Throttling_Statistics struct {
 
 func (x *CgroupInfo_Blkio_Throttling_Statistics) Reset() {
 	*x = CgroupInfo_Blkio_Throttling_Statistics{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[83]
+	mi := &file_mesosv1_mesos_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8054,7 +8146,7 @@ func (x *CgroupInfo_Blkio_Throttling_Statistics) String() string {
 func (*CgroupInfo_Blkio_Throttling_Statistics) ProtoMessage() {}
 
 func (x *CgroupInfo_Blkio_Throttling_Statistics) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[83]
+	mi := &file_mesosv1_mesos_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8100,7 +8192,7 @@ type CheckInfo_Command struct {
 
 func (x *CheckInfo_Command) Reset() {
 	*x = CheckInfo_Command{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[84]
+	mi := &file_mesosv1_mesos_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8112,7 +8204,7 @@ func (x *CheckInfo_Command) String() string {
 func (*CheckInfo_Command) ProtoMessage() {}
 
 func (x *CheckInfo_Command) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[84]
+	mi := &file_mesosv1_mesos_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8145,7 +8237,7 @@ type CheckInfo_Http struct {
 
 func (x *CheckInfo_Http) Reset() {
 	*x = CheckInfo_Http{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[85]
+	mi := &file_mesosv1_mesos_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8157,7 +8249,7 @@ func (x *CheckInfo_Http) String() string {
 func (*CheckInfo_Http) ProtoMessage() {}
 
 func (x *CheckInfo_Http) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[85]
+	mi := &file_mesosv1_mesos_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8196,7 +8288,7 @@ type CheckInfo_Tcp struct {
 
 func (x *CheckInfo_Tcp) Reset() {
 	*x = CheckInfo_Tcp{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[86]
+	mi := &file_mesosv1_mesos_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8208,7 +8300,7 @@ func (x *CheckInfo_Tcp) String() string {
 func (*CheckInfo_Tcp) ProtoMessage() {}
 
 func (x *CheckInfo_Tcp) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[86]
+	mi := &file_mesosv1_mesos_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8240,7 +8332,7 @@ type CheckStatusInfo_Command struct {
 
 func (x *CheckStatusInfo_Command) Reset() {
 	*x = CheckStatusInfo_Command{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[87]
+	mi := &file_mesosv1_mesos_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8252,7 +8344,7 @@ func (x *CheckStatusInfo_Command) String() string {
 func (*CheckStatusInfo_Command) ProtoMessage() {}
 
 func (x *CheckStatusInfo_Command) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[87]
+	mi := &file_mesosv1_mesos_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8284,7 +8376,7 @@ type CheckStatusInfo_Http struct {
 
 func (x *CheckStatusInfo_Http) Reset() {
 	*x = CheckStatusInfo_Http{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[88]
+	mi := &file_mesosv1_mesos_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8296,7 +8388,7 @@ func (x *CheckStatusInfo_Http) String() string {
 func (*CheckStatusInfo_Http) ProtoMessage() {}
 
 func (x *CheckStatusInfo_Http) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[88]
+	mi := &file_mesosv1_mesos_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8328,7 +8420,7 @@ type CheckStatusInfo_Tcp struct {
 
 func (x *CheckStatusInfo_Tcp) Reset() {
 	*x = CheckStatusInfo_Tcp{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[89]
+	mi := &file_mesosv1_mesos_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8340,7 +8432,7 @@ func (x *CheckStatusInfo_Tcp) String() string {
 func (*CheckStatusInfo_Tcp) ProtoMessage() {}
 
 func (x *CheckStatusInfo_Tcp) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[89]
+	mi := &file_mesosv1_mesos_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8381,7 +8473,7 @@ const (
 
 func (x *CommandInfo_URI) Reset() {
 	*x = CommandInfo_URI{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[90]
+	mi := &file_mesosv1_mesos_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8393,7 +8485,7 @@ func (x *CommandInfo_URI) String() string {
 func (*CommandInfo_URI) ProtoMessage() {}
 
 func (x *CommandInfo_URI) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[90]
+	mi := &file_mesosv1_mesos_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8466,7 +8558,7 @@ const (
 
 func (x *ContainerInfo_DockerInfo) Reset() {
 	*x = ContainerInfo_DockerInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[91]
+	mi := &file_mesosv1_mesos_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8478,7 +8570,7 @@ func (x *ContainerInfo_DockerInfo) String() string {
 func (*ContainerInfo_DockerInfo) ProtoMessage() {}
 
 func (x *ContainerInfo_DockerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[91]
+	mi := &file_mesosv1_mesos_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8553,7 +8645,7 @@ type ContainerInfo_MesosInfo struct {
 
 func (x *ContainerInfo_MesosInfo) Reset() {
 	*x = ContainerInfo_MesosInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[92]
+	mi := &file_mesosv1_mesos_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8565,7 +8657,7 @@ func (x *ContainerInfo_MesosInfo) String() string {
 func (*ContainerInfo_MesosInfo) ProtoMessage() {}
 
 func (x *ContainerInfo_MesosInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[92]
+	mi := &file_mesosv1_mesos_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8599,7 +8691,7 @@ type ContainerInfo_DockerInfo_PortMapping struct {
 
 func (x *ContainerInfo_DockerInfo_PortMapping) Reset() {
 	*x = ContainerInfo_DockerInfo_PortMapping{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[93]
+	mi := &file_mesosv1_mesos_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8611,7 +8703,7 @@ func (x *ContainerInfo_DockerInfo_PortMapping) String() string {
 func (*ContainerInfo_DockerInfo_PortMapping) ProtoMessage() {}
 
 func (x *ContainerInfo_DockerInfo_PortMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[93]
+	mi := &file_mesosv1_mesos_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8658,7 +8750,7 @@ type Device_Number struct {
 
 func (x *Device_Number) Reset() {
 	*x = Device_Number{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[94]
+	mi := &file_mesosv1_mesos_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8670,7 +8762,7 @@ func (x *Device_Number) String() string {
 func (*Device_Number) ProtoMessage() {}
 
 func (x *Device_Number) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[94]
+	mi := &file_mesosv1_mesos_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8710,7 +8802,7 @@ type DomainInfo_FaultDomain struct {
 
 func (x *DomainInfo_FaultDomain) Reset() {
 	*x = DomainInfo_FaultDomain{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[95]
+	mi := &file_mesosv1_mesos_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8722,7 +8814,7 @@ func (x *DomainInfo_FaultDomain) String() string {
 func (*DomainInfo_FaultDomain) ProtoMessage() {}
 
 func (x *DomainInfo_FaultDomain) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[95]
+	mi := &file_mesosv1_mesos_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8761,7 +8853,7 @@ type DomainInfo_FaultDomain_RegionInfo struct {
 
 func (x *DomainInfo_FaultDomain_RegionInfo) Reset() {
 	*x = DomainInfo_FaultDomain_RegionInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[96]
+	mi := &file_mesosv1_mesos_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8773,7 +8865,7 @@ func (x *DomainInfo_FaultDomain_RegionInfo) String() string {
 func (*DomainInfo_FaultDomain_RegionInfo) ProtoMessage() {}
 
 func (x *DomainInfo_FaultDomain_RegionInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[96]
+	mi := &file_mesosv1_mesos_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8805,7 +8897,7 @@ type DomainInfo_FaultDomain_ZoneInfo struct {
 
 func (x *DomainInfo_FaultDomain_ZoneInfo) Reset() {
 	*x = DomainInfo_FaultDomain_ZoneInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[97]
+	mi := &file_mesosv1_mesos_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8817,7 +8909,7 @@ func (x *DomainInfo_FaultDomain_ZoneInfo) String() string {
 func (*DomainInfo_FaultDomain_ZoneInfo) ProtoMessage() {}
 
 func (x *DomainInfo_FaultDomain_ZoneInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[97]
+	mi := &file_mesosv1_mesos_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8857,7 +8949,7 @@ const (
 
 func (x *Environment_Variable) Reset() {
 	*x = Environment_Variable{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[98]
+	mi := &file_mesosv1_mesos_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8869,7 +8961,7 @@ func (x *Environment_Variable) String() string {
 func (*Environment_Variable) ProtoMessage() {}
 
 func (x *Environment_Variable) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[98]
+	mi := &file_mesosv1_mesos_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8922,7 +9014,7 @@ type FrameworkInfo_Capability struct {
 
 func (x *FrameworkInfo_Capability) Reset() {
 	*x = FrameworkInfo_Capability{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[99]
+	mi := &file_mesosv1_mesos_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8934,7 +9026,7 @@ func (x *FrameworkInfo_Capability) String() string {
 func (*FrameworkInfo_Capability) ProtoMessage() {}
 
 func (x *FrameworkInfo_Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[99]
+	mi := &file_mesosv1_mesos_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8975,7 +9067,7 @@ const (
 
 func (x *HealthCheck_HTTPCheckInfo) Reset() {
 	*x = HealthCheck_HTTPCheckInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[101]
+	mi := &file_mesosv1_mesos_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8987,7 +9079,7 @@ func (x *HealthCheck_HTTPCheckInfo) String() string {
 func (*HealthCheck_HTTPCheckInfo) ProtoMessage() {}
 
 func (x *HealthCheck_HTTPCheckInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[101]
+	mi := &file_mesosv1_mesos_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9053,7 +9145,7 @@ const (
 
 func (x *HealthCheck_TCPCheckInfo) Reset() {
 	*x = HealthCheck_TCPCheckInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[102]
+	mi := &file_mesosv1_mesos_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9065,7 +9157,7 @@ func (x *HealthCheck_TCPCheckInfo) String() string {
 func (*HealthCheck_TCPCheckInfo) ProtoMessage() {}
 
 func (x *HealthCheck_TCPCheckInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[102]
+	mi := &file_mesosv1_mesos_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9106,7 +9198,7 @@ type Image_Appc struct {
 
 func (x *Image_Appc) Reset() {
 	*x = Image_Appc{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[103]
+	mi := &file_mesosv1_mesos_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9118,7 +9210,7 @@ func (x *Image_Appc) String() string {
 func (*Image_Appc) ProtoMessage() {}
 
 func (x *Image_Appc) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[103]
+	mi := &file_mesosv1_mesos_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9167,7 +9259,7 @@ type Image_Docker struct {
 
 func (x *Image_Docker) Reset() {
 	*x = Image_Docker{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[104]
+	mi := &file_mesosv1_mesos_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9179,7 +9271,7 @@ func (x *Image_Docker) String() string {
 func (*Image_Docker) ProtoMessage() {}
 
 func (x *Image_Docker) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[104]
+	mi := &file_mesosv1_mesos_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9226,7 +9318,7 @@ type MasterInfo_Capability struct {
 
 func (x *MasterInfo_Capability) Reset() {
 	*x = MasterInfo_Capability{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[105]
+	mi := &file_mesosv1_mesos_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9238,7 +9330,7 @@ func (x *MasterInfo_Capability) String() string {
 func (*MasterInfo_Capability) ProtoMessage() {}
 
 func (x *MasterInfo_Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[105]
+	mi := &file_mesosv1_mesos_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9276,7 +9368,7 @@ const (
 
 func (x *NetworkInfo_IPAddress) Reset() {
 	*x = NetworkInfo_IPAddress{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[106]
+	mi := &file_mesosv1_mesos_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9288,7 +9380,7 @@ func (x *NetworkInfo_IPAddress) String() string {
 func (*NetworkInfo_IPAddress) ProtoMessage() {}
 
 func (x *NetworkInfo_IPAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[106]
+	mi := &file_mesosv1_mesos_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9329,7 +9421,7 @@ type NetworkInfo_PortMapping struct {
 
 func (x *NetworkInfo_PortMapping) Reset() {
 	*x = NetworkInfo_PortMapping{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[107]
+	mi := &file_mesosv1_mesos_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9341,7 +9433,7 @@ func (x *NetworkInfo_PortMapping) String() string {
 func (*NetworkInfo_PortMapping) ProtoMessage() {}
 
 func (x *NetworkInfo_PortMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[107]
+	mi := &file_mesosv1_mesos_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9398,7 +9490,7 @@ type Offer_Operation struct {
 
 func (x *Offer_Operation) Reset() {
 	*x = Offer_Operation{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[108]
+	mi := &file_mesosv1_mesos_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9410,7 +9502,7 @@ func (x *Offer_Operation) String() string {
 func (*Offer_Operation) ProtoMessage() {}
 
 func (x *Offer_Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[108]
+	mi := &file_mesosv1_mesos_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9519,7 +9611,7 @@ type Offer_Operation_Launch struct {
 
 func (x *Offer_Operation_Launch) Reset() {
 	*x = Offer_Operation_Launch{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[109]
+	mi := &file_mesosv1_mesos_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9531,7 +9623,7 @@ func (x *Offer_Operation_Launch) String() string {
 func (*Offer_Operation_Launch) ProtoMessage() {}
 
 func (x *Offer_Operation_Launch) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[109]
+	mi := &file_mesosv1_mesos_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9564,7 +9656,7 @@ type Offer_Operation_LaunchGroup struct {
 
 func (x *Offer_Operation_LaunchGroup) Reset() {
 	*x = Offer_Operation_LaunchGroup{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[110]
+	mi := &file_mesosv1_mesos_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9576,7 +9668,7 @@ func (x *Offer_Operation_LaunchGroup) String() string {
 func (*Offer_Operation_LaunchGroup) ProtoMessage() {}
 
 func (x *Offer_Operation_LaunchGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[110]
+	mi := &file_mesosv1_mesos_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9616,7 +9708,7 @@ type Offer_Operation_Reserve struct {
 
 func (x *Offer_Operation_Reserve) Reset() {
 	*x = Offer_Operation_Reserve{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[111]
+	mi := &file_mesosv1_mesos_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9628,7 +9720,7 @@ func (x *Offer_Operation_Reserve) String() string {
 func (*Offer_Operation_Reserve) ProtoMessage() {}
 
 func (x *Offer_Operation_Reserve) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[111]
+	mi := &file_mesosv1_mesos_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9667,7 +9759,7 @@ type Offer_Operation_Unreserve struct {
 
 func (x *Offer_Operation_Unreserve) Reset() {
 	*x = Offer_Operation_Unreserve{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[112]
+	mi := &file_mesosv1_mesos_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9679,7 +9771,7 @@ func (x *Offer_Operation_Unreserve) String() string {
 func (*Offer_Operation_Unreserve) ProtoMessage() {}
 
 func (x *Offer_Operation_Unreserve) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[112]
+	mi := &file_mesosv1_mesos_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9711,7 +9803,7 @@ type Offer_Operation_Create struct {
 
 func (x *Offer_Operation_Create) Reset() {
 	*x = Offer_Operation_Create{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[113]
+	mi := &file_mesosv1_mesos_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9723,7 +9815,7 @@ func (x *Offer_Operation_Create) String() string {
 func (*Offer_Operation_Create) ProtoMessage() {}
 
 func (x *Offer_Operation_Create) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[113]
+	mi := &file_mesosv1_mesos_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9755,7 +9847,7 @@ type Offer_Operation_Destroy struct {
 
 func (x *Offer_Operation_Destroy) Reset() {
 	*x = Offer_Operation_Destroy{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[114]
+	mi := &file_mesosv1_mesos_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9767,7 +9859,7 @@ func (x *Offer_Operation_Destroy) String() string {
 func (*Offer_Operation_Destroy) ProtoMessage() {}
 
 func (x *Offer_Operation_Destroy) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[114]
+	mi := &file_mesosv1_mesos_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9800,7 +9892,7 @@ type Offer_Operation_GrowVolume struct {
 
 func (x *Offer_Operation_GrowVolume) Reset() {
 	*x = Offer_Operation_GrowVolume{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[115]
+	mi := &file_mesosv1_mesos_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9812,7 +9904,7 @@ func (x *Offer_Operation_GrowVolume) String() string {
 func (*Offer_Operation_GrowVolume) ProtoMessage() {}
 
 func (x *Offer_Operation_GrowVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[115]
+	mi := &file_mesosv1_mesos_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9852,7 +9944,7 @@ type Offer_Operation_ShrinkVolume struct {
 
 func (x *Offer_Operation_ShrinkVolume) Reset() {
 	*x = Offer_Operation_ShrinkVolume{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[116]
+	mi := &file_mesosv1_mesos_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9864,7 +9956,7 @@ func (x *Offer_Operation_ShrinkVolume) String() string {
 func (*Offer_Operation_ShrinkVolume) ProtoMessage() {}
 
 func (x *Offer_Operation_ShrinkVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[116]
+	mi := &file_mesosv1_mesos_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9905,7 +9997,7 @@ type Offer_Operation_CreateDisk struct {
 
 func (x *Offer_Operation_CreateDisk) Reset() {
 	*x = Offer_Operation_CreateDisk{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[117]
+	mi := &file_mesosv1_mesos_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9917,7 +10009,7 @@ func (x *Offer_Operation_CreateDisk) String() string {
 func (*Offer_Operation_CreateDisk) ProtoMessage() {}
 
 func (x *Offer_Operation_CreateDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[117]
+	mi := &file_mesosv1_mesos_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9963,7 +10055,7 @@ type Offer_Operation_DestroyDisk struct {
 
 func (x *Offer_Operation_DestroyDisk) Reset() {
 	*x = Offer_Operation_DestroyDisk{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[118]
+	mi := &file_mesosv1_mesos_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9975,7 +10067,7 @@ func (x *Offer_Operation_DestroyDisk) String() string {
 func (*Offer_Operation_DestroyDisk) ProtoMessage() {}
 
 func (x *Offer_Operation_DestroyDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[118]
+	mi := &file_mesosv1_mesos_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10007,7 +10099,7 @@ type OfferFilters_ResourceQuantities struct {
 
 func (x *OfferFilters_ResourceQuantities) Reset() {
 	*x = OfferFilters_ResourceQuantities{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[119]
+	mi := &file_mesosv1_mesos_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10019,7 +10111,7 @@ func (x *OfferFilters_ResourceQuantities) String() string {
 func (*OfferFilters_ResourceQuantities) ProtoMessage() {}
 
 func (x *OfferFilters_ResourceQuantities) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[119]
+	mi := &file_mesosv1_mesos_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10051,7 +10143,7 @@ type OfferFilters_MinAllocatableResources struct {
 
 func (x *OfferFilters_MinAllocatableResources) Reset() {
 	*x = OfferFilters_MinAllocatableResources{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[120]
+	mi := &file_mesosv1_mesos_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10063,7 +10155,7 @@ func (x *OfferFilters_MinAllocatableResources) String() string {
 func (*OfferFilters_MinAllocatableResources) ProtoMessage() {}
 
 func (x *OfferFilters_MinAllocatableResources) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[120]
+	mi := &file_mesosv1_mesos_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10097,7 +10189,7 @@ type RLimitInfo_RLimit struct {
 
 func (x *RLimitInfo_RLimit) Reset() {
 	*x = RLimitInfo_RLimit{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[122]
+	mi := &file_mesosv1_mesos_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10109,7 +10201,7 @@ func (x *RLimitInfo_RLimit) String() string {
 func (*RLimitInfo_RLimit) ProtoMessage() {}
 
 func (x *RLimitInfo_RLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[122]
+	mi := &file_mesosv1_mesos_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10155,7 +10247,7 @@ type Resource_AllocationInfo struct {
 
 func (x *Resource_AllocationInfo) Reset() {
 	*x = Resource_AllocationInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[123]
+	mi := &file_mesosv1_mesos_proto_msgTypes[124]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10167,7 +10259,7 @@ func (x *Resource_AllocationInfo) String() string {
 func (*Resource_AllocationInfo) ProtoMessage() {}
 
 func (x *Resource_AllocationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[123]
+	mi := &file_mesosv1_mesos_proto_msgTypes[124]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10202,7 +10294,7 @@ type Resource_ReservationInfo struct {
 
 func (x *Resource_ReservationInfo) Reset() {
 	*x = Resource_ReservationInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[124]
+	mi := &file_mesosv1_mesos_proto_msgTypes[125]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10214,7 +10306,7 @@ func (x *Resource_ReservationInfo) String() string {
 func (*Resource_ReservationInfo) ProtoMessage() {}
 
 func (x *Resource_ReservationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[124]
+	mi := &file_mesosv1_mesos_proto_msgTypes[125]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10269,7 +10361,7 @@ type Resource_DiskInfo struct {
 
 func (x *Resource_DiskInfo) Reset() {
 	*x = Resource_DiskInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[125]
+	mi := &file_mesosv1_mesos_proto_msgTypes[126]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10281,7 +10373,7 @@ func (x *Resource_DiskInfo) String() string {
 func (*Resource_DiskInfo) ProtoMessage() {}
 
 func (x *Resource_DiskInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[125]
+	mi := &file_mesosv1_mesos_proto_msgTypes[126]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10326,7 +10418,7 @@ type Resource_RevocableInfo struct {
 
 func (x *Resource_RevocableInfo) Reset() {
 	*x = Resource_RevocableInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[126]
+	mi := &file_mesosv1_mesos_proto_msgTypes[127]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10338,7 +10430,7 @@ func (x *Resource_RevocableInfo) String() string {
 func (*Resource_RevocableInfo) ProtoMessage() {}
 
 func (x *Resource_RevocableInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[126]
+	mi := &file_mesosv1_mesos_proto_msgTypes[127]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10362,7 +10454,7 @@ type Resource_SharedInfo struct {
 
 func (x *Resource_SharedInfo) Reset() {
 	*x = Resource_SharedInfo{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[127]
+	mi := &file_mesosv1_mesos_proto_msgTypes[128]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10374,7 +10466,7 @@ func (x *Resource_SharedInfo) String() string {
 func (*Resource_SharedInfo) ProtoMessage() {}
 
 func (x *Resource_SharedInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[127]
+	mi := &file_mesosv1_mesos_proto_msgTypes[128]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10400,7 +10492,7 @@ type Resource_DiskInfo_Persistence struct {
 
 func (x *Resource_DiskInfo_Persistence) Reset() {
 	*x = Resource_DiskInfo_Persistence{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[128]
+	mi := &file_mesosv1_mesos_proto_msgTypes[129]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10412,7 +10504,7 @@ func (x *Resource_DiskInfo_Persistence) String() string {
 func (*Resource_DiskInfo_Persistence) ProtoMessage() {}
 
 func (x *Resource_DiskInfo_Persistence) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[128]
+	mi := &file_mesosv1_mesos_proto_msgTypes[129]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10457,7 +10549,7 @@ type Resource_DiskInfo_Source struct {
 
 func (x *Resource_DiskInfo_Source) Reset() {
 	*x = Resource_DiskInfo_Source{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[129]
+	mi := &file_mesosv1_mesos_proto_msgTypes[130]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10469,7 +10561,7 @@ func (x *Resource_DiskInfo_Source) String() string {
 func (*Resource_DiskInfo_Source) ProtoMessage() {}
 
 func (x *Resource_DiskInfo_Source) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[129]
+	mi := &file_mesosv1_mesos_proto_msgTypes[130]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10543,7 +10635,7 @@ type Resource_DiskInfo_Source_Path struct {
 
 func (x *Resource_DiskInfo_Source_Path) Reset() {
 	*x = Resource_DiskInfo_Source_Path{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[130]
+	mi := &file_mesosv1_mesos_proto_msgTypes[131]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10555,7 +10647,7 @@ func (x *Resource_DiskInfo_Source_Path) String() string {
 func (*Resource_DiskInfo_Source_Path) ProtoMessage() {}
 
 func (x *Resource_DiskInfo_Source_Path) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[130]
+	mi := &file_mesosv1_mesos_proto_msgTypes[131]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10587,7 +10679,7 @@ type Resource_DiskInfo_Source_Mount struct {
 
 func (x *Resource_DiskInfo_Source_Mount) Reset() {
 	*x = Resource_DiskInfo_Source_Mount{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[131]
+	mi := &file_mesosv1_mesos_proto_msgTypes[132]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10599,7 +10691,7 @@ func (x *Resource_DiskInfo_Source_Mount) String() string {
 func (*Resource_DiskInfo_Source_Mount) ProtoMessage() {}
 
 func (x *Resource_DiskInfo_Source_Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[131]
+	mi := &file_mesosv1_mesos_proto_msgTypes[132]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10632,7 +10724,7 @@ type ResourceProviderInfo_Storage struct {
 
 func (x *ResourceProviderInfo_Storage) Reset() {
 	*x = ResourceProviderInfo_Storage{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[132]
+	mi := &file_mesosv1_mesos_proto_msgTypes[133]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10644,7 +10736,7 @@ func (x *ResourceProviderInfo_Storage) String() string {
 func (*ResourceProviderInfo_Storage) ProtoMessage() {}
 
 func (x *ResourceProviderInfo_Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[132]
+	mi := &file_mesosv1_mesos_proto_msgTypes[133]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10684,7 +10776,7 @@ type Secret_Reference struct {
 
 func (x *Secret_Reference) Reset() {
 	*x = Secret_Reference{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[133]
+	mi := &file_mesosv1_mesos_proto_msgTypes[134]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10696,7 +10788,7 @@ func (x *Secret_Reference) String() string {
 func (*Secret_Reference) ProtoMessage() {}
 
 func (x *Secret_Reference) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[133]
+	mi := &file_mesosv1_mesos_proto_msgTypes[134]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10735,7 +10827,7 @@ type Secret_Value struct {
 
 func (x *Secret_Value) Reset() {
 	*x = Secret_Value{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[134]
+	mi := &file_mesosv1_mesos_proto_msgTypes[135]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10747,7 +10839,7 @@ func (x *Secret_Value) String() string {
 func (*Secret_Value) ProtoMessage() {}
 
 func (x *Secret_Value) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[134]
+	mi := &file_mesosv1_mesos_proto_msgTypes[135]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10780,7 +10872,7 @@ type TTYInfo_WindowSize struct {
 
 func (x *TTYInfo_WindowSize) Reset() {
 	*x = TTYInfo_WindowSize{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[135]
+	mi := &file_mesosv1_mesos_proto_msgTypes[136]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10792,7 +10884,7 @@ func (x *TTYInfo_WindowSize) String() string {
 func (*TTYInfo_WindowSize) ProtoMessage() {}
 
 func (x *TTYInfo_WindowSize) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[135]
+	mi := &file_mesosv1_mesos_proto_msgTypes[136]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10831,7 +10923,7 @@ type Value_Scalar struct {
 
 func (x *Value_Scalar) Reset() {
 	*x = Value_Scalar{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[138]
+	mi := &file_mesosv1_mesos_proto_msgTypes[139]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10843,7 +10935,7 @@ func (x *Value_Scalar) String() string {
 func (*Value_Scalar) ProtoMessage() {}
 
 func (x *Value_Scalar) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[138]
+	mi := &file_mesosv1_mesos_proto_msgTypes[139]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10876,7 +10968,7 @@ type Value_Range struct {
 
 func (x *Value_Range) Reset() {
 	*x = Value_Range{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[139]
+	mi := &file_mesosv1_mesos_proto_msgTypes[140]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10888,7 +10980,7 @@ func (x *Value_Range) String() string {
 func (*Value_Range) ProtoMessage() {}
 
 func (x *Value_Range) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[139]
+	mi := &file_mesosv1_mesos_proto_msgTypes[140]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10927,7 +11019,7 @@ type Value_Ranges struct {
 
 func (x *Value_Ranges) Reset() {
 	*x = Value_Ranges{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[140]
+	mi := &file_mesosv1_mesos_proto_msgTypes[141]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10939,7 +11031,7 @@ func (x *Value_Ranges) String() string {
 func (*Value_Ranges) ProtoMessage() {}
 
 func (x *Value_Ranges) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[140]
+	mi := &file_mesosv1_mesos_proto_msgTypes[141]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -10971,7 +11063,7 @@ type Value_Set struct {
 
 func (x *Value_Set) Reset() {
 	*x = Value_Set{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[141]
+	mi := &file_mesosv1_mesos_proto_msgTypes[142]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -10983,7 +11075,7 @@ func (x *Value_Set) String() string {
 func (*Value_Set) ProtoMessage() {}
 
 func (x *Value_Set) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[141]
+	mi := &file_mesosv1_mesos_proto_msgTypes[142]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11015,7 +11107,7 @@ type Value_Text struct {
 
 func (x *Value_Text) Reset() {
 	*x = Value_Text{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[142]
+	mi := &file_mesosv1_mesos_proto_msgTypes[143]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11027,7 +11119,7 @@ func (x *Value_Text) String() string {
 func (*Value_Text) ProtoMessage() {}
 
 func (x *Value_Text) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[142]
+	mi := &file_mesosv1_mesos_proto_msgTypes[143]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11064,7 +11156,7 @@ type Volume_Source struct {
 
 func (x *Volume_Source) Reset() {
 	*x = Volume_Source{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[143]
+	mi := &file_mesosv1_mesos_proto_msgTypes[144]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11076,7 +11168,7 @@ func (x *Volume_Source) String() string {
 func (*Volume_Source) ProtoMessage() {}
 
 func (x *Volume_Source) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[143]
+	mi := &file_mesosv1_mesos_proto_msgTypes[144]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11145,7 +11237,7 @@ type Volume_Source_DockerVolume struct {
 
 func (x *Volume_Source_DockerVolume) Reset() {
 	*x = Volume_Source_DockerVolume{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[144]
+	mi := &file_mesosv1_mesos_proto_msgTypes[145]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11157,7 +11249,7 @@ func (x *Volume_Source_DockerVolume) String() string {
 func (*Volume_Source_DockerVolume) ProtoMessage() {}
 
 func (x *Volume_Source_DockerVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[144]
+	mi := &file_mesosv1_mesos_proto_msgTypes[145]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11204,7 +11296,7 @@ type Volume_Source_HostPath struct {
 
 func (x *Volume_Source_HostPath) Reset() {
 	*x = Volume_Source_HostPath{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[145]
+	mi := &file_mesosv1_mesos_proto_msgTypes[146]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11216,7 +11308,7 @@ func (x *Volume_Source_HostPath) String() string {
 func (*Volume_Source_HostPath) ProtoMessage() {}
 
 func (x *Volume_Source_HostPath) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[145]
+	mi := &file_mesosv1_mesos_proto_msgTypes[146]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11256,7 +11348,7 @@ type Volume_Source_SandboxPath struct {
 
 func (x *Volume_Source_SandboxPath) Reset() {
 	*x = Volume_Source_SandboxPath{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[146]
+	mi := &file_mesosv1_mesos_proto_msgTypes[147]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11268,7 +11360,7 @@ func (x *Volume_Source_SandboxPath) String() string {
 func (*Volume_Source_SandboxPath) ProtoMessage() {}
 
 func (x *Volume_Source_SandboxPath) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[146]
+	mi := &file_mesosv1_mesos_proto_msgTypes[147]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11308,7 +11400,7 @@ type Volume_Source_CSIVolume struct {
 
 func (x *Volume_Source_CSIVolume) Reset() {
 	*x = Volume_Source_CSIVolume{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[147]
+	mi := &file_mesosv1_mesos_proto_msgTypes[148]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11320,7 +11412,7 @@ func (x *Volume_Source_CSIVolume) String() string {
 func (*Volume_Source_CSIVolume) ProtoMessage() {}
 
 func (x *Volume_Source_CSIVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[147]
+	mi := &file_mesosv1_mesos_proto_msgTypes[148]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11364,7 +11456,7 @@ type Volume_Source_CSIVolume_VolumeCapability struct {
 
 func (x *Volume_Source_CSIVolume_VolumeCapability) Reset() {
 	*x = Volume_Source_CSIVolume_VolumeCapability{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[148]
+	mi := &file_mesosv1_mesos_proto_msgTypes[149]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11376,7 +11468,7 @@ func (x *Volume_Source_CSIVolume_VolumeCapability) String() string {
 func (*Volume_Source_CSIVolume_VolumeCapability) ProtoMessage() {}
 
 func (x *Volume_Source_CSIVolume_VolumeCapability) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[148]
+	mi := &file_mesosv1_mesos_proto_msgTypes[149]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11455,7 +11547,7 @@ type Volume_Source_CSIVolume_StaticProvisioning struct {
 
 func (x *Volume_Source_CSIVolume_StaticProvisioning) Reset() {
 	*x = Volume_Source_CSIVolume_StaticProvisioning{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[149]
+	mi := &file_mesosv1_mesos_proto_msgTypes[150]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11467,7 +11559,7 @@ func (x *Volume_Source_CSIVolume_StaticProvisioning) String() string {
 func (*Volume_Source_CSIVolume_StaticProvisioning) ProtoMessage() {}
 
 func (x *Volume_Source_CSIVolume_StaticProvisioning) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[149]
+	mi := &file_mesosv1_mesos_proto_msgTypes[150]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11526,7 +11618,7 @@ type Volume_Source_CSIVolume_VolumeCapability_BlockVolume struct {
 
 func (x *Volume_Source_CSIVolume_VolumeCapability_BlockVolume) Reset() {
 	*x = Volume_Source_CSIVolume_VolumeCapability_BlockVolume{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[150]
+	mi := &file_mesosv1_mesos_proto_msgTypes[151]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11538,7 +11630,7 @@ func (x *Volume_Source_CSIVolume_VolumeCapability_BlockVolume) String() string {
 func (*Volume_Source_CSIVolume_VolumeCapability_BlockVolume) ProtoMessage() {}
 
 func (x *Volume_Source_CSIVolume_VolumeCapability_BlockVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[150]
+	mi := &file_mesosv1_mesos_proto_msgTypes[151]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11564,7 +11656,7 @@ type Volume_Source_CSIVolume_VolumeCapability_MountVolume struct {
 
 func (x *Volume_Source_CSIVolume_VolumeCapability_MountVolume) Reset() {
 	*x = Volume_Source_CSIVolume_VolumeCapability_MountVolume{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[151]
+	mi := &file_mesosv1_mesos_proto_msgTypes[152]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11576,7 +11668,7 @@ func (x *Volume_Source_CSIVolume_VolumeCapability_MountVolume) String() string {
 func (*Volume_Source_CSIVolume_VolumeCapability_MountVolume) ProtoMessage() {}
 
 func (x *Volume_Source_CSIVolume_VolumeCapability_MountVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[151]
+	mi := &file_mesosv1_mesos_proto_msgTypes[152]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -11615,7 +11707,7 @@ type Volume_Source_CSIVolume_VolumeCapability_AccessMode struct {
 
 func (x *Volume_Source_CSIVolume_VolumeCapability_AccessMode) Reset() {
 	*x = Volume_Source_CSIVolume_VolumeCapability_AccessMode{}
-	mi := &file_mesosv1_mesos_proto_msgTypes[152]
+	mi := &file_mesosv1_mesos_proto_msgTypes[153]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -11627,7 +11719,7 @@ func (x *Volume_Source_CSIVolume_VolumeCapability_AccessMode) String() string {
 func (*Volume_Source_CSIVolume_VolumeCapability_AccessMode) ProtoMessage() {}
 
 func (x *Volume_Source_CSIVolume_VolumeCapability_AccessMode) ProtoReflect() protoreflect.Message {
-	mi := &file_mesosv1_mesos_proto_msgTypes[152]
+	mi := &file_mesosv1_mesos_proto_msgTypes[153]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -12665,7 +12757,16 @@ const file_mesosv1_mesos_proto_rawDesc = "" +
 	"\n" +
 	"WeightInfo\x12\x16\n" +
 	"\x06weight\x18\x01 \x02(\x01R\x06weight\x12\x12\n" +
-	"\x04role\x18\x02 \x01(\tR\x04role*4\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\"\xa7\x02\n" +
+	"\x12ResourceStatistics\x12\x1c\n" +
+	"\ttimestamp\x18\x01 \x02(\x01R\ttimestamp\x12-\n" +
+	"\x13cpus_user_time_secs\x18\x02 \x01(\x01R\x10cpusUserTimeSecs\x121\n" +
+	"\x15cpus_system_time_secs\x18\x03 \x01(\x01R\x12cpusSystemTimeSecs\x12\x1d\n" +
+	"\n" +
+	"cpus_limit\x18\x04 \x01(\x01R\tcpusLimit\x12\"\n" +
+	"\rmem_rss_bytes\x18\x05 \x01(\x04R\vmemRssBytes\x12&\n" +
+	"\x0fmem_limit_bytes\x18\x06 \x01(\x04R\rmemLimitBytes\x12&\n" +
+	"\x0fmem_total_bytes\x18$ \x01(\x04R\rmemTotalBytes*4\n" +
 	"\n" +
 	"DrainState\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\f\n" +
@@ -12713,7 +12814,7 @@ func file_mesosv1_mesos_proto_rawDescGZIP() []byte {
 }
 
 var file_mesosv1_mesos_proto_enumTypes = make([]protoimpl.EnumInfo, 32)
-var file_mesosv1_mesos_proto_msgTypes = make([]protoimpl.MessageInfo, 156)
+var file_mesosv1_mesos_proto_msgTypes = make([]protoimpl.MessageInfo, 157)
 var file_mesosv1_mesos_proto_goTypes = []any{
 	(DrainState)(0),                       // 0: mesos.v1.DrainState
 	(OperationState)(0),                   // 1: mesos.v1.OperationState
@@ -12747,162 +12848,163 @@ var file_mesosv1_mesos_proto_goTypes = []any{
 	(Volume_Source_Type)(0),               // 29: mesos.v1.Volume.Source.Type
 	(Volume_Source_SandboxPath_Type)(0),   // 30: mesos.v1.Volume.Source.SandboxPath.Type
 	(Volume_Source_CSIVolume_VolumeCapability_AccessMode_Mode)(0), // 31: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.AccessMode.Mode
-	(*Address)(nil),                         // 32: mesos.v1.Address
-	(*AgentID)(nil),                         // 33: mesos.v1.AgentID
-	(*AgentInfo)(nil),                       // 34: mesos.v1.AgentInfo
-	(*Attribute)(nil),                       // 35: mesos.v1.Attribute
-	(*CSIPluginContainerInfo)(nil),          // 36: mesos.v1.CSIPluginContainerInfo
-	(*CSIPluginEndpoint)(nil),               // 37: mesos.v1.CSIPluginEndpoint
-	(*CSIPluginInfo)(nil),                   // 38: mesos.v1.CSIPluginInfo
-	(*CapabilityInfo)(nil),                  // 39: mesos.v1.CapabilityInfo
-	(*CgroupInfo)(nil),                      // 40: mesos.v1.CgroupInfo
-	(*CheckInfo)(nil),                       // 41: mesos.v1.CheckInfo
-	(*CheckStatusInfo)(nil),                 // 42: mesos.v1.CheckStatusInfo
-	(*CommandInfo)(nil),                     // 43: mesos.v1.CommandInfo
-	(*ContainerID)(nil),                     // 44: mesos.v1.ContainerID
-	(*ContainerInfo)(nil),                   // 45: mesos.v1.ContainerInfo
-	(*ContainerStatus)(nil),                 // 46: mesos.v1.ContainerStatus
-	(*Credential)(nil),                      // 47: mesos.v1.Credential
-	(*Device)(nil),                          // 48: mesos.v1.Device
-	(*DiscoveryInfo)(nil),                   // 49: mesos.v1.DiscoveryInfo
-	(*DomainInfo)(nil),                      // 50: mesos.v1.DomainInfo
-	(*DrainConfig)(nil),                     // 51: mesos.v1.DrainConfig
-	(*DrainInfo)(nil),                       // 52: mesos.v1.DrainInfo
-	(*DurationInfo)(nil),                    // 53: mesos.v1.DurationInfo
-	(*Environment)(nil),                     // 54: mesos.v1.Environment
-	(*ExecutorID)(nil),                      // 55: mesos.v1.ExecutorID
-	(*ExecutorInfo)(nil),                    // 56: mesos.v1.ExecutorInfo
-	(*FileInfo)(nil),                        // 57: mesos.v1.FileInfo
-	(*Filters)(nil),                         // 58: mesos.v1.Filters
-	(*Flag)(nil),                            // 59: mesos.v1.Flag
-	(*FrameworkID)(nil),                     // 60: mesos.v1.FrameworkID
-	(*FrameworkInfo)(nil),                   // 61: mesos.v1.FrameworkInfo
-	(*HealthCheck)(nil),                     // 62: mesos.v1.HealthCheck
-	(*Image)(nil),                           // 63: mesos.v1.Image
-	(*InverseOffer)(nil),                    // 64: mesos.v1.InverseOffer
-	(*KillPolicy)(nil),                      // 65: mesos.v1.KillPolicy
-	(*Label)(nil),                           // 66: mesos.v1.Label
-	(*Labels)(nil),                          // 67: mesos.v1.Labels
-	(*LinuxInfo)(nil),                       // 68: mesos.v1.LinuxInfo
-	(*MachineID)(nil),                       // 69: mesos.v1.MachineID
-	(*MasterInfo)(nil),                      // 70: mesos.v1.MasterInfo
-	(*Metric)(nil),                          // 71: mesos.v1.Metric
-	(*MountPropagation)(nil),                // 72: mesos.v1.MountPropagation
-	(*NetworkInfo)(nil),                     // 73: mesos.v1.NetworkInfo
-	(*Offer)(nil),                           // 74: mesos.v1.Offer
-	(*OfferFilters)(nil),                    // 75: mesos.v1.OfferFilters
-	(*OfferID)(nil),                         // 76: mesos.v1.OfferID
-	(*Operation)(nil),                       // 77: mesos.v1.Operation
-	(*OperationID)(nil),                     // 78: mesos.v1.OperationID
-	(*OperationStatus)(nil),                 // 79: mesos.v1.OperationStatus
-	(*Parameter)(nil),                       // 80: mesos.v1.Parameter
-	(*Parameters)(nil),                      // 81: mesos.v1.Parameters
-	(*Port)(nil),                            // 82: mesos.v1.Port
-	(*Ports)(nil),                           // 83: mesos.v1.Ports
-	(*RLimitInfo)(nil),                      // 84: mesos.v1.RLimitInfo
-	(*Request)(nil),                         // 85: mesos.v1.Request
-	(*Resource)(nil),                        // 86: mesos.v1.Resource
-	(*ResourceProviderID)(nil),              // 87: mesos.v1.ResourceProviderID
-	(*ResourceProviderInfo)(nil),            // 88: mesos.v1.ResourceProviderInfo
-	(*Role)(nil),                            // 89: mesos.v1.Role
-	(*SeccompInfo)(nil),                     // 90: mesos.v1.SeccompInfo
-	(*Secret)(nil),                          // 91: mesos.v1.Secret
-	(*TTYInfo)(nil),                         // 92: mesos.v1.TTYInfo
-	(*Task)(nil),                            // 93: mesos.v1.Task
-	(*TaskGroupInfo)(nil),                   // 94: mesos.v1.TaskGroupInfo
-	(*TaskID)(nil),                          // 95: mesos.v1.TaskID
-	(*TaskInfo)(nil),                        // 96: mesos.v1.TaskInfo
-	(*TaskResourceLimitation)(nil),          // 97: mesos.v1.TaskResourceLimitation
-	(*TaskStatus)(nil),                      // 98: mesos.v1.TaskStatus
-	(*TimeInfo)(nil),                        // 99: mesos.v1.TimeInfo
-	(*URL)(nil),                             // 100: mesos.v1.URL
-	(*UUID)(nil),                            // 101: mesos.v1.UUID
-	(*Unavailability)(nil),                  // 102: mesos.v1.Unavailability
-	(*Value)(nil),                           // 103: mesos.v1.Value
-	(*VersionInfo)(nil),                     // 104: mesos.v1.VersionInfo
-	(*Volume)(nil),                          // 105: mesos.v1.Volume
-	(*WeightInfo)(nil),                      // 106: mesos.v1.WeightInfo
-	(*AgentInfo_Capability)(nil),            // 107: mesos.v1.AgentInfo.Capability
-	(*CgroupInfo_Blkio)(nil),                // 108: mesos.v1.CgroupInfo.Blkio
-	(*CgroupInfo_NetCls)(nil),               // 109: mesos.v1.CgroupInfo.NetCls
-	(*CgroupInfo_Blkio_Value)(nil),          // 110: mesos.v1.CgroupInfo.Blkio.Value
-	(*CgroupInfo_Blkio_CFQ)(nil),            // 111: mesos.v1.CgroupInfo.Blkio.CFQ
-	(*CgroupInfo_Blkio_Throttling)(nil),     // 112: mesos.v1.CgroupInfo.Blkio.Throttling
-	(*CgroupInfo_Blkio_Statistics)(nil),     // 113: mesos.v1.CgroupInfo.Blkio.Statistics
-	(*CgroupInfo_Blkio_CFQ_Statistics)(nil), // 114: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics
-	(*CgroupInfo_Blkio_Throttling_Statistics)(nil), // 115: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics
-	(*CheckInfo_Command)(nil),                      // 116: mesos.v1.CheckInfo.Command
-	(*CheckInfo_Http)(nil),                         // 117: mesos.v1.CheckInfo.Http
-	(*CheckInfo_Tcp)(nil),                          // 118: mesos.v1.CheckInfo.Tcp
-	(*CheckStatusInfo_Command)(nil),                // 119: mesos.v1.CheckStatusInfo.Command
-	(*CheckStatusInfo_Http)(nil),                   // 120: mesos.v1.CheckStatusInfo.Http
-	(*CheckStatusInfo_Tcp)(nil),                    // 121: mesos.v1.CheckStatusInfo.Tcp
-	(*CommandInfo_URI)(nil),                        // 122: mesos.v1.CommandInfo.URI
-	(*ContainerInfo_DockerInfo)(nil),               // 123: mesos.v1.ContainerInfo.DockerInfo
-	(*ContainerInfo_MesosInfo)(nil),                // 124: mesos.v1.ContainerInfo.MesosInfo
-	(*ContainerInfo_DockerInfo_PortMapping)(nil),   // 125: mesos.v1.ContainerInfo.DockerInfo.PortMapping
-	(*Device_Number)(nil),                          // 126: mesos.v1.Device.Number
-	(*DomainInfo_FaultDomain)(nil),                 // 127: mesos.v1.DomainInfo.FaultDomain
-	(*DomainInfo_FaultDomain_RegionInfo)(nil),      // 128: mesos.v1.DomainInfo.FaultDomain.RegionInfo
-	(*DomainInfo_FaultDomain_ZoneInfo)(nil),        // 129: mesos.v1.DomainInfo.FaultDomain.ZoneInfo
-	(*Environment_Variable)(nil),                   // 130: mesos.v1.Environment.Variable
-	(*FrameworkInfo_Capability)(nil),               // 131: mesos.v1.FrameworkInfo.Capability
-	nil,                                            // 132: mesos.v1.FrameworkInfo.OfferFiltersEntry
-	(*HealthCheck_HTTPCheckInfo)(nil),              // 133: mesos.v1.HealthCheck.HTTPCheckInfo
-	(*HealthCheck_TCPCheckInfo)(nil),               // 134: mesos.v1.HealthCheck.TCPCheckInfo
-	(*Image_Appc)(nil),                             // 135: mesos.v1.Image.Appc
-	(*Image_Docker)(nil),                           // 136: mesos.v1.Image.Docker
-	(*MasterInfo_Capability)(nil),                  // 137: mesos.v1.MasterInfo.Capability
-	(*NetworkInfo_IPAddress)(nil),                  // 138: mesos.v1.NetworkInfo.IPAddress
-	(*NetworkInfo_PortMapping)(nil),                // 139: mesos.v1.NetworkInfo.PortMapping
-	(*Offer_Operation)(nil),                        // 140: mesos.v1.Offer.Operation
-	(*Offer_Operation_Launch)(nil),                 // 141: mesos.v1.Offer.Operation.Launch
-	(*Offer_Operation_LaunchGroup)(nil),            // 142: mesos.v1.Offer.Operation.LaunchGroup
-	(*Offer_Operation_Reserve)(nil),                // 143: mesos.v1.Offer.Operation.Reserve
-	(*Offer_Operation_Unreserve)(nil),              // 144: mesos.v1.Offer.Operation.Unreserve
-	(*Offer_Operation_Create)(nil),                 // 145: mesos.v1.Offer.Operation.Create
-	(*Offer_Operation_Destroy)(nil),                // 146: mesos.v1.Offer.Operation.Destroy
-	(*Offer_Operation_GrowVolume)(nil),             // 147: mesos.v1.Offer.Operation.GrowVolume
-	(*Offer_Operation_ShrinkVolume)(nil),           // 148: mesos.v1.Offer.Operation.ShrinkVolume
-	(*Offer_Operation_CreateDisk)(nil),             // 149: mesos.v1.Offer.Operation.CreateDisk
-	(*Offer_Operation_DestroyDisk)(nil),            // 150: mesos.v1.Offer.Operation.DestroyDisk
-	(*OfferFilters_ResourceQuantities)(nil),        // 151: mesos.v1.OfferFilters.ResourceQuantities
-	(*OfferFilters_MinAllocatableResources)(nil),   // 152: mesos.v1.OfferFilters.MinAllocatableResources
-	nil,                                                // 153: mesos.v1.OfferFilters.ResourceQuantities.QuantitiesEntry
-	(*RLimitInfo_RLimit)(nil),                          // 154: mesos.v1.RLimitInfo.RLimit
-	(*Resource_AllocationInfo)(nil),                    // 155: mesos.v1.Resource.AllocationInfo
-	(*Resource_ReservationInfo)(nil),                   // 156: mesos.v1.Resource.ReservationInfo
-	(*Resource_DiskInfo)(nil),                          // 157: mesos.v1.Resource.DiskInfo
-	(*Resource_RevocableInfo)(nil),                     // 158: mesos.v1.Resource.RevocableInfo
-	(*Resource_SharedInfo)(nil),                        // 159: mesos.v1.Resource.SharedInfo
-	(*Resource_DiskInfo_Persistence)(nil),              // 160: mesos.v1.Resource.DiskInfo.Persistence
-	(*Resource_DiskInfo_Source)(nil),                   // 161: mesos.v1.Resource.DiskInfo.Source
-	(*Resource_DiskInfo_Source_Path)(nil),              // 162: mesos.v1.Resource.DiskInfo.Source.Path
-	(*Resource_DiskInfo_Source_Mount)(nil),             // 163: mesos.v1.Resource.DiskInfo.Source.Mount
-	(*ResourceProviderInfo_Storage)(nil),               // 164: mesos.v1.ResourceProviderInfo.Storage
-	(*Secret_Reference)(nil),                           // 165: mesos.v1.Secret.Reference
-	(*Secret_Value)(nil),                               // 166: mesos.v1.Secret.Value
-	(*TTYInfo_WindowSize)(nil),                         // 167: mesos.v1.TTYInfo.WindowSize
-	nil,                                                // 168: mesos.v1.Task.LimitsEntry
-	nil,                                                // 169: mesos.v1.TaskInfo.LimitsEntry
-	(*Value_Scalar)(nil),                               // 170: mesos.v1.Value.Scalar
-	(*Value_Range)(nil),                                // 171: mesos.v1.Value.Range
-	(*Value_Ranges)(nil),                               // 172: mesos.v1.Value.Ranges
-	(*Value_Set)(nil),                                  // 173: mesos.v1.Value.Set
-	(*Value_Text)(nil),                                 // 174: mesos.v1.Value.Text
-	(*Volume_Source)(nil),                              // 175: mesos.v1.Volume.Source
-	(*Volume_Source_DockerVolume)(nil),                 // 176: mesos.v1.Volume.Source.DockerVolume
-	(*Volume_Source_HostPath)(nil),                     // 177: mesos.v1.Volume.Source.HostPath
-	(*Volume_Source_SandboxPath)(nil),                  // 178: mesos.v1.Volume.Source.SandboxPath
-	(*Volume_Source_CSIVolume)(nil),                    // 179: mesos.v1.Volume.Source.CSIVolume
-	(*Volume_Source_CSIVolume_VolumeCapability)(nil),   // 180: mesos.v1.Volume.Source.CSIVolume.VolumeCapability
-	(*Volume_Source_CSIVolume_StaticProvisioning)(nil), // 181: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning
-	(*Volume_Source_CSIVolume_VolumeCapability_BlockVolume)(nil), // 182: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.BlockVolume
-	(*Volume_Source_CSIVolume_VolumeCapability_MountVolume)(nil), // 183: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.MountVolume
-	(*Volume_Source_CSIVolume_VolumeCapability_AccessMode)(nil),  // 184: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.AccessMode
-	nil, // 185: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodeStageSecretsEntry
-	nil, // 186: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodePublishSecretsEntry
-	nil, // 187: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.VolumeContextEntry
+	(*Address)(nil),                                // 32: mesos.v1.Address
+	(*AgentID)(nil),                                // 33: mesos.v1.AgentID
+	(*AgentInfo)(nil),                              // 34: mesos.v1.AgentInfo
+	(*Attribute)(nil),                              // 35: mesos.v1.Attribute
+	(*CSIPluginContainerInfo)(nil),                 // 36: mesos.v1.CSIPluginContainerInfo
+	(*CSIPluginEndpoint)(nil),                      // 37: mesos.v1.CSIPluginEndpoint
+	(*CSIPluginInfo)(nil),                          // 38: mesos.v1.CSIPluginInfo
+	(*CapabilityInfo)(nil),                         // 39: mesos.v1.CapabilityInfo
+	(*CgroupInfo)(nil),                             // 40: mesos.v1.CgroupInfo
+	(*CheckInfo)(nil),                              // 41: mesos.v1.CheckInfo
+	(*CheckStatusInfo)(nil),                        // 42: mesos.v1.CheckStatusInfo
+	(*CommandInfo)(nil),                            // 43: mesos.v1.CommandInfo
+	(*ContainerID)(nil),                            // 44: mesos.v1.ContainerID
+	(*ContainerInfo)(nil),                          // 45: mesos.v1.ContainerInfo
+	(*ContainerStatus)(nil),                        // 46: mesos.v1.ContainerStatus
+	(*Credential)(nil),                             // 47: mesos.v1.Credential
+	(*Device)(nil),                                 // 48: mesos.v1.Device
+	(*DiscoveryInfo)(nil),                          // 49: mesos.v1.DiscoveryInfo
+	(*DomainInfo)(nil),                             // 50: mesos.v1.DomainInfo
+	(*DrainConfig)(nil),                            // 51: mesos.v1.DrainConfig
+	(*DrainInfo)(nil),                              // 52: mesos.v1.DrainInfo
+	(*DurationInfo)(nil),                           // 53: mesos.v1.DurationInfo
+	(*Environment)(nil),                            // 54: mesos.v1.Environment
+	(*ExecutorID)(nil),                             // 55: mesos.v1.ExecutorID
+	(*ExecutorInfo)(nil),                           // 56: mesos.v1.ExecutorInfo
+	(*FileInfo)(nil),                               // 57: mesos.v1.FileInfo
+	(*Filters)(nil),                                // 58: mesos.v1.Filters
+	(*Flag)(nil),                                   // 59: mesos.v1.Flag
+	(*FrameworkID)(nil),                            // 60: mesos.v1.FrameworkID
+	(*FrameworkInfo)(nil),                          // 61: mesos.v1.FrameworkInfo
+	(*HealthCheck)(nil),                            // 62: mesos.v1.HealthCheck
+	(*Image)(nil),                                  // 63: mesos.v1.Image
+	(*InverseOffer)(nil),                           // 64: mesos.v1.InverseOffer
+	(*KillPolicy)(nil),                             // 65: mesos.v1.KillPolicy
+	(*Label)(nil),                                  // 66: mesos.v1.Label
+	(*Labels)(nil),                                 // 67: mesos.v1.Labels
+	(*LinuxInfo)(nil),                              // 68: mesos.v1.LinuxInfo
+	(*MachineID)(nil),                              // 69: mesos.v1.MachineID
+	(*MasterInfo)(nil),                             // 70: mesos.v1.MasterInfo
+	(*Metric)(nil),                                 // 71: mesos.v1.Metric
+	(*MountPropagation)(nil),                       // 72: mesos.v1.MountPropagation
+	(*NetworkInfo)(nil),                            // 73: mesos.v1.NetworkInfo
+	(*Offer)(nil),                                  // 74: mesos.v1.Offer
+	(*OfferFilters)(nil),                           // 75: mesos.v1.OfferFilters
+	(*OfferID)(nil),                                // 76: mesos.v1.OfferID
+	(*Operation)(nil),                              // 77: mesos.v1.Operation
+	(*OperationID)(nil),                            // 78: mesos.v1.OperationID
+	(*OperationStatus)(nil),                        // 79: mesos.v1.OperationStatus
+	(*Parameter)(nil),                              // 80: mesos.v1.Parameter
+	(*Parameters)(nil),                             // 81: mesos.v1.Parameters
+	(*Port)(nil),                                   // 82: mesos.v1.Port
+	(*Ports)(nil),                                  // 83: mesos.v1.Ports
+	(*RLimitInfo)(nil),                             // 84: mesos.v1.RLimitInfo
+	(*Request)(nil),                                // 85: mesos.v1.Request
+	(*Resource)(nil),                               // 86: mesos.v1.Resource
+	(*ResourceProviderID)(nil),                     // 87: mesos.v1.ResourceProviderID
+	(*ResourceProviderInfo)(nil),                   // 88: mesos.v1.ResourceProviderInfo
+	(*Role)(nil),                                   // 89: mesos.v1.Role
+	(*SeccompInfo)(nil),                            // 90: mesos.v1.SeccompInfo
+	(*Secret)(nil),                                 // 91: mesos.v1.Secret
+	(*TTYInfo)(nil),                                // 92: mesos.v1.TTYInfo
+	(*Task)(nil),                                   // 93: mesos.v1.Task
+	(*TaskGroupInfo)(nil),                          // 94: mesos.v1.TaskGroupInfo
+	(*TaskID)(nil),                                 // 95: mesos.v1.TaskID
+	(*TaskInfo)(nil),                               // 96: mesos.v1.TaskInfo
+	(*TaskResourceLimitation)(nil),                 // 97: mesos.v1.TaskResourceLimitation
+	(*TaskStatus)(nil),                             // 98: mesos.v1.TaskStatus
+	(*TimeInfo)(nil),                               // 99: mesos.v1.TimeInfo
+	(*URL)(nil),                                    // 100: mesos.v1.URL
+	(*UUID)(nil),                                   // 101: mesos.v1.UUID
+	(*Unavailability)(nil),                         // 102: mesos.v1.Unavailability
+	(*Value)(nil),                                  // 103: mesos.v1.Value
+	(*VersionInfo)(nil),                            // 104: mesos.v1.VersionInfo
+	(*Volume)(nil),                                 // 105: mesos.v1.Volume
+	(*WeightInfo)(nil),                             // 106: mesos.v1.WeightInfo
+	(*ResourceStatistics)(nil),                     // 107: mesos.v1.ResourceStatistics
+	(*AgentInfo_Capability)(nil),                   // 108: mesos.v1.AgentInfo.Capability
+	(*CgroupInfo_Blkio)(nil),                       // 109: mesos.v1.CgroupInfo.Blkio
+	(*CgroupInfo_NetCls)(nil),                      // 110: mesos.v1.CgroupInfo.NetCls
+	(*CgroupInfo_Blkio_Value)(nil),                 // 111: mesos.v1.CgroupInfo.Blkio.Value
+	(*CgroupInfo_Blkio_CFQ)(nil),                   // 112: mesos.v1.CgroupInfo.Blkio.CFQ
+	(*CgroupInfo_Blkio_Throttling)(nil),            // 113: mesos.v1.CgroupInfo.Blkio.Throttling
+	(*CgroupInfo_Blkio_Statistics)(nil),            // 114: mesos.v1.CgroupInfo.Blkio.Statistics
+	(*CgroupInfo_Blkio_CFQ_Statistics)(nil),        // 115: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics
+	(*CgroupInfo_Blkio_Throttling_Statistics)(nil), // 116: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics
+	(*CheckInfo_Command)(nil),                      // 117: mesos.v1.CheckInfo.Command
+	(*CheckInfo_Http)(nil),                         // 118: mesos.v1.CheckInfo.Http
+	(*CheckInfo_Tcp)(nil),                          // 119: mesos.v1.CheckInfo.Tcp
+	(*CheckStatusInfo_Command)(nil),                // 120: mesos.v1.CheckStatusInfo.Command
+	(*CheckStatusInfo_Http)(nil),                   // 121: mesos.v1.CheckStatusInfo.Http
+	(*CheckStatusInfo_Tcp)(nil),                    // 122: mesos.v1.CheckStatusInfo.Tcp
+	(*CommandInfo_URI)(nil),                        // 123: mesos.v1.CommandInfo.URI
+	(*ContainerInfo_DockerInfo)(nil),               // 124: mesos.v1.ContainerInfo.DockerInfo
+	(*ContainerInfo_MesosInfo)(nil),                // 125: mesos.v1.ContainerInfo.MesosInfo
+	(*ContainerInfo_DockerInfo_PortMapping)(nil),   // 126: mesos.v1.ContainerInfo.DockerInfo.PortMapping
+	(*Device_Number)(nil),                          // 127: mesos.v1.Device.Number
+	(*DomainInfo_FaultDomain)(nil),                 // 128: mesos.v1.DomainInfo.FaultDomain
+	(*DomainInfo_FaultDomain_RegionInfo)(nil),      // 129: mesos.v1.DomainInfo.FaultDomain.RegionInfo
+	(*DomainInfo_FaultDomain_ZoneInfo)(nil),        // 130: mesos.v1.DomainInfo.FaultDomain.ZoneInfo
+	(*Environment_Variable)(nil),                   // 131: mesos.v1.Environment.Variable
+	(*FrameworkInfo_Capability)(nil),               // 132: mesos.v1.FrameworkInfo.Capability
+	nil,                                            // 133: mesos.v1.FrameworkInfo.OfferFiltersEntry
+	(*HealthCheck_HTTPCheckInfo)(nil),              // 134: mesos.v1.HealthCheck.HTTPCheckInfo
+	(*HealthCheck_TCPCheckInfo)(nil),               // 135: mesos.v1.HealthCheck.TCPCheckInfo
+	(*Image_Appc)(nil),                             // 136: mesos.v1.Image.Appc
+	(*Image_Docker)(nil),                           // 137: mesos.v1.Image.Docker
+	(*MasterInfo_Capability)(nil),                  // 138: mesos.v1.MasterInfo.Capability
+	(*NetworkInfo_IPAddress)(nil),                  // 139: mesos.v1.NetworkInfo.IPAddress
+	(*NetworkInfo_PortMapping)(nil),                // 140: mesos.v1.NetworkInfo.PortMapping
+	(*Offer_Operation)(nil),                        // 141: mesos.v1.Offer.Operation
+	(*Offer_Operation_Launch)(nil),                 // 142: mesos.v1.Offer.Operation.Launch
+	(*Offer_Operation_LaunchGroup)(nil),            // 143: mesos.v1.Offer.Operation.LaunchGroup
+	(*Offer_Operation_Reserve)(nil),                // 144: mesos.v1.Offer.Operation.Reserve
+	(*Offer_Operation_Unreserve)(nil),              // 145: mesos.v1.Offer.Operation.Unreserve
+	(*Offer_Operation_Create)(nil),                 // 146: mesos.v1.Offer.Operation.Create
+	(*Offer_Operation_Destroy)(nil),                // 147: mesos.v1.Offer.Operation.Destroy
+	(*Offer_Operation_GrowVolume)(nil),             // 148: mesos.v1.Offer.Operation.GrowVolume
+	(*Offer_Operation_ShrinkVolume)(nil),           // 149: mesos.v1.Offer.Operation.ShrinkVolume
+	(*Offer_Operation_CreateDisk)(nil),             // 150: mesos.v1.Offer.Operation.CreateDisk
+	(*Offer_Operation_DestroyDisk)(nil),            // 151: mesos.v1.Offer.Operation.DestroyDisk
+	(*OfferFilters_ResourceQuantities)(nil),        // 152: mesos.v1.OfferFilters.ResourceQuantities
+	(*OfferFilters_MinAllocatableResources)(nil),   // 153: mesos.v1.OfferFilters.MinAllocatableResources
+	nil,                                                // 154: mesos.v1.OfferFilters.ResourceQuantities.QuantitiesEntry
+	(*RLimitInfo_RLimit)(nil),                          // 155: mesos.v1.RLimitInfo.RLimit
+	(*Resource_AllocationInfo)(nil),                    // 156: mesos.v1.Resource.AllocationInfo
+	(*Resource_ReservationInfo)(nil),                   // 157: mesos.v1.Resource.ReservationInfo
+	(*Resource_DiskInfo)(nil),                          // 158: mesos.v1.Resource.DiskInfo
+	(*Resource_RevocableInfo)(nil),                     // 159: mesos.v1.Resource.RevocableInfo
+	(*Resource_SharedInfo)(nil),                        // 160: mesos.v1.Resource.SharedInfo
+	(*Resource_DiskInfo_Persistence)(nil),              // 161: mesos.v1.Resource.DiskInfo.Persistence
+	(*Resource_DiskInfo_Source)(nil),                   // 162: mesos.v1.Resource.DiskInfo.Source
+	(*Resource_DiskInfo_Source_Path)(nil),              // 163: mesos.v1.Resource.DiskInfo.Source.Path
+	(*Resource_DiskInfo_Source_Mount)(nil),             // 164: mesos.v1.Resource.DiskInfo.Source.Mount
+	(*ResourceProviderInfo_Storage)(nil),               // 165: mesos.v1.ResourceProviderInfo.Storage
+	(*Secret_Reference)(nil),                           // 166: mesos.v1.Secret.Reference
+	(*Secret_Value)(nil),                               // 167: mesos.v1.Secret.Value
+	(*TTYInfo_WindowSize)(nil),                         // 168: mesos.v1.TTYInfo.WindowSize
+	nil,                                                // 169: mesos.v1.Task.LimitsEntry
+	nil,                                                // 170: mesos.v1.TaskInfo.LimitsEntry
+	(*Value_Scalar)(nil),                               // 171: mesos.v1.Value.Scalar
+	(*Value_Range)(nil),                                // 172: mesos.v1.Value.Range
+	(*Value_Ranges)(nil),                               // 173: mesos.v1.Value.Ranges
+	(*Value_Set)(nil),                                  // 174: mesos.v1.Value.Set
+	(*Value_Text)(nil),                                 // 175: mesos.v1.Value.Text
+	(*Volume_Source)(nil),                              // 176: mesos.v1.Volume.Source
+	(*Volume_Source_DockerVolume)(nil),                 // 177: mesos.v1.Volume.Source.DockerVolume
+	(*Volume_Source_HostPath)(nil),                     // 178: mesos.v1.Volume.Source.HostPath
+	(*Volume_Source_SandboxPath)(nil),                  // 179: mesos.v1.Volume.Source.SandboxPath
+	(*Volume_Source_CSIVolume)(nil),                    // 180: mesos.v1.Volume.Source.CSIVolume
+	(*Volume_Source_CSIVolume_VolumeCapability)(nil),   // 181: mesos.v1.Volume.Source.CSIVolume.VolumeCapability
+	(*Volume_Source_CSIVolume_StaticProvisioning)(nil), // 182: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning
+	(*Volume_Source_CSIVolume_VolumeCapability_BlockVolume)(nil), // 183: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.BlockVolume
+	(*Volume_Source_CSIVolume_VolumeCapability_MountVolume)(nil), // 184: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.MountVolume
+	(*Volume_Source_CSIVolume_VolumeCapability_AccessMode)(nil),  // 185: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.AccessMode
+	nil, // 186: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodeStageSecretsEntry
+	nil, // 187: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodePublishSecretsEntry
+	nil, // 188: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.VolumeContextEntry
 }
 var file_mesosv1_mesos_proto_depIdxs = []int32{
 	86,  // 0: mesos.v1.AgentInfo.resources:type_name -> mesos.v1.Resource
@@ -12910,10 +13012,10 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	33,  // 2: mesos.v1.AgentInfo.id:type_name -> mesos.v1.AgentID
 	50,  // 3: mesos.v1.AgentInfo.domain:type_name -> mesos.v1.DomainInfo
 	27,  // 4: mesos.v1.Attribute.type:type_name -> mesos.v1.Value.Type
-	170, // 5: mesos.v1.Attribute.scalar:type_name -> mesos.v1.Value.Scalar
-	172, // 6: mesos.v1.Attribute.ranges:type_name -> mesos.v1.Value.Ranges
-	174, // 7: mesos.v1.Attribute.text:type_name -> mesos.v1.Value.Text
-	173, // 8: mesos.v1.Attribute.set:type_name -> mesos.v1.Value.Set
+	171, // 5: mesos.v1.Attribute.scalar:type_name -> mesos.v1.Value.Scalar
+	173, // 6: mesos.v1.Attribute.ranges:type_name -> mesos.v1.Value.Ranges
+	175, // 7: mesos.v1.Attribute.text:type_name -> mesos.v1.Value.Text
+	174, // 8: mesos.v1.Attribute.set:type_name -> mesos.v1.Value.Set
 	4,   // 9: mesos.v1.CSIPluginContainerInfo.services:type_name -> mesos.v1.CSIPluginContainerInfo.Service
 	43,  // 10: mesos.v1.CSIPluginContainerInfo.command:type_name -> mesos.v1.CommandInfo
 	86,  // 11: mesos.v1.CSIPluginContainerInfo.resources:type_name -> mesos.v1.Resource
@@ -12922,22 +13024,22 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	36,  // 14: mesos.v1.CSIPluginInfo.containers:type_name -> mesos.v1.CSIPluginContainerInfo
 	37,  // 15: mesos.v1.CSIPluginInfo.endpoints:type_name -> mesos.v1.CSIPluginEndpoint
 	5,   // 16: mesos.v1.CapabilityInfo.capabilities:type_name -> mesos.v1.CapabilityInfo.Capability
-	109, // 17: mesos.v1.CgroupInfo.net_cls:type_name -> mesos.v1.CgroupInfo.NetCls
+	110, // 17: mesos.v1.CgroupInfo.net_cls:type_name -> mesos.v1.CgroupInfo.NetCls
 	7,   // 18: mesos.v1.CheckInfo.type:type_name -> mesos.v1.CheckInfo.Type
-	116, // 19: mesos.v1.CheckInfo.command:type_name -> mesos.v1.CheckInfo.Command
-	117, // 20: mesos.v1.CheckInfo.http:type_name -> mesos.v1.CheckInfo.Http
-	118, // 21: mesos.v1.CheckInfo.tcp:type_name -> mesos.v1.CheckInfo.Tcp
+	117, // 19: mesos.v1.CheckInfo.command:type_name -> mesos.v1.CheckInfo.Command
+	118, // 20: mesos.v1.CheckInfo.http:type_name -> mesos.v1.CheckInfo.Http
+	119, // 21: mesos.v1.CheckInfo.tcp:type_name -> mesos.v1.CheckInfo.Tcp
 	7,   // 22: mesos.v1.CheckStatusInfo.type:type_name -> mesos.v1.CheckInfo.Type
-	119, // 23: mesos.v1.CheckStatusInfo.command:type_name -> mesos.v1.CheckStatusInfo.Command
-	120, // 24: mesos.v1.CheckStatusInfo.http:type_name -> mesos.v1.CheckStatusInfo.Http
-	121, // 25: mesos.v1.CheckStatusInfo.tcp:type_name -> mesos.v1.CheckStatusInfo.Tcp
-	122, // 26: mesos.v1.CommandInfo.uris:type_name -> mesos.v1.CommandInfo.URI
+	120, // 23: mesos.v1.CheckStatusInfo.command:type_name -> mesos.v1.CheckStatusInfo.Command
+	121, // 24: mesos.v1.CheckStatusInfo.http:type_name -> mesos.v1.CheckStatusInfo.Http
+	122, // 25: mesos.v1.CheckStatusInfo.tcp:type_name -> mesos.v1.CheckStatusInfo.Tcp
+	123, // 26: mesos.v1.CommandInfo.uris:type_name -> mesos.v1.CommandInfo.URI
 	54,  // 27: mesos.v1.CommandInfo.environment:type_name -> mesos.v1.Environment
 	44,  // 28: mesos.v1.ContainerID.parent:type_name -> mesos.v1.ContainerID
 	8,   // 29: mesos.v1.ContainerInfo.type:type_name -> mesos.v1.ContainerInfo.Type
 	105, // 30: mesos.v1.ContainerInfo.volumes:type_name -> mesos.v1.Volume
-	123, // 31: mesos.v1.ContainerInfo.docker:type_name -> mesos.v1.ContainerInfo.DockerInfo
-	124, // 32: mesos.v1.ContainerInfo.mesos:type_name -> mesos.v1.ContainerInfo.MesosInfo
+	124, // 31: mesos.v1.ContainerInfo.docker:type_name -> mesos.v1.ContainerInfo.DockerInfo
+	125, // 32: mesos.v1.ContainerInfo.mesos:type_name -> mesos.v1.ContainerInfo.MesosInfo
 	73,  // 33: mesos.v1.ContainerInfo.network_infos:type_name -> mesos.v1.NetworkInfo
 	68,  // 34: mesos.v1.ContainerInfo.linux_info:type_name -> mesos.v1.LinuxInfo
 	84,  // 35: mesos.v1.ContainerInfo.rlimit_info:type_name -> mesos.v1.RLimitInfo
@@ -12945,15 +13047,15 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	73,  // 37: mesos.v1.ContainerStatus.network_infos:type_name -> mesos.v1.NetworkInfo
 	40,  // 38: mesos.v1.ContainerStatus.cgroup_info:type_name -> mesos.v1.CgroupInfo
 	44,  // 39: mesos.v1.ContainerStatus.container_id:type_name -> mesos.v1.ContainerID
-	126, // 40: mesos.v1.Device.number:type_name -> mesos.v1.Device.Number
+	127, // 40: mesos.v1.Device.number:type_name -> mesos.v1.Device.Number
 	10,  // 41: mesos.v1.DiscoveryInfo.visibility:type_name -> mesos.v1.DiscoveryInfo.Visibility
 	83,  // 42: mesos.v1.DiscoveryInfo.ports:type_name -> mesos.v1.Ports
 	67,  // 43: mesos.v1.DiscoveryInfo.labels:type_name -> mesos.v1.Labels
-	127, // 44: mesos.v1.DomainInfo.fault_domain:type_name -> mesos.v1.DomainInfo.FaultDomain
+	128, // 44: mesos.v1.DomainInfo.fault_domain:type_name -> mesos.v1.DomainInfo.FaultDomain
 	53,  // 45: mesos.v1.DrainConfig.max_grace_period:type_name -> mesos.v1.DurationInfo
 	0,   // 46: mesos.v1.DrainInfo.state:type_name -> mesos.v1.DrainState
 	51,  // 47: mesos.v1.DrainInfo.config:type_name -> mesos.v1.DrainConfig
-	130, // 48: mesos.v1.Environment.variables:type_name -> mesos.v1.Environment.Variable
+	131, // 48: mesos.v1.Environment.variables:type_name -> mesos.v1.Environment.Variable
 	55,  // 49: mesos.v1.ExecutorInfo.executor_id:type_name -> mesos.v1.ExecutorID
 	86,  // 50: mesos.v1.ExecutorInfo.resources:type_name -> mesos.v1.Resource
 	43,  // 51: mesos.v1.ExecutorInfo.command:type_name -> mesos.v1.CommandInfo
@@ -12965,16 +13067,16 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	12,  // 57: mesos.v1.ExecutorInfo.type:type_name -> mesos.v1.ExecutorInfo.Type
 	99,  // 58: mesos.v1.FileInfo.mtime:type_name -> mesos.v1.TimeInfo
 	60,  // 59: mesos.v1.FrameworkInfo.id:type_name -> mesos.v1.FrameworkID
-	131, // 60: mesos.v1.FrameworkInfo.capabilities:type_name -> mesos.v1.FrameworkInfo.Capability
+	132, // 60: mesos.v1.FrameworkInfo.capabilities:type_name -> mesos.v1.FrameworkInfo.Capability
 	67,  // 61: mesos.v1.FrameworkInfo.labels:type_name -> mesos.v1.Labels
-	132, // 62: mesos.v1.FrameworkInfo.offer_filters:type_name -> mesos.v1.FrameworkInfo.OfferFiltersEntry
-	133, // 63: mesos.v1.HealthCheck.http:type_name -> mesos.v1.HealthCheck.HTTPCheckInfo
+	133, // 62: mesos.v1.FrameworkInfo.offer_filters:type_name -> mesos.v1.FrameworkInfo.OfferFiltersEntry
+	134, // 63: mesos.v1.HealthCheck.http:type_name -> mesos.v1.HealthCheck.HTTPCheckInfo
 	43,  // 64: mesos.v1.HealthCheck.command:type_name -> mesos.v1.CommandInfo
 	14,  // 65: mesos.v1.HealthCheck.type:type_name -> mesos.v1.HealthCheck.Type
-	134, // 66: mesos.v1.HealthCheck.tcp:type_name -> mesos.v1.HealthCheck.TCPCheckInfo
+	135, // 66: mesos.v1.HealthCheck.tcp:type_name -> mesos.v1.HealthCheck.TCPCheckInfo
 	15,  // 67: mesos.v1.Image.type:type_name -> mesos.v1.Image.Type
-	135, // 68: mesos.v1.Image.appc:type_name -> mesos.v1.Image.Appc
-	136, // 69: mesos.v1.Image.docker:type_name -> mesos.v1.Image.Docker
+	136, // 68: mesos.v1.Image.appc:type_name -> mesos.v1.Image.Appc
+	137, // 69: mesos.v1.Image.docker:type_name -> mesos.v1.Image.Docker
 	76,  // 70: mesos.v1.InverseOffer.id:type_name -> mesos.v1.OfferID
 	100, // 71: mesos.v1.InverseOffer.url:type_name -> mesos.v1.URL
 	60,  // 72: mesos.v1.InverseOffer.framework_id:type_name -> mesos.v1.FrameworkID
@@ -12990,11 +13092,11 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	16,  // 82: mesos.v1.LinuxInfo.ipc_mode:type_name -> mesos.v1.LinuxInfo.IpcMode
 	32,  // 83: mesos.v1.MasterInfo.address:type_name -> mesos.v1.Address
 	50,  // 84: mesos.v1.MasterInfo.domain:type_name -> mesos.v1.DomainInfo
-	137, // 85: mesos.v1.MasterInfo.capabilities:type_name -> mesos.v1.MasterInfo.Capability
+	138, // 85: mesos.v1.MasterInfo.capabilities:type_name -> mesos.v1.MasterInfo.Capability
 	18,  // 86: mesos.v1.MountPropagation.mode:type_name -> mesos.v1.MountPropagation.Mode
 	67,  // 87: mesos.v1.NetworkInfo.labels:type_name -> mesos.v1.Labels
-	138, // 88: mesos.v1.NetworkInfo.ip_addresses:type_name -> mesos.v1.NetworkInfo.IPAddress
-	139, // 89: mesos.v1.NetworkInfo.port_mappings:type_name -> mesos.v1.NetworkInfo.PortMapping
+	139, // 88: mesos.v1.NetworkInfo.ip_addresses:type_name -> mesos.v1.NetworkInfo.IPAddress
+	140, // 89: mesos.v1.NetworkInfo.port_mappings:type_name -> mesos.v1.NetworkInfo.PortMapping
 	76,  // 90: mesos.v1.Offer.id:type_name -> mesos.v1.OfferID
 	60,  // 91: mesos.v1.Offer.framework_id:type_name -> mesos.v1.FrameworkID
 	33,  // 92: mesos.v1.Offer.agent_id:type_name -> mesos.v1.AgentID
@@ -13003,12 +13105,12 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	35,  // 95: mesos.v1.Offer.attributes:type_name -> mesos.v1.Attribute
 	100, // 96: mesos.v1.Offer.url:type_name -> mesos.v1.URL
 	102, // 97: mesos.v1.Offer.unavailability:type_name -> mesos.v1.Unavailability
-	155, // 98: mesos.v1.Offer.allocation_info:type_name -> mesos.v1.Resource.AllocationInfo
+	156, // 98: mesos.v1.Offer.allocation_info:type_name -> mesos.v1.Resource.AllocationInfo
 	50,  // 99: mesos.v1.Offer.domain:type_name -> mesos.v1.DomainInfo
-	152, // 100: mesos.v1.OfferFilters.min_allocatable_resources:type_name -> mesos.v1.OfferFilters.MinAllocatableResources
+	153, // 100: mesos.v1.OfferFilters.min_allocatable_resources:type_name -> mesos.v1.OfferFilters.MinAllocatableResources
 	60,  // 101: mesos.v1.Operation.framework_id:type_name -> mesos.v1.FrameworkID
 	33,  // 102: mesos.v1.Operation.agent_id:type_name -> mesos.v1.AgentID
-	140, // 103: mesos.v1.Operation.info:type_name -> mesos.v1.Offer.Operation
+	141, // 103: mesos.v1.Operation.info:type_name -> mesos.v1.Offer.Operation
 	79,  // 104: mesos.v1.Operation.latest_status:type_name -> mesos.v1.OperationStatus
 	79,  // 105: mesos.v1.Operation.statuses:type_name -> mesos.v1.OperationStatus
 	101, // 106: mesos.v1.Operation.uuid:type_name -> mesos.v1.UUID
@@ -13022,30 +13124,30 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	10,  // 114: mesos.v1.Port.visibility:type_name -> mesos.v1.DiscoveryInfo.Visibility
 	67,  // 115: mesos.v1.Port.labels:type_name -> mesos.v1.Labels
 	82,  // 116: mesos.v1.Ports.ports:type_name -> mesos.v1.Port
-	154, // 117: mesos.v1.RLimitInfo.rlimits:type_name -> mesos.v1.RLimitInfo.RLimit
+	155, // 117: mesos.v1.RLimitInfo.rlimits:type_name -> mesos.v1.RLimitInfo.RLimit
 	33,  // 118: mesos.v1.Request.agent_id:type_name -> mesos.v1.AgentID
 	86,  // 119: mesos.v1.Request.resources:type_name -> mesos.v1.Resource
 	27,  // 120: mesos.v1.Resource.type:type_name -> mesos.v1.Value.Type
-	170, // 121: mesos.v1.Resource.scalar:type_name -> mesos.v1.Value.Scalar
-	172, // 122: mesos.v1.Resource.ranges:type_name -> mesos.v1.Value.Ranges
-	173, // 123: mesos.v1.Resource.set:type_name -> mesos.v1.Value.Set
-	157, // 124: mesos.v1.Resource.disk:type_name -> mesos.v1.Resource.DiskInfo
-	156, // 125: mesos.v1.Resource.reservation:type_name -> mesos.v1.Resource.ReservationInfo
-	158, // 126: mesos.v1.Resource.revocable:type_name -> mesos.v1.Resource.RevocableInfo
-	159, // 127: mesos.v1.Resource.shared:type_name -> mesos.v1.Resource.SharedInfo
-	155, // 128: mesos.v1.Resource.allocation_info:type_name -> mesos.v1.Resource.AllocationInfo
+	171, // 121: mesos.v1.Resource.scalar:type_name -> mesos.v1.Value.Scalar
+	173, // 122: mesos.v1.Resource.ranges:type_name -> mesos.v1.Value.Ranges
+	174, // 123: mesos.v1.Resource.set:type_name -> mesos.v1.Value.Set
+	158, // 124: mesos.v1.Resource.disk:type_name -> mesos.v1.Resource.DiskInfo
+	157, // 125: mesos.v1.Resource.reservation:type_name -> mesos.v1.Resource.ReservationInfo
+	159, // 126: mesos.v1.Resource.revocable:type_name -> mesos.v1.Resource.RevocableInfo
+	160, // 127: mesos.v1.Resource.shared:type_name -> mesos.v1.Resource.SharedInfo
+	156, // 128: mesos.v1.Resource.allocation_info:type_name -> mesos.v1.Resource.AllocationInfo
 	87,  // 129: mesos.v1.Resource.provider_id:type_name -> mesos.v1.ResourceProviderID
-	156, // 130: mesos.v1.Resource.reservations:type_name -> mesos.v1.Resource.ReservationInfo
+	157, // 130: mesos.v1.Resource.reservations:type_name -> mesos.v1.Resource.ReservationInfo
 	87,  // 131: mesos.v1.ResourceProviderInfo.id:type_name -> mesos.v1.ResourceProviderID
 	35,  // 132: mesos.v1.ResourceProviderInfo.attributes:type_name -> mesos.v1.Attribute
-	156, // 133: mesos.v1.ResourceProviderInfo.default_reservations:type_name -> mesos.v1.Resource.ReservationInfo
-	164, // 134: mesos.v1.ResourceProviderInfo.storage:type_name -> mesos.v1.ResourceProviderInfo.Storage
+	157, // 133: mesos.v1.ResourceProviderInfo.default_reservations:type_name -> mesos.v1.Resource.ReservationInfo
+	165, // 134: mesos.v1.ResourceProviderInfo.storage:type_name -> mesos.v1.ResourceProviderInfo.Storage
 	60,  // 135: mesos.v1.Role.frameworks:type_name -> mesos.v1.FrameworkID
 	86,  // 136: mesos.v1.Role.resources:type_name -> mesos.v1.Resource
 	24,  // 137: mesos.v1.Secret.type:type_name -> mesos.v1.Secret.Type
-	165, // 138: mesos.v1.Secret.reference:type_name -> mesos.v1.Secret.Reference
-	166, // 139: mesos.v1.Secret.value:type_name -> mesos.v1.Secret.Value
-	167, // 140: mesos.v1.TTYInfo.window_size:type_name -> mesos.v1.TTYInfo.WindowSize
+	166, // 138: mesos.v1.Secret.reference:type_name -> mesos.v1.Secret.Reference
+	167, // 139: mesos.v1.Secret.value:type_name -> mesos.v1.Secret.Value
+	168, // 140: mesos.v1.TTYInfo.window_size:type_name -> mesos.v1.TTYInfo.WindowSize
 	95,  // 141: mesos.v1.Task.task_id:type_name -> mesos.v1.TaskID
 	60,  // 142: mesos.v1.Task.framework_id:type_name -> mesos.v1.FrameworkID
 	55,  // 143: mesos.v1.Task.executor_id:type_name -> mesos.v1.ExecutorID
@@ -13059,7 +13161,7 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	45,  // 151: mesos.v1.Task.container:type_name -> mesos.v1.ContainerInfo
 	62,  // 152: mesos.v1.Task.health_check:type_name -> mesos.v1.HealthCheck
 	65,  // 153: mesos.v1.Task.kill_policy:type_name -> mesos.v1.KillPolicy
-	168, // 154: mesos.v1.Task.limits:type_name -> mesos.v1.Task.LimitsEntry
+	169, // 154: mesos.v1.Task.limits:type_name -> mesos.v1.Task.LimitsEntry
 	96,  // 155: mesos.v1.TaskGroupInfo.tasks:type_name -> mesos.v1.TaskInfo
 	95,  // 156: mesos.v1.TaskInfo.task_id:type_name -> mesos.v1.TaskID
 	33,  // 157: mesos.v1.TaskInfo.agent_id:type_name -> mesos.v1.AgentID
@@ -13073,7 +13175,7 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	65,  // 165: mesos.v1.TaskInfo.kill_policy:type_name -> mesos.v1.KillPolicy
 	41,  // 166: mesos.v1.TaskInfo.check:type_name -> mesos.v1.CheckInfo
 	53,  // 167: mesos.v1.TaskInfo.max_completion_time:type_name -> mesos.v1.DurationInfo
-	169, // 168: mesos.v1.TaskInfo.limits:type_name -> mesos.v1.TaskInfo.LimitsEntry
+	170, // 168: mesos.v1.TaskInfo.limits:type_name -> mesos.v1.TaskInfo.LimitsEntry
 	86,  // 169: mesos.v1.TaskResourceLimitation.resources:type_name -> mesos.v1.Resource
 	95,  // 170: mesos.v1.TaskStatus.task_id:type_name -> mesos.v1.TaskID
 	2,   // 171: mesos.v1.TaskStatus.state:type_name -> mesos.v1.TaskState
@@ -13091,35 +13193,35 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	99,  // 183: mesos.v1.Unavailability.start:type_name -> mesos.v1.TimeInfo
 	53,  // 184: mesos.v1.Unavailability.duration:type_name -> mesos.v1.DurationInfo
 	27,  // 185: mesos.v1.Value.type:type_name -> mesos.v1.Value.Type
-	170, // 186: mesos.v1.Value.scalar:type_name -> mesos.v1.Value.Scalar
-	172, // 187: mesos.v1.Value.ranges:type_name -> mesos.v1.Value.Ranges
-	173, // 188: mesos.v1.Value.set:type_name -> mesos.v1.Value.Set
-	174, // 189: mesos.v1.Value.text:type_name -> mesos.v1.Value.Text
+	171, // 186: mesos.v1.Value.scalar:type_name -> mesos.v1.Value.Scalar
+	173, // 187: mesos.v1.Value.ranges:type_name -> mesos.v1.Value.Ranges
+	174, // 188: mesos.v1.Value.set:type_name -> mesos.v1.Value.Set
+	175, // 189: mesos.v1.Value.text:type_name -> mesos.v1.Value.Text
 	28,  // 190: mesos.v1.Volume.mode:type_name -> mesos.v1.Volume.Mode
 	63,  // 191: mesos.v1.Volume.image:type_name -> mesos.v1.Image
-	175, // 192: mesos.v1.Volume.source:type_name -> mesos.v1.Volume.Source
+	176, // 192: mesos.v1.Volume.source:type_name -> mesos.v1.Volume.Source
 	3,   // 193: mesos.v1.AgentInfo.Capability.type:type_name -> mesos.v1.AgentInfo.Capability.Type
 	6,   // 194: mesos.v1.CgroupInfo.Blkio.Value.op:type_name -> mesos.v1.CgroupInfo.Blkio.Operation
-	114, // 195: mesos.v1.CgroupInfo.Blkio.Statistics.cfq:type_name -> mesos.v1.CgroupInfo.Blkio.CFQ.Statistics
-	114, // 196: mesos.v1.CgroupInfo.Blkio.Statistics.cfq_recursive:type_name -> mesos.v1.CgroupInfo.Blkio.CFQ.Statistics
-	115, // 197: mesos.v1.CgroupInfo.Blkio.Statistics.throttling:type_name -> mesos.v1.CgroupInfo.Blkio.Throttling.Statistics
-	126, // 198: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.device:type_name -> mesos.v1.Device.Number
-	110, // 199: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_serviced:type_name -> mesos.v1.CgroupInfo.Blkio.Value
-	110, // 200: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_service_bytes:type_name -> mesos.v1.CgroupInfo.Blkio.Value
-	110, // 201: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_service_time:type_name -> mesos.v1.CgroupInfo.Blkio.Value
-	110, // 202: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_wait_time:type_name -> mesos.v1.CgroupInfo.Blkio.Value
-	110, // 203: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_merged:type_name -> mesos.v1.CgroupInfo.Blkio.Value
-	110, // 204: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_queued:type_name -> mesos.v1.CgroupInfo.Blkio.Value
-	126, // 205: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics.device:type_name -> mesos.v1.Device.Number
-	110, // 206: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics.io_serviced:type_name -> mesos.v1.CgroupInfo.Blkio.Value
-	110, // 207: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics.io_service_bytes:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	115, // 195: mesos.v1.CgroupInfo.Blkio.Statistics.cfq:type_name -> mesos.v1.CgroupInfo.Blkio.CFQ.Statistics
+	115, // 196: mesos.v1.CgroupInfo.Blkio.Statistics.cfq_recursive:type_name -> mesos.v1.CgroupInfo.Blkio.CFQ.Statistics
+	116, // 197: mesos.v1.CgroupInfo.Blkio.Statistics.throttling:type_name -> mesos.v1.CgroupInfo.Blkio.Throttling.Statistics
+	127, // 198: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.device:type_name -> mesos.v1.Device.Number
+	111, // 199: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_serviced:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	111, // 200: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_service_bytes:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	111, // 201: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_service_time:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	111, // 202: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_wait_time:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	111, // 203: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_merged:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	111, // 204: mesos.v1.CgroupInfo.Blkio.CFQ.Statistics.io_queued:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	127, // 205: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics.device:type_name -> mesos.v1.Device.Number
+	111, // 206: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics.io_serviced:type_name -> mesos.v1.CgroupInfo.Blkio.Value
+	111, // 207: mesos.v1.CgroupInfo.Blkio.Throttling.Statistics.io_service_bytes:type_name -> mesos.v1.CgroupInfo.Blkio.Value
 	43,  // 208: mesos.v1.CheckInfo.Command.command:type_name -> mesos.v1.CommandInfo
 	9,   // 209: mesos.v1.ContainerInfo.DockerInfo.network:type_name -> mesos.v1.ContainerInfo.DockerInfo.Network
-	125, // 210: mesos.v1.ContainerInfo.DockerInfo.port_mappings:type_name -> mesos.v1.ContainerInfo.DockerInfo.PortMapping
+	126, // 210: mesos.v1.ContainerInfo.DockerInfo.port_mappings:type_name -> mesos.v1.ContainerInfo.DockerInfo.PortMapping
 	80,  // 211: mesos.v1.ContainerInfo.DockerInfo.parameters:type_name -> mesos.v1.Parameter
 	63,  // 212: mesos.v1.ContainerInfo.MesosInfo.image:type_name -> mesos.v1.Image
-	128, // 213: mesos.v1.DomainInfo.FaultDomain.region:type_name -> mesos.v1.DomainInfo.FaultDomain.RegionInfo
-	129, // 214: mesos.v1.DomainInfo.FaultDomain.zone:type_name -> mesos.v1.DomainInfo.FaultDomain.ZoneInfo
+	129, // 213: mesos.v1.DomainInfo.FaultDomain.region:type_name -> mesos.v1.DomainInfo.FaultDomain.RegionInfo
+	130, // 214: mesos.v1.DomainInfo.FaultDomain.zone:type_name -> mesos.v1.DomainInfo.FaultDomain.ZoneInfo
 	11,  // 215: mesos.v1.Environment.Variable.type:type_name -> mesos.v1.Environment.Variable.Type
 	91,  // 216: mesos.v1.Environment.Variable.secret:type_name -> mesos.v1.Secret
 	13,  // 217: mesos.v1.FrameworkInfo.Capability.type:type_name -> mesos.v1.FrameworkInfo.Capability.Type
@@ -13132,17 +13234,17 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	17,  // 224: mesos.v1.MasterInfo.Capability.type:type_name -> mesos.v1.MasterInfo.Capability.Type
 	19,  // 225: mesos.v1.NetworkInfo.IPAddress.protocol:type_name -> mesos.v1.NetworkInfo.Protocol
 	20,  // 226: mesos.v1.Offer.Operation.type:type_name -> mesos.v1.Offer.Operation.Type
-	141, // 227: mesos.v1.Offer.Operation.launch:type_name -> mesos.v1.Offer.Operation.Launch
-	143, // 228: mesos.v1.Offer.Operation.reserve:type_name -> mesos.v1.Offer.Operation.Reserve
-	144, // 229: mesos.v1.Offer.Operation.unreserve:type_name -> mesos.v1.Offer.Operation.Unreserve
-	145, // 230: mesos.v1.Offer.Operation.create:type_name -> mesos.v1.Offer.Operation.Create
-	146, // 231: mesos.v1.Offer.Operation.destroy:type_name -> mesos.v1.Offer.Operation.Destroy
-	142, // 232: mesos.v1.Offer.Operation.launch_group:type_name -> mesos.v1.Offer.Operation.LaunchGroup
+	142, // 227: mesos.v1.Offer.Operation.launch:type_name -> mesos.v1.Offer.Operation.Launch
+	144, // 228: mesos.v1.Offer.Operation.reserve:type_name -> mesos.v1.Offer.Operation.Reserve
+	145, // 229: mesos.v1.Offer.Operation.unreserve:type_name -> mesos.v1.Offer.Operation.Unreserve
+	146, // 230: mesos.v1.Offer.Operation.create:type_name -> mesos.v1.Offer.Operation.Create
+	147, // 231: mesos.v1.Offer.Operation.destroy:type_name -> mesos.v1.Offer.Operation.Destroy
+	143, // 232: mesos.v1.Offer.Operation.launch_group:type_name -> mesos.v1.Offer.Operation.LaunchGroup
 	78,  // 233: mesos.v1.Offer.Operation.id:type_name -> mesos.v1.OperationID
-	147, // 234: mesos.v1.Offer.Operation.grow_volume:type_name -> mesos.v1.Offer.Operation.GrowVolume
-	148, // 235: mesos.v1.Offer.Operation.shrink_volume:type_name -> mesos.v1.Offer.Operation.ShrinkVolume
-	149, // 236: mesos.v1.Offer.Operation.create_disk:type_name -> mesos.v1.Offer.Operation.CreateDisk
-	150, // 237: mesos.v1.Offer.Operation.destroy_disk:type_name -> mesos.v1.Offer.Operation.DestroyDisk
+	148, // 234: mesos.v1.Offer.Operation.grow_volume:type_name -> mesos.v1.Offer.Operation.GrowVolume
+	149, // 235: mesos.v1.Offer.Operation.shrink_volume:type_name -> mesos.v1.Offer.Operation.ShrinkVolume
+	150, // 236: mesos.v1.Offer.Operation.create_disk:type_name -> mesos.v1.Offer.Operation.CreateDisk
+	151, // 237: mesos.v1.Offer.Operation.destroy_disk:type_name -> mesos.v1.Offer.Operation.DestroyDisk
 	96,  // 238: mesos.v1.Offer.Operation.Launch.task_infos:type_name -> mesos.v1.TaskInfo
 	56,  // 239: mesos.v1.Offer.Operation.LaunchGroup.executor:type_name -> mesos.v1.ExecutorInfo
 	94,  // 240: mesos.v1.Offer.Operation.LaunchGroup.task_group:type_name -> mesos.v1.TaskGroupInfo
@@ -13154,44 +13256,44 @@ var file_mesosv1_mesos_proto_depIdxs = []int32{
 	86,  // 246: mesos.v1.Offer.Operation.GrowVolume.volume:type_name -> mesos.v1.Resource
 	86,  // 247: mesos.v1.Offer.Operation.GrowVolume.addition:type_name -> mesos.v1.Resource
 	86,  // 248: mesos.v1.Offer.Operation.ShrinkVolume.volume:type_name -> mesos.v1.Resource
-	170, // 249: mesos.v1.Offer.Operation.ShrinkVolume.subtract:type_name -> mesos.v1.Value.Scalar
+	171, // 249: mesos.v1.Offer.Operation.ShrinkVolume.subtract:type_name -> mesos.v1.Value.Scalar
 	86,  // 250: mesos.v1.Offer.Operation.CreateDisk.source:type_name -> mesos.v1.Resource
 	23,  // 251: mesos.v1.Offer.Operation.CreateDisk.target_type:type_name -> mesos.v1.Resource.DiskInfo.Source.Type
 	86,  // 252: mesos.v1.Offer.Operation.DestroyDisk.source:type_name -> mesos.v1.Resource
-	153, // 253: mesos.v1.OfferFilters.ResourceQuantities.quantities:type_name -> mesos.v1.OfferFilters.ResourceQuantities.QuantitiesEntry
-	151, // 254: mesos.v1.OfferFilters.MinAllocatableResources.quantities:type_name -> mesos.v1.OfferFilters.ResourceQuantities
-	170, // 255: mesos.v1.OfferFilters.ResourceQuantities.QuantitiesEntry.value:type_name -> mesos.v1.Value.Scalar
+	154, // 253: mesos.v1.OfferFilters.ResourceQuantities.quantities:type_name -> mesos.v1.OfferFilters.ResourceQuantities.QuantitiesEntry
+	152, // 254: mesos.v1.OfferFilters.MinAllocatableResources.quantities:type_name -> mesos.v1.OfferFilters.ResourceQuantities
+	171, // 255: mesos.v1.OfferFilters.ResourceQuantities.QuantitiesEntry.value:type_name -> mesos.v1.Value.Scalar
 	21,  // 256: mesos.v1.RLimitInfo.RLimit.type:type_name -> mesos.v1.RLimitInfo.RLimit.Type
 	67,  // 257: mesos.v1.Resource.ReservationInfo.labels:type_name -> mesos.v1.Labels
 	22,  // 258: mesos.v1.Resource.ReservationInfo.type:type_name -> mesos.v1.Resource.ReservationInfo.Type
-	160, // 259: mesos.v1.Resource.DiskInfo.persistence:type_name -> mesos.v1.Resource.DiskInfo.Persistence
+	161, // 259: mesos.v1.Resource.DiskInfo.persistence:type_name -> mesos.v1.Resource.DiskInfo.Persistence
 	105, // 260: mesos.v1.Resource.DiskInfo.volume:type_name -> mesos.v1.Volume
-	161, // 261: mesos.v1.Resource.DiskInfo.source:type_name -> mesos.v1.Resource.DiskInfo.Source
+	162, // 261: mesos.v1.Resource.DiskInfo.source:type_name -> mesos.v1.Resource.DiskInfo.Source
 	23,  // 262: mesos.v1.Resource.DiskInfo.Source.type:type_name -> mesos.v1.Resource.DiskInfo.Source.Type
-	162, // 263: mesos.v1.Resource.DiskInfo.Source.path:type_name -> mesos.v1.Resource.DiskInfo.Source.Path
-	163, // 264: mesos.v1.Resource.DiskInfo.Source.mount:type_name -> mesos.v1.Resource.DiskInfo.Source.Mount
+	163, // 263: mesos.v1.Resource.DiskInfo.Source.path:type_name -> mesos.v1.Resource.DiskInfo.Source.Path
+	164, // 264: mesos.v1.Resource.DiskInfo.Source.mount:type_name -> mesos.v1.Resource.DiskInfo.Source.Mount
 	67,  // 265: mesos.v1.Resource.DiskInfo.Source.metadata:type_name -> mesos.v1.Labels
 	38,  // 266: mesos.v1.ResourceProviderInfo.Storage.plugin:type_name -> mesos.v1.CSIPluginInfo
-	170, // 267: mesos.v1.Task.LimitsEntry.value:type_name -> mesos.v1.Value.Scalar
-	170, // 268: mesos.v1.TaskInfo.LimitsEntry.value:type_name -> mesos.v1.Value.Scalar
-	171, // 269: mesos.v1.Value.Ranges.range:type_name -> mesos.v1.Value.Range
+	171, // 267: mesos.v1.Task.LimitsEntry.value:type_name -> mesos.v1.Value.Scalar
+	171, // 268: mesos.v1.TaskInfo.LimitsEntry.value:type_name -> mesos.v1.Value.Scalar
+	172, // 269: mesos.v1.Value.Ranges.range:type_name -> mesos.v1.Value.Range
 	29,  // 270: mesos.v1.Volume.Source.type:type_name -> mesos.v1.Volume.Source.Type
-	176, // 271: mesos.v1.Volume.Source.docker_volume:type_name -> mesos.v1.Volume.Source.DockerVolume
-	178, // 272: mesos.v1.Volume.Source.sandbox_path:type_name -> mesos.v1.Volume.Source.SandboxPath
+	177, // 271: mesos.v1.Volume.Source.docker_volume:type_name -> mesos.v1.Volume.Source.DockerVolume
+	179, // 272: mesos.v1.Volume.Source.sandbox_path:type_name -> mesos.v1.Volume.Source.SandboxPath
 	91,  // 273: mesos.v1.Volume.Source.secret:type_name -> mesos.v1.Secret
-	177, // 274: mesos.v1.Volume.Source.host_path:type_name -> mesos.v1.Volume.Source.HostPath
-	179, // 275: mesos.v1.Volume.Source.csi_volume:type_name -> mesos.v1.Volume.Source.CSIVolume
+	178, // 274: mesos.v1.Volume.Source.host_path:type_name -> mesos.v1.Volume.Source.HostPath
+	180, // 275: mesos.v1.Volume.Source.csi_volume:type_name -> mesos.v1.Volume.Source.CSIVolume
 	81,  // 276: mesos.v1.Volume.Source.DockerVolume.driver_options:type_name -> mesos.v1.Parameters
 	72,  // 277: mesos.v1.Volume.Source.HostPath.mount_propagation:type_name -> mesos.v1.MountPropagation
 	30,  // 278: mesos.v1.Volume.Source.SandboxPath.type:type_name -> mesos.v1.Volume.Source.SandboxPath.Type
-	181, // 279: mesos.v1.Volume.Source.CSIVolume.static_provisioning:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning
-	182, // 280: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.block:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability.BlockVolume
-	183, // 281: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.mount:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability.MountVolume
-	184, // 282: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.access_mode:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability.AccessMode
-	180, // 283: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.volume_capability:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability
-	185, // 284: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.node_stage_secrets:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodeStageSecretsEntry
-	186, // 285: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.node_publish_secrets:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodePublishSecretsEntry
-	187, // 286: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.volume_context:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.VolumeContextEntry
+	182, // 279: mesos.v1.Volume.Source.CSIVolume.static_provisioning:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning
+	183, // 280: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.block:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability.BlockVolume
+	184, // 281: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.mount:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability.MountVolume
+	185, // 282: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.access_mode:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability.AccessMode
+	181, // 283: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.volume_capability:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability
+	186, // 284: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.node_stage_secrets:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodeStageSecretsEntry
+	187, // 285: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.node_publish_secrets:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodePublishSecretsEntry
+	188, // 286: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.volume_context:type_name -> mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.VolumeContextEntry
 	31,  // 287: mesos.v1.Volume.Source.CSIVolume.VolumeCapability.AccessMode.mode:type_name -> mesos.v1.Volume.Source.CSIVolume.VolumeCapability.AccessMode.Mode
 	91,  // 288: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodeStageSecretsEntry.value:type_name -> mesos.v1.Secret
 	91,  // 289: mesos.v1.Volume.Source.CSIVolume.StaticProvisioning.NodePublishSecretsEntry.value:type_name -> mesos.v1.Secret
@@ -13207,7 +13309,7 @@ func file_mesosv1_mesos_proto_init() {
 	if File_mesosv1_mesos_proto != nil {
 		return
 	}
-	file_mesosv1_mesos_proto_msgTypes[148].OneofWrappers = []any{
+	file_mesosv1_mesos_proto_msgTypes[149].OneofWrappers = []any{
 		(*Volume_Source_CSIVolume_VolumeCapability_Block)(nil),
 		(*Volume_Source_CSIVolume_VolumeCapability_Mount)(nil),
 	}
@@ -13217,7 +13319,7 @@ func file_mesosv1_mesos_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesosv1_mesos_proto_rawDesc), len(file_mesosv1_mesos_proto_rawDesc)),
 			NumEnums:      32,
-			NumMessages:   156,
+			NumMessages:   157,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
