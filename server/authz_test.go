@@ -98,6 +98,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.TaskServiceListProcedure:      `{}`,
 		api.TaskServiceGetProcedure:       `{"id":"` + task + `"}`,
 		api.TaskServiceKillProcedure:      `{"ids":["` + task + `"]}`,
+		api.TaskServiceSetCostsProcedure:  `{"costs":{"` + task + `":{"amount":"1"}}}`,
 		api.TaskServiceResizeProcedure:    `{"task":"` + task + `","resources":{"cpu":"1"}}`,
 		api.TaskServiceLogsProcedure:      `{"task":"` + task + `"}`,
 		api.TaskServiceListFilesProcedure: `{"task":"` + task + `"}`,

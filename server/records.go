@@ -242,5 +242,7 @@ func (r taskRecord) report(known interned) (cluster.TaskReport, error) {
 			return cluster.TaskReport{}, err
 		}
 	}
-	return reportCore(r.Node, m, known)
+	out, err := reportCore(r.Node, m, known)
+	out.Cost = costCore(m.Cost)
+	return out, err
 }

@@ -28,7 +28,7 @@ func recorded(t *testing.T) (cluster.AskSpec, cluster.TaskReport, []byte) {
 	ask := cluster.AskSpec{ID: "a-1", Role: "a", Count: 2, Submitted: at, Shape: shape, Payload: spec}
 	task := cluster.TaskReport{Assignment: cluster.Assignment{
 		Task: "a-1.1", Ask: "a-1", Index: 1, Role: "a", Node: "n", Resources: resource.Resources{"cpu": 1000}, Shape: shape, Payload: spec, Created: at,
-	}, State: cluster.Running, Started: at}
+	}, State: cluster.Running, Started: at, Cost: cluster.Cost{Guarded: true, Amount: 3}}
 	return ask, task, wire
 }
 
@@ -112,6 +112,7 @@ func TestRecordsOfEarlierVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameAsk(t, data, ask)
+	task.Cost = cluster.Cost{} // costs are younger
 	report, err := protojson.Marshal(reportProto(task))
 	if err != nil {
 		t.Fatal(err)

@@ -71,6 +71,8 @@ var routes = map[string]route{
 	api.TaskServiceKillProcedure:   {verb: auth.Run, roles: killedRoles, change: true, object: list("task/", (*polderv1.KillRequest).GetIds)},
 	api.TaskServiceResizeProcedure: {verb: auth.Run, roles: taskRole((*polderv1.ResizeRequest).GetTask), change: true, object: named("task/", (*polderv1.ResizeRequest).GetTask)},
 
+	api.TaskServiceSetCostsProcedure: {verb: auth.Run, roles: pricedRoles, change: true, object: fixed("costs")},
+
 	api.TaskServiceLogsProcedure:      {verb: auth.Logs, roles: taskRole((*polderv1.LogsRequest).GetTask)},
 	api.TaskServiceListFilesProcedure: {verb: auth.Logs, roles: taskRole((*polderv1.ListFilesRequest).GetTask)},
 	api.TaskServiceReadFileProcedure:  {verb: auth.Logs, roles: taskRole((*polderv1.ReadFileRequest).GetTask)},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -84,6 +85,10 @@ func eachRole[T any](list []T, of func(T) (string, error)) ([]string, error) {
 
 func killedRoles(l *leader, _ *caller, m proto.Message) ([]string, error) {
 	return l.taskRoles(m.(*polderv1.KillRequest).Ids)
+}
+
+func pricedRoles(l *leader, _ *caller, m proto.Message) ([]string, error) {
+	return l.taskRoles(slices.Sorted(maps.Keys(m.(*polderv1.SetCostsRequest).Costs)))
 }
 
 func cancelledRoles(l *leader, _ *caller, m proto.Message) ([]string, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -119,6 +120,22 @@ func (s tasks) Resize(ctx context.Context, req *connect.Request[polderv1.ResizeR
 		return nil
 	})
 	return connect.NewResponse(out), err
+}
+
+// SetCosts notes what it costs to lose tasks. Those that are over meanwhile are passed over: their owner could not know.
+func (s tasks) SetCosts(ctx context.Context, req *connect.Request[polderv1.SetCostsRequest]) (*connect.Response[polderv1.SetCostsResponse], error) {
+	err := s.change(ctx, func(t *turn) error {
+		for _, id := range slices.Sorted(maps.Keys(req.Msg.Costs)) {
+			if _, ok := t.cluster.Task(id); !ok {
+				continue
+			}
+			if _, err := t.step(cluster.SetCost{Task: id, Cost: costCore(req.Msg.Costs[id])}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return connect.NewResponse(&polderv1.SetCostsResponse{}), err
 }
 
 // Logs streams what a task wrote, from the agent that has it.

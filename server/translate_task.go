@@ -22,7 +22,7 @@ func taskProto(t cluster.TaskView) *polderv1.Task {
 		ReclaimGrace: durationpb.New(t.ReclaimGrace), Hold: durationpb.New(t.Hold), Notice: noticeProto(t.Notice),
 		Created: timeProto(t.Created), Started: timeProto(t.Started), Ended: timeProto(t.Ended),
 		ExitCode: exitProto(t.ExitCode), Reason: reasonProto(t.Reason), Ports: portsProto(t.Ports), Health: t.Health,
-		Priority: int32(t.Shape.Priority), Preemptible: !t.Shape.Pinned,
+		Priority: int32(t.Shape.Priority), Preemptible: !t.Shape.Pinned, Cost: costProto(t.Cost),
 	}
 	if s := specOf(t.Payload); s != nil {
 		out.Runtime, out.Labels, out.Container = runtimeOf(s), s.Labels, s.GetContainer().GetId()
@@ -69,8 +69,19 @@ func portsProto(ports map[string]uint16) map[string]uint32 {
 func newsProto(r cluster.TaskReport) *polderv1.TaskReport {
 	return &polderv1.TaskReport{
 		State: polderv1.TaskState(r.State), ExitCode: exitProto(r.ExitCode), Reason: reasonProto(r.Reason),
-		Started: timeProto(r.Started), Ended: timeProto(r.Ended), Health: r.Health, Notice: noticeProto(r.Notice),
+		Started: timeProto(r.Started), Ended: timeProto(r.Ended), Health: r.Health, Notice: noticeProto(r.Notice), Cost: costProto(r.Cost),
 	}
+}
+
+func costProto(c cluster.Cost) *polderv1.TaskCost {
+	if c == (cluster.Cost{}) {
+		return nil
+	}
+	return &polderv1.TaskCost{Guarded: c.Guarded, Amount: c.Amount}
+}
+
+func costCore(c *polderv1.TaskCost) cluster.Cost {
+	return cluster.Cost{Guarded: c.GetGuarded(), Amount: c.GetAmount()}
 }
 
 // interned finds the shape and the one spec of an ask's tasks, so that its thousand tasks share one.

@@ -91,6 +91,8 @@ func (c *Cluster) apply(e Event) error {
 		return c.answer(e)
 	case Resize:
 		return c.resize(e)
+	case SetCost:
+		return c.setCost(e)
 	case Accepted:
 		c.accepted(e)
 	case Kill:

@@ -91,6 +91,18 @@ type Resize struct {
 	Resources resource.Resources // what it is to hold, by kind, without a pool; kinds that are not named stay as they are
 }
 
+// SetCost says what it costs the owner of a running task to lose it. It changes no notice that was given.
+type SetCost struct {
+	Task string
+	Cost Cost
+}
+
+// Cost is what the owner of a task says about losing it, beside others of its role.
+type Cost struct {
+	Guarded bool  // who is not guarded is asked back first
+	Amount  int64 // then, among tasks of equal priority, who costs less
+}
+
 // Accepted is an agent's word that it has a notice on disk and enforces this deadline.
 type Accepted struct {
 	Task, Notice string
@@ -133,6 +145,7 @@ func (Report) event()        {}
 func (Answer) event()        {}
 func (Accepted) event()      {}
 func (Resize) event()        {}
+func (SetCost) event()       {}
 func (Kill) event()          {}
 func (RestoreNode) event()   {}
 func (RestoreAsk) event()    {}
@@ -263,6 +276,7 @@ type TaskReport struct {
 	Ended    time.Time
 	Health   string
 	Notice   *Notice
+	Cost     Cost // of losing it, as its owner said; agents do not know it
 }
 
 // State is where a task is in its life; the order is the order of time.

@@ -131,10 +131,11 @@ func (u *unit) reachable() bool {
 
 // unit describes a unit to the planner, with what it costs to lose it.
 func (p *pool) unit(u *unit) *reclaim.Unit {
-	first := u.tasks[0]
+	first, cost := u.tasks[0], u.cost()
 	out := &reclaim.Unit{
 		ID: u.seq, Owner: u, Charge: u.charge,
 		RolePriority: p.c.tree.Roles[u.charge.Leaf].Priority, Over: p.over(u.charge.Leaf), TaskPriority: first.shape.Priority,
+		Guard: cost.guard(), Cost: cost.Amount,
 	}
 	if u.stopping() {
 		out.RolePriority = math.MinInt // before anything that could go on
@@ -232,8 +233,8 @@ func (p *pool) withdraw() {
 	}
 	slices.SortFunc(us, func(a, b *unit) int {
 		x, y := p.unit(a), p.unit(b)
-		return cmp.Or(cmp.Compare(y.RolePriority, x.RolePriority), cmp.Compare(y.TaskPriority, x.TaskPriority),
-			cmp.Compare(y.Work, x.Work), cmp.Compare(x.ID, y.ID))
+		return cmp.Or(cmp.Compare(y.RolePriority, x.RolePriority), cmp.Compare(y.Guard, x.Guard),
+			cmp.Compare(y.TaskPriority, x.TaskPriority), cmp.Compare(y.Cost, x.Cost), cmp.Compare(y.Work, x.Work), cmp.Compare(x.ID, y.ID))
 	})
 	for _, u := range us {
 		if p.stay(u) {

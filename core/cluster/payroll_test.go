@@ -17,7 +17,8 @@ func rankedUnit(rt *rapid.T, seq int64) *unit {
 	u := &unit{seq: seq, charge: lending.Charge{At: id("at"), Leaf: id("leaf")}}
 	shape := &Shape{Priority: rapid.IntRange(0, 1).Draw(rt, "priority")}
 	for range rapid.IntRange(1, 2).Draw(rt, "tasks") {
-		t := &task{unit: u, shape: shape, state: rapid.SampledFrom([]State{Running, Stopping}).Draw(rt, "state")}
+		t := &task{unit: u, shape: shape, state: rapid.SampledFrom([]State{Running, Stopping}).Draw(rt, "state"),
+			cost: Cost{rapid.Bool().Draw(rt, "guarded"), rapid.Int64Range(-1, 1).Draw(rt, "cost")}}
 		if s := rapid.IntRange(0, 4).Draw(rt, "started"); s > 0 {
 			t.started = epoch.Add(time.Duration(s) * time.Second / 2)
 		}

@@ -163,7 +163,7 @@ func (a *actor) anyTask() (TaskView, bool) {
 }
 
 func (a *actor) act() {
-	switch rapid.IntRange(0, 20).Draw(a.t, "act") {
+	switch rapid.IntRange(0, 21).Draw(a.t, "act") {
 	case 0, 1, 2, 3:
 		a.submit()
 	case 4, 5, 6:
@@ -203,6 +203,10 @@ func (a *actor) act() {
 		a.fuse = rapid.IntRange(1, 30).Draw(a.t, "fuse")
 	case 20:
 		a.resize()
+	case 21:
+		if t, ok := a.anyTask(); ok {
+			a.step(SetCost{Task: t.Task, Cost: Cost{rapid.Bool().Draw(a.t, "guarded"), rapid.Int64Range(-1, 1).Draw(a.t, "cost")}})
+		}
 	}
 }
 

@@ -4,8 +4,9 @@ package cluster
 // started: the order of [reclaim.Cheaper], which these do not change as time goes on.
 type rank struct {
 	stays    bool // not all of it was told to stop
-	priority int  // of its tasks
-	started  int  // tasks that have started
+	cost     Cost
+	priority int // of its tasks
+	started  int // tasks that have started
 	sum      int64
 	last     int64 // sum and greatest of when they did
 	seq      int64
@@ -15,7 +16,7 @@ type rank struct {
 func (u *unit) ranked() rank {
 	r := rank{stays: !u.stopping(), seq: u.seq}
 	if len(u.tasks) > 0 {
-		r.priority = u.tasks[0].shape.Priority
+		r.priority, r.cost = u.tasks[0].shape.Priority, u.cost()
 	}
 	for _, t := range u.tasks {
 		if !t.started.IsZero() {
@@ -26,14 +27,18 @@ func (u *unit) ranked() rank {
 	return r
 }
 
-// before reports whether a unit goes before another of the same list: who stops anyhow, then lower priority, then whose tasks started
-// later, then who came first.
+// before reports whether a unit goes before another of the same list: who stops anyhow, then who is not guarded, then lower
+// priority, then lower cost, then whose tasks started later, then who came first.
 func (r *rank) before(s *rank) bool {
 	switch {
 	case r.stays != s.stays:
 		return s.stays
+	case r.cost.Guarded != s.cost.Guarded:
+		return s.cost.Guarded
 	case r.priority != s.priority:
 		return r.priority < s.priority
+	case r.cost.Amount != s.cost.Amount:
+		return r.cost.Amount < s.cost.Amount
 	case r.sum != s.sum:
 		return r.sum > s.sum
 	case r.last != s.last:

@@ -17,6 +17,7 @@ func (c *Cluster) taskView(t *task) TaskView {
 	v := TaskView{Hold: t.hold()}
 	v.Assignment = t.assignment()
 	v.State, v.Reason, v.Started, v.Health = t.viewState(), t.reason, t.started, t.health
+	v.Cost = t.cost
 	if t.notice != nil {
 		n := t.notice.Notice
 		v.Notice = &n

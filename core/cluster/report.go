@@ -236,7 +236,7 @@ func (c *Cluster) taskOf(r TaskReport, n *node) *task {
 	t := &task{
 		id: r.Task, seq: c.seq, ask: c.asks[r.Ask], index: r.Index, attempt: r.Attempt, gang: r.Gang, role: r.Role, shape: &shape,
 		node: n, grace: r.ReclaimGrace, minRun: r.MinRuntime, created: r.Created, started: r.Started, state: Running,
-		reason: r.Reason, health: r.Health, ports: r.Ports, payload: r.Payload,
+		reason: r.Reason, health: r.Health, ports: r.Ports, payload: r.Payload, cost: r.Cost,
 	}
 	t.need = amountsOf(r.Resources).Vector(c.kinds, "")
 	if len(shape.Spread) > 0 || shape.Exclusive {

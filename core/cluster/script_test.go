@@ -211,6 +211,8 @@ func (s *script) command(words []string) error {
 		return s.step(Answer{Task: name, Released: o.amounts(kindNames...)})
 	case "resize":
 		return s.step(Resize{Task: name, Resources: o.amounts(kindNames...)})
+	case "cost":
+		return s.step(SetCost{Task: name, Cost: Cost{o["guarded"] != "", int64(o.number("cost", 0))}})
 	case "end":
 		s.ends(name, State(slices.Index(stateNames[:], words[2])))
 	case "disconnect":

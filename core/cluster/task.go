@@ -31,6 +31,7 @@ type task struct {
 	killed  bool  // somebody asked for its end
 	reason  Reason
 	health  string
+	cost    Cost // of losing it, as its owner said
 	ports   map[string]uint16
 	notice  *notice
 	payload any
@@ -210,6 +211,39 @@ func (c *Cluster) kill(e Kill) error {
 	t.killed = true
 	c.stop(t, e.Grace, e.Force, Reason{Code: codeKilled, Message: "somebody asked for it"})
 	return nil
+}
+
+// setCost notes what it costs the owner of a task to lose it.
+func (c *Cluster) setCost(e SetCost) error {
+	t := c.tasks[e.Task]
+	if t == nil {
+		return noTask(e.Task)
+	}
+	if t.cost == e.Cost {
+		return nil
+	}
+	t.cost = e.Cost
+	t.unit.pool.rerank(t.unit)
+	c.emit(SaveTask{t.id})
+	c.changed(ObjectTask, t.id)
+	return nil
+}
+
+func (c Cost) guard() int {
+	if c.Guarded {
+		return 1
+	}
+	return 0
+}
+
+// cost is what it costs to lose a unit: as much as the dearest of its tasks.
+func (u *unit) cost() Cost {
+	most := u.tasks[0].cost
+	for _, t := range u.tasks[1:] {
+		most.Guarded = most.Guarded || t.cost.Guarded
+		most.Amount = max(most.Amount, t.cost.Amount)
+	}
+	return most
 }
 
 func noTask(id string) *Refusal {

@@ -21,7 +21,9 @@ type Unit struct {
 	// What it costs to lose it. Lower goes first, field by field in this order.
 	RolePriority int
 	Over         float64 // how far its role is above its entitlement; more goes first
+	Guard        int     // 1 where its owner wants others of the role to go before it
 	TaskPriority int
+	Cost         int64 // what its owner says
 	Work         int64 // work lost when it stops now, in the caller's unit
 	Started      int64 // later goes first
 
@@ -63,7 +65,7 @@ func (u *Unit) nodes() []placement.NodeID {
 // class orders units that differ in what the contract ranks first; units of one class are chosen by fit.
 func class(a, b *Unit) int {
 	return cmp.Or(cmp.Compare(a.RolePriority, b.RolePriority), cmp.Compare(b.Over, a.Over),
-		cmp.Compare(a.TaskPriority, b.TaskPriority))
+		cmp.Compare(a.Guard, b.Guard), cmp.Compare(a.TaskPriority, b.TaskPriority), cmp.Compare(a.Cost, b.Cost))
 }
 
 // Cheaper is the total order of victims, cheapest first.

@@ -126,6 +126,7 @@ func (w *world) drawUnit() *Unit {
 	u := &Unit{
 		ID: w.nextID, RolePriority: w.tree.Roles[leaf].Priority, TaskPriority: rapid.IntRange(0, 1).Draw(w.rt, "task priority"),
 		Over: float64(rapid.IntRange(0, 2).Draw(w.rt, "over")), Work: int64(rapid.IntRange(0, 3).Draw(w.rt, "work")), Started: w.nextID,
+		Guard: rapid.IntRange(0, 1).Draw(w.rt, "guard"), Cost: rapid.Int64Range(0, 1).Draw(w.rt, "cost"),
 	}
 	u.Charge = lending.Charge{Leaf: leaf, Count: n, Hold: rapid.SampledFrom(graces).Draw(w.rt, "hold"), Amount: make(resource.Vector, kinds)}
 	for range n {

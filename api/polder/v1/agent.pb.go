@@ -548,7 +548,9 @@ type TaskReport struct {
 	Ended      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ended,proto3" json:"ended,omitempty"`
 	Health     string                 `protobuf:"bytes,7,opt,name=health,proto3" json:"health,omitempty"`
 	// The notice it is under, with the deadline the agent enforces.
-	Notice        *Notice `protobuf:"bytes,8,opt,name=notice,proto3" json:"notice,omitempty"`
+	Notice *Notice `protobuf:"bytes,8,opt,name=notice,proto3" json:"notice,omitempty"`
+	// What it costs its owner to lose it. The server's record has it; agents do not.
+	Cost          *TaskCost `protobuf:"bytes,9,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -635,6 +637,13 @@ func (x *TaskReport) GetHealth() string {
 func (x *TaskReport) GetNotice() *Notice {
 	if x != nil {
 		return x.Notice
+	}
+	return nil
+}
+
+func (x *TaskReport) GetCost() *TaskCost {
+	if x != nil {
+		return x.Cost
 	}
 	return nil
 }
@@ -2007,7 +2016,7 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
 	"\fRuntimesAway\x12\x12\n" +
-	"\x04away\x18\x01 \x03(\tR\x04away\"\xf5\x02\n" +
+	"\x04away\x18\x01 \x03(\tR\x04away\"\x9e\x03\n" +
 	"\n" +
 	"TaskReport\x125\n" +
 	"\n" +
@@ -2019,7 +2028,8 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\astarted\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x120\n" +
 	"\x05ended\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x12\x16\n" +
 	"\x06health\x18\a \x01(\tR\x06health\x12)\n" +
-	"\x06notice\x18\b \x01(\v2\x11.polder.v1.NoticeR\x06noticeB\f\n" +
+	"\x06notice\x18\b \x01(\v2\x11.polder.v1.NoticeR\x06notice\x12'\n" +
+	"\x04cost\x18\t \x01(\v2\x13.polder.v1.TaskCostR\x04costB\f\n" +
 	"\n" +
 	"_exit_code\"\xf3\x04\n" +
 	"\n" +
@@ -2199,16 +2209,17 @@ var file_polder_v1_agent_proto_goTypes = []any{
 	(*Reason)(nil),                // 34: polder.v1.Reason
 	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
 	(*Notice)(nil),                // 36: polder.v1.Notice
-	(*TaskSpec)(nil),              // 37: polder.v1.TaskSpec
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
-	(*LogsRequest)(nil),           // 39: polder.v1.LogsRequest
-	(*ExecStart)(nil),             // 40: polder.v1.ExecStart
-	(*Container)(nil),             // 41: polder.v1.Container
-	(*AttachStart)(nil),           // 42: polder.v1.AttachStart
-	(*ListFilesRequest)(nil),      // 43: polder.v1.ListFilesRequest
-	(*ReadFileRequest)(nil),       // 44: polder.v1.ReadFileRequest
-	(*File)(nil),                  // 45: polder.v1.File
-	(*TerminalSize)(nil),          // 46: polder.v1.TerminalSize
+	(*TaskCost)(nil),              // 37: polder.v1.TaskCost
+	(*TaskSpec)(nil),              // 38: polder.v1.TaskSpec
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*LogsRequest)(nil),           // 40: polder.v1.LogsRequest
+	(*ExecStart)(nil),             // 41: polder.v1.ExecStart
+	(*Container)(nil),             // 42: polder.v1.Container
+	(*AttachStart)(nil),           // 43: polder.v1.AttachStart
+	(*ListFilesRequest)(nil),      // 44: polder.v1.ListFilesRequest
+	(*ReadFileRequest)(nil),       // 45: polder.v1.ReadFileRequest
+	(*File)(nil),                  // 46: polder.v1.File
+	(*TerminalSize)(nil),          // 47: polder.v1.TerminalSize
 }
 var file_polder_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: polder.v1.AgentMessage.hello:type_name -> polder.v1.Hello
@@ -2226,54 +2237,55 @@ var file_polder_v1_agent_proto_depIdxs = []int32{
 	35, // 12: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
 	35, // 13: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
 	36, // 14: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
-	28, // 15: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
-	29, // 16: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
-	37, // 17: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
-	38, // 18: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
-	38, // 19: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
-	35, // 20: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
-	35, // 21: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
-	30, // 22: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
-	31, // 23: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
-	14, // 24: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
-	8,  // 25: polder.v1.ServerMessage.launch:type_name -> polder.v1.Assignment
-	15, // 26: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
-	16, // 27: polder.v1.ServerMessage.notice:type_name -> polder.v1.NoticeTask
-	17, // 28: polder.v1.ServerMessage.withdraw:type_name -> polder.v1.WithdrawNotice
-	18, // 29: polder.v1.ServerMessage.ack:type_name -> polder.v1.AckTask
-	19, // 30: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
-	21, // 31: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
-	20, // 32: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
-	38, // 33: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	38, // 34: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
-	34, // 35: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
-	36, // 36: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
-	38, // 37: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
-	32, // 38: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
-	39, // 39: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
-	40, // 40: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
-	23, // 41: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
-	41, // 42: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
-	42, // 43: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
-	22, // 44: polder.v1.OpenRelay.metrics:type_name -> polder.v1.MetricsOpen
-	43, // 45: polder.v1.OpenRelay.list_files:type_name -> polder.v1.ListFilesRequest
-	44, // 46: polder.v1.OpenRelay.read_file:type_name -> polder.v1.ReadFileRequest
-	45, // 47: polder.v1.RelayUp.files:type_name -> polder.v1.File
-	46, // 48: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
-	11, // 49: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
-	0,  // 50: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
-	2,  // 51: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
-	4,  // 52: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
-	24, // 53: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
-	1,  // 54: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
-	3,  // 55: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
-	13, // 56: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
-	25, // 57: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
-	54, // [54:58] is the sub-list for method output_type
-	50, // [50:54] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	37, // 15: polder.v1.TaskReport.cost:type_name -> polder.v1.TaskCost
+	28, // 16: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
+	29, // 17: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
+	38, // 18: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
+	39, // 19: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
+	39, // 20: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
+	35, // 21: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
+	35, // 22: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
+	30, // 23: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
+	31, // 24: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
+	14, // 25: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
+	8,  // 26: polder.v1.ServerMessage.launch:type_name -> polder.v1.Assignment
+	15, // 27: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
+	16, // 28: polder.v1.ServerMessage.notice:type_name -> polder.v1.NoticeTask
+	17, // 29: polder.v1.ServerMessage.withdraw:type_name -> polder.v1.WithdrawNotice
+	18, // 30: polder.v1.ServerMessage.ack:type_name -> polder.v1.AckTask
+	19, // 31: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
+	21, // 32: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
+	20, // 33: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
+	39, // 34: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	39, // 35: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
+	34, // 36: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
+	36, // 37: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
+	39, // 38: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
+	32, // 39: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
+	40, // 40: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
+	41, // 41: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
+	23, // 42: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
+	42, // 43: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
+	43, // 44: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
+	22, // 45: polder.v1.OpenRelay.metrics:type_name -> polder.v1.MetricsOpen
+	44, // 46: polder.v1.OpenRelay.list_files:type_name -> polder.v1.ListFilesRequest
+	45, // 47: polder.v1.OpenRelay.read_file:type_name -> polder.v1.ReadFileRequest
+	46, // 48: polder.v1.RelayUp.files:type_name -> polder.v1.File
+	47, // 49: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
+	11, // 50: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
+	0,  // 51: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
+	2,  // 52: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
+	4,  // 53: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
+	24, // 54: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
+	1,  // 55: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
+	3,  // 56: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
+	13, // 57: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
+	25, // 58: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
+	55, // [55:59] is the sub-list for method output_type
+	51, // [51:55] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_agent_proto_init() }

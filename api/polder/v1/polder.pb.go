@@ -4061,6 +4061,87 @@ func (x *ResizeResponse) GetTask() *Task {
 	return nil
 }
 
+type SetCostsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By task id. A task begins with an amount of zero, not guarded.
+	Costs         map[string]*TaskCost `protobuf:"bytes,1,rep,name=costs,proto3" json:"costs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCostsRequest) Reset() {
+	*x = SetCostsRequest{}
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCostsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCostsRequest) ProtoMessage() {}
+
+func (x *SetCostsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCostsRequest.ProtoReflect.Descriptor instead.
+func (*SetCostsRequest) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *SetCostsRequest) GetCosts() map[string]*TaskCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+type SetCostsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCostsResponse) Reset() {
+	*x = SetCostsResponse{}
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCostsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCostsResponse) ProtoMessage() {}
+
+func (x *SetCostsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCostsResponse.ProtoReflect.Descriptor instead.
+func (*SetCostsResponse) Descriptor() ([]byte, []int) {
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+}
+
 type LogsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Task   string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -4075,7 +4156,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4087,7 +4168,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[63]
+	mi := &file_polder_v1_polder_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4100,7 +4181,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{63}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *LogsRequest) GetTask() string {
@@ -4141,7 +4222,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4153,7 +4234,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[64]
+	mi := &file_polder_v1_polder_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4166,7 +4247,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{64}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -4194,7 +4275,7 @@ type ListFilesRequest struct {
 
 func (x *ListFilesRequest) Reset() {
 	*x = ListFilesRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4206,7 +4287,7 @@ func (x *ListFilesRequest) String() string {
 func (*ListFilesRequest) ProtoMessage() {}
 
 func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[65]
+	mi := &file_polder_v1_polder_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4219,7 +4300,7 @@ func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesRequest.ProtoReflect.Descriptor instead.
 func (*ListFilesRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{65}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListFilesRequest) GetTask() string {
@@ -4246,7 +4327,7 @@ type ListFilesResponse struct {
 
 func (x *ListFilesResponse) Reset() {
 	*x = ListFilesResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4258,7 +4339,7 @@ func (x *ListFilesResponse) String() string {
 func (*ListFilesResponse) ProtoMessage() {}
 
 func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[66]
+	mi := &file_polder_v1_polder_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4271,7 +4352,7 @@ func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesResponse.ProtoReflect.Descriptor instead.
 func (*ListFilesResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{66}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListFilesResponse) GetFiles() []*File {
@@ -4297,7 +4378,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4309,7 +4390,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[67]
+	mi := &file_polder_v1_polder_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4322,7 +4403,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{67}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *File) GetName() string {
@@ -4388,7 +4469,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4400,7 +4481,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[68]
+	mi := &file_polder_v1_polder_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4413,7 +4494,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{68}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ReadFileRequest) GetTask() string {
@@ -4455,7 +4536,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4467,7 +4548,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[69]
+	mi := &file_polder_v1_polder_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4480,7 +4561,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{69}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ReadFileResponse) GetData() []byte {
@@ -4510,7 +4591,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4522,7 +4603,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[70]
+	mi := &file_polder_v1_polder_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4535,7 +4616,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{70}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ExecRequest) GetStart() *ExecStart {
@@ -4577,7 +4658,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4589,7 +4670,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[71]
+	mi := &file_polder_v1_polder_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4602,7 +4683,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{71}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ExecStart) GetTask() string {
@@ -4636,7 +4717,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4648,7 +4729,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[72]
+	mi := &file_polder_v1_polder_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4661,7 +4742,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{72}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -4690,7 +4771,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4702,7 +4783,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[73]
+	mi := &file_polder_v1_polder_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4715,7 +4796,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{73}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ExecResponse) GetData() []byte {
@@ -4753,7 +4834,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4765,7 +4846,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[74]
+	mi := &file_polder_v1_polder_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4778,7 +4859,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{74}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AttachRequest) GetStart() *AttachStart {
@@ -4822,7 +4903,7 @@ type AttachStart struct {
 
 func (x *AttachStart) Reset() {
 	*x = AttachStart{}
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4834,7 +4915,7 @@ func (x *AttachStart) String() string {
 func (*AttachStart) ProtoMessage() {}
 
 func (x *AttachStart) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[75]
+	mi := &file_polder_v1_polder_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4847,7 +4928,7 @@ func (x *AttachStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachStart.ProtoReflect.Descriptor instead.
 func (*AttachStart) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{75}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AttachStart) GetTask() string {
@@ -4883,7 +4964,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4895,7 +4976,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[76]
+	mi := &file_polder_v1_polder_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4908,7 +4989,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{76}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *AttachResponse) GetData() []byte {
@@ -4946,7 +5027,7 @@ type LeaseServiceListRequest struct {
 
 func (x *LeaseServiceListRequest) Reset() {
 	*x = LeaseServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4958,7 +5039,7 @@ func (x *LeaseServiceListRequest) String() string {
 func (*LeaseServiceListRequest) ProtoMessage() {}
 
 func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[77]
+	mi := &file_polder_v1_polder_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4971,7 +5052,7 @@ func (x *LeaseServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListRequest.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{77}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *LeaseServiceListRequest) GetRole() string {
@@ -5020,7 +5101,7 @@ type LeaseServiceListResponse struct {
 
 func (x *LeaseServiceListResponse) Reset() {
 	*x = LeaseServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5032,7 +5113,7 @@ func (x *LeaseServiceListResponse) String() string {
 func (*LeaseServiceListResponse) ProtoMessage() {}
 
 func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[78]
+	mi := &file_polder_v1_polder_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5045,7 +5126,7 @@ func (x *LeaseServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseServiceListResponse.ProtoReflect.Descriptor instead.
 func (*LeaseServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{78}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *LeaseServiceListResponse) GetLeases() []*Lease {
@@ -5087,7 +5168,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5099,7 +5180,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[79]
+	mi := &file_polder_v1_polder_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5112,7 +5193,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{79}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Lease) GetTask() string {
@@ -5191,7 +5272,7 @@ type NoticeServiceListRequest struct {
 
 func (x *NoticeServiceListRequest) Reset() {
 	*x = NoticeServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5203,7 +5284,7 @@ func (x *NoticeServiceListRequest) String() string {
 func (*NoticeServiceListRequest) ProtoMessage() {}
 
 func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[80]
+	mi := &file_polder_v1_polder_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5216,7 +5297,7 @@ func (x *NoticeServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{80}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *NoticeServiceListRequest) GetRole() string {
@@ -5258,7 +5339,7 @@ type NoticeServiceListResponse struct {
 
 func (x *NoticeServiceListResponse) Reset() {
 	*x = NoticeServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5270,7 +5351,7 @@ func (x *NoticeServiceListResponse) String() string {
 func (*NoticeServiceListResponse) ProtoMessage() {}
 
 func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[81]
+	mi := &file_polder_v1_polder_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5283,7 +5364,7 @@ func (x *NoticeServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceListResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{81}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *NoticeServiceListResponse) GetNotices() []*Notice {
@@ -5317,7 +5398,7 @@ type NoticeServiceWatchRequest struct {
 
 func (x *NoticeServiceWatchRequest) Reset() {
 	*x = NoticeServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5329,7 +5410,7 @@ func (x *NoticeServiceWatchRequest) String() string {
 func (*NoticeServiceWatchRequest) ProtoMessage() {}
 
 func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[82]
+	mi := &file_polder_v1_polder_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5342,7 +5423,7 @@ func (x *NoticeServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{82}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *NoticeServiceWatchRequest) GetRole() string {
@@ -5369,7 +5450,7 @@ type NoticeServiceWatchResponse struct {
 
 func (x *NoticeServiceWatchResponse) Reset() {
 	*x = NoticeServiceWatchResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5381,7 +5462,7 @@ func (x *NoticeServiceWatchResponse) String() string {
 func (*NoticeServiceWatchResponse) ProtoMessage() {}
 
 func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[83]
+	mi := &file_polder_v1_polder_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5394,7 +5475,7 @@ func (x *NoticeServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*NoticeServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{83}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *NoticeServiceWatchResponse) GetRevision() int64 {
@@ -5424,7 +5505,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5436,7 +5517,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[84]
+	mi := &file_polder_v1_polder_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5449,7 +5530,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{84}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *AnswerRequest) GetTask() string {
@@ -5482,7 +5563,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5494,7 +5575,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[85]
+	mi := &file_polder_v1_polder_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5507,7 +5588,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{85}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *AnswerResponse) GetNotice() *Notice {
@@ -5532,7 +5613,7 @@ type EventServiceListRequest struct {
 
 func (x *EventServiceListRequest) Reset() {
 	*x = EventServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5544,7 +5625,7 @@ func (x *EventServiceListRequest) String() string {
 func (*EventServiceListRequest) ProtoMessage() {}
 
 func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[86]
+	mi := &file_polder_v1_polder_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5557,7 +5638,7 @@ func (x *EventServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{86}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *EventServiceListRequest) GetRole() string {
@@ -5606,7 +5687,7 @@ type EventServiceListResponse struct {
 
 func (x *EventServiceListResponse) Reset() {
 	*x = EventServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5618,7 +5699,7 @@ func (x *EventServiceListResponse) String() string {
 func (*EventServiceListResponse) ProtoMessage() {}
 
 func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[87]
+	mi := &file_polder_v1_polder_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5631,7 +5712,7 @@ func (x *EventServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EventServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{87}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *EventServiceListResponse) GetEvents() []*Event {
@@ -5666,7 +5747,7 @@ type EventServiceWatchRequest struct {
 
 func (x *EventServiceWatchRequest) Reset() {
 	*x = EventServiceWatchRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5678,7 +5759,7 @@ func (x *EventServiceWatchRequest) String() string {
 func (*EventServiceWatchRequest) ProtoMessage() {}
 
 func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[88]
+	mi := &file_polder_v1_polder_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5691,7 +5772,7 @@ func (x *EventServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*EventServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{88}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *EventServiceWatchRequest) GetRole() string {
@@ -5724,7 +5805,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5736,7 +5817,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[89]
+	mi := &file_polder_v1_polder_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5749,7 +5830,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{89}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -5809,7 +5890,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5821,7 +5902,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[90]
+	mi := &file_polder_v1_polder_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5834,7 +5915,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{90}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
 }
 
 type WhoAmIResponse struct {
@@ -5849,7 +5930,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5861,7 +5942,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[91]
+	mi := &file_polder_v1_polder_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5874,7 +5955,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{91}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WhoAmIResponse) GetKind() string {
@@ -5915,7 +5996,7 @@ type CanIRequest struct {
 
 func (x *CanIRequest) Reset() {
 	*x = CanIRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5927,7 +6008,7 @@ func (x *CanIRequest) String() string {
 func (*CanIRequest) ProtoMessage() {}
 
 func (x *CanIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[92]
+	mi := &file_polder_v1_polder_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5940,7 +6021,7 @@ func (x *CanIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIRequest.ProtoReflect.Descriptor instead.
 func (*CanIRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{92}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *CanIRequest) GetVerb() string {
@@ -5967,7 +6048,7 @@ type CanIResponse struct {
 
 func (x *CanIResponse) Reset() {
 	*x = CanIResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5979,7 +6060,7 @@ func (x *CanIResponse) String() string {
 func (*CanIResponse) ProtoMessage() {}
 
 func (x *CanIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[93]
+	mi := &file_polder_v1_polder_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5992,7 +6073,7 @@ func (x *CanIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CanIResponse.ProtoReflect.Descriptor instead.
 func (*CanIResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{93}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *CanIResponse) GetAllowed() bool {
@@ -6021,7 +6102,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6033,7 +6114,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[94]
+	mi := &file_polder_v1_polder_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6046,7 +6127,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{94}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *CreateTokenRequest) GetKind() string {
@@ -6080,7 +6161,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6092,7 +6173,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[95]
+	mi := &file_polder_v1_polder_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6105,7 +6186,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{95}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -6136,7 +6217,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6148,7 +6229,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[96]
+	mi := &file_polder_v1_polder_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6161,7 +6242,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{96}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *Token) GetId() string {
@@ -6214,7 +6295,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6226,7 +6307,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[97]
+	mi := &file_polder_v1_polder_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6239,7 +6320,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{97}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
 }
 
 type ListTokensResponse struct {
@@ -6251,7 +6332,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6263,7 +6344,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[98]
+	mi := &file_polder_v1_polder_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6276,7 +6357,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{98}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -6295,7 +6376,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6307,7 +6388,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[99]
+	mi := &file_polder_v1_polder_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6320,7 +6401,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{99}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -6338,7 +6419,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6350,7 +6431,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[100]
+	mi := &file_polder_v1_polder_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6363,7 +6444,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{100}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
 }
 
 type IssueCertificateRequest struct {
@@ -6378,7 +6459,7 @@ type IssueCertificateRequest struct {
 
 func (x *IssueCertificateRequest) Reset() {
 	*x = IssueCertificateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6390,7 +6471,7 @@ func (x *IssueCertificateRequest) String() string {
 func (*IssueCertificateRequest) ProtoMessage() {}
 
 func (x *IssueCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[101]
+	mi := &file_polder_v1_polder_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6403,7 +6484,7 @@ func (x *IssueCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueCertificateRequest.ProtoReflect.Descriptor instead.
 func (*IssueCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{101}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *IssueCertificateRequest) GetCsr() []byte {
@@ -6432,7 +6513,7 @@ type IssueCertificateResponse struct {
 
 func (x *IssueCertificateResponse) Reset() {
 	*x = IssueCertificateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6444,7 +6525,7 @@ func (x *IssueCertificateResponse) String() string {
 func (*IssueCertificateResponse) ProtoMessage() {}
 
 func (x *IssueCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[102]
+	mi := &file_polder_v1_polder_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6457,7 +6538,7 @@ func (x *IssueCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueCertificateResponse.ProtoReflect.Descriptor instead.
 func (*IssueCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{102}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *IssueCertificateResponse) GetCertificate() []byte {
@@ -6486,7 +6567,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6498,7 +6579,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[103]
+	mi := &file_polder_v1_polder_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6511,7 +6592,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{103}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *Permission) GetSubject() string {
@@ -6543,7 +6624,7 @@ type GetPermissionsRequest struct {
 
 func (x *GetPermissionsRequest) Reset() {
 	*x = GetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6555,7 +6636,7 @@ func (x *GetPermissionsRequest) String() string {
 func (*GetPermissionsRequest) ProtoMessage() {}
 
 func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[104]
+	mi := &file_polder_v1_polder_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6568,7 +6649,7 @@ func (x *GetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*GetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{104}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{106}
 }
 
 type GetPermissionsResponse struct {
@@ -6581,7 +6662,7 @@ type GetPermissionsResponse struct {
 
 func (x *GetPermissionsResponse) Reset() {
 	*x = GetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[105]
+	mi := &file_polder_v1_polder_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6593,7 +6674,7 @@ func (x *GetPermissionsResponse) String() string {
 func (*GetPermissionsResponse) ProtoMessage() {}
 
 func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[105]
+	mi := &file_polder_v1_polder_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6606,7 +6687,7 @@ func (x *GetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*GetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{105}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *GetPermissionsResponse) GetRevision() int64 {
@@ -6633,7 +6714,7 @@ type SetPermissionsRequest struct {
 
 func (x *SetPermissionsRequest) Reset() {
 	*x = SetPermissionsRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[106]
+	mi := &file_polder_v1_polder_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6645,7 +6726,7 @@ func (x *SetPermissionsRequest) String() string {
 func (*SetPermissionsRequest) ProtoMessage() {}
 
 func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[106]
+	mi := &file_polder_v1_polder_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6658,7 +6739,7 @@ func (x *SetPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{106}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *SetPermissionsRequest) GetBaseRevision() int64 {
@@ -6684,7 +6765,7 @@ type SetPermissionsResponse struct {
 
 func (x *SetPermissionsResponse) Reset() {
 	*x = SetPermissionsResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[107]
+	mi := &file_polder_v1_polder_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6696,7 +6777,7 @@ func (x *SetPermissionsResponse) String() string {
 func (*SetPermissionsResponse) ProtoMessage() {}
 
 func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[107]
+	mi := &file_polder_v1_polder_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6709,7 +6790,7 @@ func (x *SetPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*SetPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{107}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *SetPermissionsResponse) GetRevision() int64 {
@@ -6732,7 +6813,7 @@ type EngineServiceListRequest struct {
 
 func (x *EngineServiceListRequest) Reset() {
 	*x = EngineServiceListRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[108]
+	mi := &file_polder_v1_polder_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6744,7 +6825,7 @@ func (x *EngineServiceListRequest) String() string {
 func (*EngineServiceListRequest) ProtoMessage() {}
 
 func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[108]
+	mi := &file_polder_v1_polder_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6757,7 +6838,7 @@ func (x *EngineServiceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceListRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{108}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *EngineServiceListRequest) GetResources() map[string]string {
@@ -6790,7 +6871,7 @@ type EngineServiceListResponse struct {
 
 func (x *EngineServiceListResponse) Reset() {
 	*x = EngineServiceListResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[109]
+	mi := &file_polder_v1_polder_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6802,7 +6883,7 @@ func (x *EngineServiceListResponse) String() string {
 func (*EngineServiceListResponse) ProtoMessage() {}
 
 func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[109]
+	mi := &file_polder_v1_polder_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6815,7 +6896,7 @@ func (x *EngineServiceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceListResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceListResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{109}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *EngineServiceListResponse) GetNodes() []*EngineNode {
@@ -6843,7 +6924,7 @@ type EngineNode struct {
 
 func (x *EngineNode) Reset() {
 	*x = EngineNode{}
-	mi := &file_polder_v1_polder_proto_msgTypes[110]
+	mi := &file_polder_v1_polder_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6855,7 +6936,7 @@ func (x *EngineNode) String() string {
 func (*EngineNode) ProtoMessage() {}
 
 func (x *EngineNode) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[110]
+	mi := &file_polder_v1_polder_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6868,7 +6949,7 @@ func (x *EngineNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineNode.ProtoReflect.Descriptor instead.
 func (*EngineNode) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{110}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *EngineNode) GetName() string {
@@ -6924,7 +7005,7 @@ type EngineServiceCreateRequest struct {
 
 func (x *EngineServiceCreateRequest) Reset() {
 	*x = EngineServiceCreateRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[111]
+	mi := &file_polder_v1_polder_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6936,7 +7017,7 @@ func (x *EngineServiceCreateRequest) String() string {
 func (*EngineServiceCreateRequest) ProtoMessage() {}
 
 func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[111]
+	mi := &file_polder_v1_polder_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6949,7 +7030,7 @@ func (x *EngineServiceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{111}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *EngineServiceCreateRequest) GetRole() string {
@@ -6984,7 +7065,7 @@ type EngineServiceCreateResponse struct {
 
 func (x *EngineServiceCreateResponse) Reset() {
 	*x = EngineServiceCreateResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[112]
+	mi := &file_polder_v1_polder_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6996,7 +7077,7 @@ func (x *EngineServiceCreateResponse) String() string {
 func (*EngineServiceCreateResponse) ProtoMessage() {}
 
 func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[112]
+	mi := &file_polder_v1_polder_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7009,7 +7090,7 @@ func (x *EngineServiceCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceCreateResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceCreateResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{112}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *EngineServiceCreateResponse) GetStatus() uint32 {
@@ -7038,7 +7119,7 @@ type EngineServiceDialRequest struct {
 
 func (x *EngineServiceDialRequest) Reset() {
 	*x = EngineServiceDialRequest{}
-	mi := &file_polder_v1_polder_proto_msgTypes[113]
+	mi := &file_polder_v1_polder_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7050,7 +7131,7 @@ func (x *EngineServiceDialRequest) String() string {
 func (*EngineServiceDialRequest) ProtoMessage() {}
 
 func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[113]
+	mi := &file_polder_v1_polder_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7063,7 +7144,7 @@ func (x *EngineServiceDialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialRequest.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialRequest) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{113}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *EngineServiceDialRequest) GetStart() *EngineDial {
@@ -7104,7 +7185,7 @@ type EngineDial struct {
 
 func (x *EngineDial) Reset() {
 	*x = EngineDial{}
-	mi := &file_polder_v1_polder_proto_msgTypes[114]
+	mi := &file_polder_v1_polder_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7116,7 +7197,7 @@ func (x *EngineDial) String() string {
 func (*EngineDial) ProtoMessage() {}
 
 func (x *EngineDial) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[114]
+	mi := &file_polder_v1_polder_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7129,7 +7210,7 @@ func (x *EngineDial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineDial.ProtoReflect.Descriptor instead.
 func (*EngineDial) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{114}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *EngineDial) GetNode() string {
@@ -7169,7 +7250,7 @@ type EngineServiceDialResponse struct {
 
 func (x *EngineServiceDialResponse) Reset() {
 	*x = EngineServiceDialResponse{}
-	mi := &file_polder_v1_polder_proto_msgTypes[115]
+	mi := &file_polder_v1_polder_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7181,7 +7262,7 @@ func (x *EngineServiceDialResponse) String() string {
 func (*EngineServiceDialResponse) ProtoMessage() {}
 
 func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_polder_proto_msgTypes[115]
+	mi := &file_polder_v1_polder_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7194,7 +7275,7 @@ func (x *EngineServiceDialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineServiceDialResponse.ProtoReflect.Descriptor instead.
 func (*EngineServiceDialResponse) Descriptor() ([]byte, []int) {
-	return file_polder_v1_polder_proto_rawDescGZIP(), []int{115}
+	return file_polder_v1_polder_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *EngineServiceDialResponse) GetData() []byte {
@@ -7567,7 +7648,14 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"5\n" +
 	"\x0eResizeResponse\x12#\n" +
-	"\x04task\x18\x01 \x01(\v2\x0f.polder.v1.TaskR\x04task\"e\n" +
+	"\x04task\x18\x01 \x01(\v2\x0f.polder.v1.TaskR\x04task\"\x9d\x01\n" +
+	"\x0fSetCostsRequest\x12;\n" +
+	"\x05costs\x18\x01 \x03(\v2%.polder.v1.SetCostsRequest.CostsEntryR\x05costs\x1aM\n" +
+	"\n" +
+	"CostsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.polder.v1.TaskCostR\x05value:\x028\x01\"\x12\n" +
+	"\x10SetCostsResponse\"e\n" +
 	"\vLogsRequest\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
@@ -7828,12 +7916,13 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aExplain\x12\x19.polder.v1.ExplainRequest\x1a\x1a.polder.v1.ExplainResponse2\xa3\x01\n" +
 	"\fClaimService\x12T\n" +
 	"\x05Watch\x12#.polder.v1.ClaimServiceWatchRequest\x1a$.polder.v1.ClaimServiceWatchResponse0\x01\x12=\n" +
-	"\x06Commit\x12\x18.polder.v1.CommitRequest\x1a\x19.polder.v1.CommitResponse2\xea\x04\n" +
+	"\x06Commit\x12\x18.polder.v1.CommitRequest\x1a\x19.polder.v1.CommitResponse2\xaf\x05\n" +
 	"\vTaskService\x12M\n" +
 	"\x04List\x12!.polder.v1.TaskServiceListRequest\x1a\".polder.v1.TaskServiceListResponse\x12J\n" +
 	"\x03Get\x12 .polder.v1.TaskServiceGetRequest\x1a!.polder.v1.TaskServiceGetResponse\x127\n" +
 	"\x04Kill\x12\x16.polder.v1.KillRequest\x1a\x17.polder.v1.KillResponse\x12=\n" +
-	"\x06Resize\x12\x18.polder.v1.ResizeRequest\x1a\x19.polder.v1.ResizeResponse\x129\n" +
+	"\x06Resize\x12\x18.polder.v1.ResizeRequest\x1a\x19.polder.v1.ResizeResponse\x12C\n" +
+	"\bSetCosts\x12\x1a.polder.v1.SetCostsRequest\x1a\x1b.polder.v1.SetCostsResponse\x129\n" +
 	"\x04Logs\x12\x16.polder.v1.LogsRequest\x1a\x17.polder.v1.LogsResponse0\x01\x12F\n" +
 	"\tListFiles\x12\x1b.polder.v1.ListFilesRequest\x1a\x1c.polder.v1.ListFilesResponse\x12E\n" +
 	"\bReadFile\x12\x1a.polder.v1.ReadFileRequest\x1a\x1b.polder.v1.ReadFileResponse0\x01\x12;\n" +
@@ -7875,7 +7964,7 @@ func file_polder_v1_polder_proto_rawDescGZIP() []byte {
 	return file_polder_v1_polder_proto_rawDescData
 }
 
-var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 142)
+var file_polder_v1_polder_proto_msgTypes = make([]protoimpl.MessageInfo, 145)
 var file_polder_v1_polder_proto_goTypes = []any{
 	(*PlanServiceGetRequest)(nil),       // 0: polder.v1.PlanServiceGetRequest
 	(*PlanServiceGetResponse)(nil),      // 1: polder.v1.PlanServiceGetResponse
@@ -7940,304 +8029,312 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*KillResponse)(nil),                // 60: polder.v1.KillResponse
 	(*ResizeRequest)(nil),               // 61: polder.v1.ResizeRequest
 	(*ResizeResponse)(nil),              // 62: polder.v1.ResizeResponse
-	(*LogsRequest)(nil),                 // 63: polder.v1.LogsRequest
-	(*LogsResponse)(nil),                // 64: polder.v1.LogsResponse
-	(*ListFilesRequest)(nil),            // 65: polder.v1.ListFilesRequest
-	(*ListFilesResponse)(nil),           // 66: polder.v1.ListFilesResponse
-	(*File)(nil),                        // 67: polder.v1.File
-	(*ReadFileRequest)(nil),             // 68: polder.v1.ReadFileRequest
-	(*ReadFileResponse)(nil),            // 69: polder.v1.ReadFileResponse
-	(*ExecRequest)(nil),                 // 70: polder.v1.ExecRequest
-	(*ExecStart)(nil),                   // 71: polder.v1.ExecStart
-	(*TerminalSize)(nil),                // 72: polder.v1.TerminalSize
-	(*ExecResponse)(nil),                // 73: polder.v1.ExecResponse
-	(*AttachRequest)(nil),               // 74: polder.v1.AttachRequest
-	(*AttachStart)(nil),                 // 75: polder.v1.AttachStart
-	(*AttachResponse)(nil),              // 76: polder.v1.AttachResponse
-	(*LeaseServiceListRequest)(nil),     // 77: polder.v1.LeaseServiceListRequest
-	(*LeaseServiceListResponse)(nil),    // 78: polder.v1.LeaseServiceListResponse
-	(*Lease)(nil),                       // 79: polder.v1.Lease
-	(*NoticeServiceListRequest)(nil),    // 80: polder.v1.NoticeServiceListRequest
-	(*NoticeServiceListResponse)(nil),   // 81: polder.v1.NoticeServiceListResponse
-	(*NoticeServiceWatchRequest)(nil),   // 82: polder.v1.NoticeServiceWatchRequest
-	(*NoticeServiceWatchResponse)(nil),  // 83: polder.v1.NoticeServiceWatchResponse
-	(*AnswerRequest)(nil),               // 84: polder.v1.AnswerRequest
-	(*AnswerResponse)(nil),              // 85: polder.v1.AnswerResponse
-	(*EventServiceListRequest)(nil),     // 86: polder.v1.EventServiceListRequest
-	(*EventServiceListResponse)(nil),    // 87: polder.v1.EventServiceListResponse
-	(*EventServiceWatchRequest)(nil),    // 88: polder.v1.EventServiceWatchRequest
-	(*Event)(nil),                       // 89: polder.v1.Event
-	(*WhoAmIRequest)(nil),               // 90: polder.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),              // 91: polder.v1.WhoAmIResponse
-	(*CanIRequest)(nil),                 // 92: polder.v1.CanIRequest
-	(*CanIResponse)(nil),                // 93: polder.v1.CanIResponse
-	(*CreateTokenRequest)(nil),          // 94: polder.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),         // 95: polder.v1.CreateTokenResponse
-	(*Token)(nil),                       // 96: polder.v1.Token
-	(*ListTokensRequest)(nil),           // 97: polder.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),          // 98: polder.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),          // 99: polder.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),         // 100: polder.v1.RevokeTokenResponse
-	(*IssueCertificateRequest)(nil),     // 101: polder.v1.IssueCertificateRequest
-	(*IssueCertificateResponse)(nil),    // 102: polder.v1.IssueCertificateResponse
-	(*Permission)(nil),                  // 103: polder.v1.Permission
-	(*GetPermissionsRequest)(nil),       // 104: polder.v1.GetPermissionsRequest
-	(*GetPermissionsResponse)(nil),      // 105: polder.v1.GetPermissionsResponse
-	(*SetPermissionsRequest)(nil),       // 106: polder.v1.SetPermissionsRequest
-	(*SetPermissionsResponse)(nil),      // 107: polder.v1.SetPermissionsResponse
-	(*EngineServiceListRequest)(nil),    // 108: polder.v1.EngineServiceListRequest
-	(*EngineServiceListResponse)(nil),   // 109: polder.v1.EngineServiceListResponse
-	(*EngineNode)(nil),                  // 110: polder.v1.EngineNode
-	(*EngineServiceCreateRequest)(nil),  // 111: polder.v1.EngineServiceCreateRequest
-	(*EngineServiceCreateResponse)(nil), // 112: polder.v1.EngineServiceCreateResponse
-	(*EngineServiceDialRequest)(nil),    // 113: polder.v1.EngineServiceDialRequest
-	(*EngineDial)(nil),                  // 114: polder.v1.EngineDial
-	(*EngineServiceDialResponse)(nil),   // 115: polder.v1.EngineServiceDialResponse
-	nil,                                 // 116: polder.v1.EffectiveRole.GuaranteeEntry
-	nil,                                 // 117: polder.v1.EffectiveRole.LimitEntry
-	nil,                                 // 118: polder.v1.EffectiveRole.LendEntry
-	nil,                                 // 119: polder.v1.EffectiveRole.BorrowEntry
-	nil,                                 // 120: polder.v1.EffectiveRole.WarmEntry
-	nil,                                 // 121: polder.v1.EffectiveRole.UnitEntry
-	nil,                                 // 122: polder.v1.WasteRow.IdleEntry
-	nil,                                 // 123: polder.v1.RoleStatus.UsageEntry
-	nil,                                 // 124: polder.v1.RoleStatus.FundedEntry
-	nil,                                 // 125: polder.v1.RoleStatus.BorrowedEntry
-	nil,                                 // 126: polder.v1.RoleStatus.LentEntry
-	nil,                                 // 127: polder.v1.RoleStatus.EntitlementEntry
-	nil,                                 // 128: polder.v1.RoleStatus.DemandEntry
-	nil,                                 // 129: polder.v1.RoleStatus.LeavingEntry
-	nil,                                 // 130: polder.v1.Packages.UnitEntry
-	nil,                                 // 131: polder.v1.Node.AttributesEntry
-	nil,                                 // 132: polder.v1.Node.CapacityEntry
-	nil,                                 // 133: polder.v1.Node.UsedEntry
-	nil,                                 // 134: polder.v1.Node.AvailableEntry
-	nil,                                 // 135: polder.v1.Node.EarmarkedEntry
-	nil,                                 // 136: polder.v1.ResizeRequest.ResourcesEntry
-	nil,                                 // 137: polder.v1.Lease.ResourcesEntry
-	nil,                                 // 138: polder.v1.AnswerRequest.ReleasedEntry
-	nil,                                 // 139: polder.v1.EngineServiceListRequest.ResourcesEntry
-	nil,                                 // 140: polder.v1.EngineNode.AttributesEntry
-	nil,                                 // 141: polder.v1.EngineNode.CapacityEntry
-	(*timestamppb.Timestamp)(nil),       // 142: google.protobuf.Timestamp
-	(*Notice)(nil),                      // 143: polder.v1.Notice
-	(*durationpb.Duration)(nil),         // 144: google.protobuf.Duration
-	(*TaskSpec)(nil),                    // 145: polder.v1.TaskSpec
-	(*Reason)(nil),                      // 146: polder.v1.Reason
-	(TaskState)(0),                      // 147: polder.v1.TaskState
-	(*Task)(nil),                        // 148: polder.v1.Task
-	(*Container)(nil),                   // 149: polder.v1.Container
+	(*SetCostsRequest)(nil),             // 63: polder.v1.SetCostsRequest
+	(*SetCostsResponse)(nil),            // 64: polder.v1.SetCostsResponse
+	(*LogsRequest)(nil),                 // 65: polder.v1.LogsRequest
+	(*LogsResponse)(nil),                // 66: polder.v1.LogsResponse
+	(*ListFilesRequest)(nil),            // 67: polder.v1.ListFilesRequest
+	(*ListFilesResponse)(nil),           // 68: polder.v1.ListFilesResponse
+	(*File)(nil),                        // 69: polder.v1.File
+	(*ReadFileRequest)(nil),             // 70: polder.v1.ReadFileRequest
+	(*ReadFileResponse)(nil),            // 71: polder.v1.ReadFileResponse
+	(*ExecRequest)(nil),                 // 72: polder.v1.ExecRequest
+	(*ExecStart)(nil),                   // 73: polder.v1.ExecStart
+	(*TerminalSize)(nil),                // 74: polder.v1.TerminalSize
+	(*ExecResponse)(nil),                // 75: polder.v1.ExecResponse
+	(*AttachRequest)(nil),               // 76: polder.v1.AttachRequest
+	(*AttachStart)(nil),                 // 77: polder.v1.AttachStart
+	(*AttachResponse)(nil),              // 78: polder.v1.AttachResponse
+	(*LeaseServiceListRequest)(nil),     // 79: polder.v1.LeaseServiceListRequest
+	(*LeaseServiceListResponse)(nil),    // 80: polder.v1.LeaseServiceListResponse
+	(*Lease)(nil),                       // 81: polder.v1.Lease
+	(*NoticeServiceListRequest)(nil),    // 82: polder.v1.NoticeServiceListRequest
+	(*NoticeServiceListResponse)(nil),   // 83: polder.v1.NoticeServiceListResponse
+	(*NoticeServiceWatchRequest)(nil),   // 84: polder.v1.NoticeServiceWatchRequest
+	(*NoticeServiceWatchResponse)(nil),  // 85: polder.v1.NoticeServiceWatchResponse
+	(*AnswerRequest)(nil),               // 86: polder.v1.AnswerRequest
+	(*AnswerResponse)(nil),              // 87: polder.v1.AnswerResponse
+	(*EventServiceListRequest)(nil),     // 88: polder.v1.EventServiceListRequest
+	(*EventServiceListResponse)(nil),    // 89: polder.v1.EventServiceListResponse
+	(*EventServiceWatchRequest)(nil),    // 90: polder.v1.EventServiceWatchRequest
+	(*Event)(nil),                       // 91: polder.v1.Event
+	(*WhoAmIRequest)(nil),               // 92: polder.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),              // 93: polder.v1.WhoAmIResponse
+	(*CanIRequest)(nil),                 // 94: polder.v1.CanIRequest
+	(*CanIResponse)(nil),                // 95: polder.v1.CanIResponse
+	(*CreateTokenRequest)(nil),          // 96: polder.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),         // 97: polder.v1.CreateTokenResponse
+	(*Token)(nil),                       // 98: polder.v1.Token
+	(*ListTokensRequest)(nil),           // 99: polder.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),          // 100: polder.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),          // 101: polder.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),         // 102: polder.v1.RevokeTokenResponse
+	(*IssueCertificateRequest)(nil),     // 103: polder.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil),    // 104: polder.v1.IssueCertificateResponse
+	(*Permission)(nil),                  // 105: polder.v1.Permission
+	(*GetPermissionsRequest)(nil),       // 106: polder.v1.GetPermissionsRequest
+	(*GetPermissionsResponse)(nil),      // 107: polder.v1.GetPermissionsResponse
+	(*SetPermissionsRequest)(nil),       // 108: polder.v1.SetPermissionsRequest
+	(*SetPermissionsResponse)(nil),      // 109: polder.v1.SetPermissionsResponse
+	(*EngineServiceListRequest)(nil),    // 110: polder.v1.EngineServiceListRequest
+	(*EngineServiceListResponse)(nil),   // 111: polder.v1.EngineServiceListResponse
+	(*EngineNode)(nil),                  // 112: polder.v1.EngineNode
+	(*EngineServiceCreateRequest)(nil),  // 113: polder.v1.EngineServiceCreateRequest
+	(*EngineServiceCreateResponse)(nil), // 114: polder.v1.EngineServiceCreateResponse
+	(*EngineServiceDialRequest)(nil),    // 115: polder.v1.EngineServiceDialRequest
+	(*EngineDial)(nil),                  // 116: polder.v1.EngineDial
+	(*EngineServiceDialResponse)(nil),   // 117: polder.v1.EngineServiceDialResponse
+	nil,                                 // 118: polder.v1.EffectiveRole.GuaranteeEntry
+	nil,                                 // 119: polder.v1.EffectiveRole.LimitEntry
+	nil,                                 // 120: polder.v1.EffectiveRole.LendEntry
+	nil,                                 // 121: polder.v1.EffectiveRole.BorrowEntry
+	nil,                                 // 122: polder.v1.EffectiveRole.WarmEntry
+	nil,                                 // 123: polder.v1.EffectiveRole.UnitEntry
+	nil,                                 // 124: polder.v1.WasteRow.IdleEntry
+	nil,                                 // 125: polder.v1.RoleStatus.UsageEntry
+	nil,                                 // 126: polder.v1.RoleStatus.FundedEntry
+	nil,                                 // 127: polder.v1.RoleStatus.BorrowedEntry
+	nil,                                 // 128: polder.v1.RoleStatus.LentEntry
+	nil,                                 // 129: polder.v1.RoleStatus.EntitlementEntry
+	nil,                                 // 130: polder.v1.RoleStatus.DemandEntry
+	nil,                                 // 131: polder.v1.RoleStatus.LeavingEntry
+	nil,                                 // 132: polder.v1.Packages.UnitEntry
+	nil,                                 // 133: polder.v1.Node.AttributesEntry
+	nil,                                 // 134: polder.v1.Node.CapacityEntry
+	nil,                                 // 135: polder.v1.Node.UsedEntry
+	nil,                                 // 136: polder.v1.Node.AvailableEntry
+	nil,                                 // 137: polder.v1.Node.EarmarkedEntry
+	nil,                                 // 138: polder.v1.ResizeRequest.ResourcesEntry
+	nil,                                 // 139: polder.v1.SetCostsRequest.CostsEntry
+	nil,                                 // 140: polder.v1.Lease.ResourcesEntry
+	nil,                                 // 141: polder.v1.AnswerRequest.ReleasedEntry
+	nil,                                 // 142: polder.v1.EngineServiceListRequest.ResourcesEntry
+	nil,                                 // 143: polder.v1.EngineNode.AttributesEntry
+	nil,                                 // 144: polder.v1.EngineNode.CapacityEntry
+	(*timestamppb.Timestamp)(nil),       // 145: google.protobuf.Timestamp
+	(*Notice)(nil),                      // 146: polder.v1.Notice
+	(*durationpb.Duration)(nil),         // 147: google.protobuf.Duration
+	(*TaskSpec)(nil),                    // 148: polder.v1.TaskSpec
+	(*Reason)(nil),                      // 149: polder.v1.Reason
+	(TaskState)(0),                      // 150: polder.v1.TaskState
+	(*Task)(nil),                        // 151: polder.v1.Task
+	(*Container)(nil),                   // 152: polder.v1.Container
+	(*TaskCost)(nil),                    // 153: polder.v1.TaskCost
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
-	142, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
+	145, // 1: polder.v1.PlanRevision.applied:type_name -> google.protobuf.Timestamp
 	5,   // 2: polder.v1.ValidateResponse.problems:type_name -> polder.v1.PlanProblem
-	142, // 3: polder.v1.PreviewRequest.at:type_name -> google.protobuf.Timestamp
+	145, // 3: polder.v1.PreviewRequest.at:type_name -> google.protobuf.Timestamp
 	5,   // 4: polder.v1.PreviewResponse.problems:type_name -> polder.v1.PlanProblem
 	8,   // 5: polder.v1.PreviewResponse.changes:type_name -> polder.v1.PlanChange
-	143, // 6: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
+	146, // 6: polder.v1.PreviewResponse.notices:type_name -> polder.v1.Notice
 	2,   // 7: polder.v1.ApplyResponse.revision:type_name -> polder.v1.PlanRevision
 	5,   // 8: polder.v1.ApplyResponse.warnings:type_name -> polder.v1.PlanProblem
 	2,   // 9: polder.v1.HistoryResponse.revisions:type_name -> polder.v1.PlanRevision
-	142, // 10: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
-	142, // 11: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
+	145, // 10: polder.v1.ShowRequest.at:type_name -> google.protobuf.Timestamp
+	145, // 11: polder.v1.ShowResponse.at:type_name -> google.protobuf.Timestamp
 	15,  // 12: polder.v1.ShowResponse.roles:type_name -> polder.v1.EffectiveRole
-	142, // 13: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
-	116, // 14: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
-	117, // 15: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
-	118, // 16: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
-	119, // 17: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
-	144, // 18: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
-	144, // 19: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
-	144, // 20: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
-	120, // 21: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
-	144, // 22: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
-	121, // 23: polder.v1.EffectiveRole.unit:type_name -> polder.v1.EffectiveRole.UnitEntry
+	145, // 13: polder.v1.ShowResponse.next_change:type_name -> google.protobuf.Timestamp
+	118, // 14: polder.v1.EffectiveRole.guarantee:type_name -> polder.v1.EffectiveRole.GuaranteeEntry
+	119, // 15: polder.v1.EffectiveRole.limit:type_name -> polder.v1.EffectiveRole.LimitEntry
+	120, // 16: polder.v1.EffectiveRole.lend:type_name -> polder.v1.EffectiveRole.LendEntry
+	121, // 17: polder.v1.EffectiveRole.borrow:type_name -> polder.v1.EffectiveRole.BorrowEntry
+	147, // 18: polder.v1.EffectiveRole.reclaim_grace:type_name -> google.protobuf.Duration
+	147, // 19: polder.v1.EffectiveRole.lend_grace:type_name -> google.protobuf.Duration
+	147, // 20: polder.v1.EffectiveRole.min_runtime:type_name -> google.protobuf.Duration
+	122, // 21: polder.v1.EffectiveRole.warm:type_name -> polder.v1.EffectiveRole.WarmEntry
+	147, // 22: polder.v1.EffectiveRole.reclaim_bound:type_name -> google.protobuf.Duration
+	123, // 23: polder.v1.EffectiveRole.unit:type_name -> polder.v1.EffectiveRole.UnitEntry
 	18,  // 24: polder.v1.RoleServiceHistoryResponse.lines:type_name -> polder.v1.RoleLine
-	144, // 25: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
-	142, // 26: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
-	142, // 27: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
+	147, // 25: polder.v1.WasteRequest.last:type_name -> google.protobuf.Duration
+	145, // 26: polder.v1.WasteResponse.from:type_name -> google.protobuf.Timestamp
+	145, // 27: polder.v1.WasteResponse.to:type_name -> google.protobuf.Timestamp
 	21,  // 28: polder.v1.WasteResponse.rows:type_name -> polder.v1.WasteRow
-	122, // 29: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
+	124, // 29: polder.v1.WasteRow.idle:type_name -> polder.v1.WasteRow.IdleEntry
 	25,  // 30: polder.v1.RoleServiceListResponse.roles:type_name -> polder.v1.RoleStatus
 	15,  // 31: polder.v1.RoleStatus.effective:type_name -> polder.v1.EffectiveRole
-	123, // 32: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
-	124, // 33: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
-	125, // 34: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
-	126, // 35: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
-	127, // 36: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
-	128, // 37: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
-	129, // 38: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
+	125, // 32: polder.v1.RoleStatus.usage:type_name -> polder.v1.RoleStatus.UsageEntry
+	126, // 33: polder.v1.RoleStatus.funded:type_name -> polder.v1.RoleStatus.FundedEntry
+	127, // 34: polder.v1.RoleStatus.borrowed:type_name -> polder.v1.RoleStatus.BorrowedEntry
+	128, // 35: polder.v1.RoleStatus.lent:type_name -> polder.v1.RoleStatus.LentEntry
+	129, // 36: polder.v1.RoleStatus.entitlement:type_name -> polder.v1.RoleStatus.EntitlementEntry
+	130, // 37: polder.v1.RoleStatus.demand:type_name -> polder.v1.RoleStatus.DemandEntry
+	131, // 38: polder.v1.RoleStatus.leaving:type_name -> polder.v1.RoleStatus.LeavingEntry
 	26,  // 39: polder.v1.RoleStatus.packages:type_name -> polder.v1.Packages
-	130, // 40: polder.v1.Packages.unit:type_name -> polder.v1.Packages.UnitEntry
+	132, // 40: polder.v1.Packages.unit:type_name -> polder.v1.Packages.UnitEntry
 	34,  // 41: polder.v1.NodeServiceListResponse.nodes:type_name -> polder.v1.Node
-	144, // 42: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
-	131, // 43: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
-	132, // 44: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
-	133, // 45: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
-	134, // 46: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
-	135, // 47: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
-	142, // 48: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
-	142, // 49: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
-	145, // 50: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
+	147, // 42: polder.v1.DrainRequest.deadline:type_name -> google.protobuf.Duration
+	133, // 43: polder.v1.Node.attributes:type_name -> polder.v1.Node.AttributesEntry
+	134, // 44: polder.v1.Node.capacity:type_name -> polder.v1.Node.CapacityEntry
+	135, // 45: polder.v1.Node.used:type_name -> polder.v1.Node.UsedEntry
+	136, // 46: polder.v1.Node.available:type_name -> polder.v1.Node.AvailableEntry
+	137, // 47: polder.v1.Node.earmarked:type_name -> polder.v1.Node.EarmarkedEntry
+	145, // 48: polder.v1.Node.registered:type_name -> google.protobuf.Timestamp
+	145, // 49: polder.v1.Node.last_seen:type_name -> google.protobuf.Timestamp
+	148, // 50: polder.v1.AskSpec.task:type_name -> polder.v1.TaskSpec
 	35,  // 51: polder.v1.SubmitRequest.asks:type_name -> polder.v1.AskSpec
 	38,  // 52: polder.v1.SubmitResponse.results:type_name -> polder.v1.SubmitResult
 	39,  // 53: polder.v1.SubmitResult.ask:type_name -> polder.v1.Ask
-	146, // 54: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
+	149, // 54: polder.v1.SubmitResult.refused:type_name -> polder.v1.Reason
 	35,  // 55: polder.v1.Ask.spec:type_name -> polder.v1.AskSpec
-	142, // 56: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
-	146, // 57: polder.v1.Ask.reason:type_name -> polder.v1.Reason
+	145, // 56: polder.v1.Ask.submitted:type_name -> google.protobuf.Timestamp
+	149, // 57: polder.v1.Ask.reason:type_name -> polder.v1.Reason
 	40,  // 58: polder.v1.Ask.kept:type_name -> polder.v1.KeptPlaces
 	39,  // 59: polder.v1.AskServiceListResponse.asks:type_name -> polder.v1.Ask
-	146, // 60: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
+	149, // 60: polder.v1.ExplainResponse.reason:type_name -> polder.v1.Reason
 	34,  // 61: polder.v1.ClaimServiceWatchResponse.nodes:type_name -> polder.v1.Node
 	52,  // 62: polder.v1.CommitRequest.tasks:type_name -> polder.v1.ClaimTask
 	51,  // 63: polder.v1.CommitRequest.give_up:type_name -> polder.v1.GiveUp
-	145, // 64: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
+	148, // 64: polder.v1.ClaimTask.task:type_name -> polder.v1.TaskSpec
 	54,  // 65: polder.v1.CommitResponse.results:type_name -> polder.v1.CommitResult
-	146, // 66: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
-	147, // 67: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
-	148, // 68: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
-	147, // 69: polder.v1.TaskServiceGetRequest.until:type_name -> polder.v1.TaskState
-	148, // 70: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
-	145, // 71: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	144, // 72: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	148, // 73: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	136, // 74: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	148, // 75: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
-	67,  // 76: polder.v1.ListFilesResponse.files:type_name -> polder.v1.File
-	142, // 77: polder.v1.File.modified:type_name -> google.protobuf.Timestamp
-	71,  // 78: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	72,  // 79: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	75,  // 80: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	72,  // 81: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	79,  // 82: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	137, // 83: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	144, // 84: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	144, // 85: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	142, // 86: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	142, // 87: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	143, // 88: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	143, // 89: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	138, // 90: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	143, // 91: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	89,  // 92: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	142, // 93: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	144, // 94: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	96,  // 95: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	142, // 96: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	142, // 97: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	96,  // 98: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	142, // 99: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
-	103, // 100: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	103, // 101: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	139, // 102: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	110, // 103: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	140, // 104: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	141, // 105: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	149, // 106: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	114, // 107: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	0,   // 108: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 109: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 110: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 111: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 112: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 113: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	22,  // 114: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	24,  // 115: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	19,  // 116: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	16,  // 117: polder.v1.RoleService.History:input_type -> polder.v1.RoleServiceHistoryRequest
-	27,  // 118: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	29,  // 119: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	30,  // 120: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	31,  // 121: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	32,  // 122: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	36,  // 123: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	41,  // 124: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	43,  // 125: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	45,  // 126: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	46,  // 127: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	48,  // 128: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	50,  // 129: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	55,  // 130: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	57,  // 131: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	59,  // 132: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	61,  // 133: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	63,  // 134: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	65,  // 135: polder.v1.TaskService.ListFiles:input_type -> polder.v1.ListFilesRequest
-	68,  // 136: polder.v1.TaskService.ReadFile:input_type -> polder.v1.ReadFileRequest
-	70,  // 137: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	74,  // 138: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	77,  // 139: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	80,  // 140: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	82,  // 141: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	84,  // 142: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	86,  // 143: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	88,  // 144: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	90,  // 145: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	92,  // 146: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	94,  // 147: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	97,  // 148: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	99,  // 149: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	101, // 150: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
-	104, // 151: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	106, // 152: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	108, // 153: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	111, // 154: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	113, // 155: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 156: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 157: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 158: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 159: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 160: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 161: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	23,  // 162: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	25,  // 163: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	20,  // 164: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	17,  // 165: polder.v1.RoleService.History:output_type -> polder.v1.RoleServiceHistoryResponse
-	28,  // 166: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	34,  // 167: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	34,  // 168: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	34,  // 169: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	33,  // 170: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	37,  // 171: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	42,  // 172: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	44,  // 173: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	39,  // 174: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	47,  // 175: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	49,  // 176: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	53,  // 177: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	56,  // 178: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	58,  // 179: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	60,  // 180: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	62,  // 181: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	64,  // 182: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	66,  // 183: polder.v1.TaskService.ListFiles:output_type -> polder.v1.ListFilesResponse
-	69,  // 184: polder.v1.TaskService.ReadFile:output_type -> polder.v1.ReadFileResponse
-	73,  // 185: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	76,  // 186: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	78,  // 187: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	81,  // 188: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	83,  // 189: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	85,  // 190: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	87,  // 191: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	89,  // 192: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	91,  // 193: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	93,  // 194: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	95,  // 195: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	98,  // 196: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	100, // 197: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	102, // 198: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
-	105, // 199: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	107, // 200: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	109, // 201: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	112, // 202: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	115, // 203: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	156, // [156:204] is the sub-list for method output_type
-	108, // [108:156] is the sub-list for method input_type
-	108, // [108:108] is the sub-list for extension type_name
-	108, // [108:108] is the sub-list for extension extendee
-	0,   // [0:108] is the sub-list for field type_name
+	149, // 66: polder.v1.CommitResult.conflict:type_name -> polder.v1.Reason
+	150, // 67: polder.v1.TaskServiceListRequest.states:type_name -> polder.v1.TaskState
+	151, // 68: polder.v1.TaskServiceListResponse.tasks:type_name -> polder.v1.Task
+	150, // 69: polder.v1.TaskServiceGetRequest.until:type_name -> polder.v1.TaskState
+	151, // 70: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
+	148, // 71: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
+	147, // 72: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	151, // 73: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	138, // 74: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	151, // 75: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	139, // 76: polder.v1.SetCostsRequest.costs:type_name -> polder.v1.SetCostsRequest.CostsEntry
+	69,  // 77: polder.v1.ListFilesResponse.files:type_name -> polder.v1.File
+	145, // 78: polder.v1.File.modified:type_name -> google.protobuf.Timestamp
+	73,  // 79: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	74,  // 80: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	77,  // 81: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	74,  // 82: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	81,  // 83: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	140, // 84: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	147, // 85: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	147, // 86: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	145, // 87: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	145, // 88: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	146, // 89: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	146, // 90: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	141, // 91: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	146, // 92: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	91,  // 93: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	145, // 94: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	147, // 95: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	98,  // 96: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	145, // 97: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	145, // 98: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	98,  // 99: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	145, // 100: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
+	105, // 101: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	105, // 102: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	142, // 103: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	112, // 104: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	143, // 105: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	144, // 106: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	152, // 107: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	116, // 108: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	153, // 109: polder.v1.SetCostsRequest.CostsEntry.value:type_name -> polder.v1.TaskCost
+	0,   // 110: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 111: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 112: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 113: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 114: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 115: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	22,  // 116: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	24,  // 117: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	19,  // 118: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	16,  // 119: polder.v1.RoleService.History:input_type -> polder.v1.RoleServiceHistoryRequest
+	27,  // 120: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	29,  // 121: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	30,  // 122: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	31,  // 123: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	32,  // 124: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	36,  // 125: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	41,  // 126: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	43,  // 127: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	45,  // 128: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	46,  // 129: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	48,  // 130: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	50,  // 131: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	55,  // 132: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	57,  // 133: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	59,  // 134: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	61,  // 135: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	63,  // 136: polder.v1.TaskService.SetCosts:input_type -> polder.v1.SetCostsRequest
+	65,  // 137: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	67,  // 138: polder.v1.TaskService.ListFiles:input_type -> polder.v1.ListFilesRequest
+	70,  // 139: polder.v1.TaskService.ReadFile:input_type -> polder.v1.ReadFileRequest
+	72,  // 140: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	76,  // 141: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	79,  // 142: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	82,  // 143: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	84,  // 144: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	86,  // 145: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	88,  // 146: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	90,  // 147: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	92,  // 148: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	94,  // 149: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	96,  // 150: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	99,  // 151: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	101, // 152: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	103, // 153: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
+	106, // 154: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	108, // 155: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	110, // 156: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	113, // 157: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	115, // 158: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 159: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 160: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 161: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 162: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 163: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 164: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	23,  // 165: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	25,  // 166: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	20,  // 167: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	17,  // 168: polder.v1.RoleService.History:output_type -> polder.v1.RoleServiceHistoryResponse
+	28,  // 169: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	34,  // 170: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	34,  // 171: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	34,  // 172: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	33,  // 173: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	37,  // 174: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	42,  // 175: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	44,  // 176: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	39,  // 177: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	47,  // 178: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	49,  // 179: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	53,  // 180: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	56,  // 181: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	58,  // 182: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	60,  // 183: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	62,  // 184: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	64,  // 185: polder.v1.TaskService.SetCosts:output_type -> polder.v1.SetCostsResponse
+	66,  // 186: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	68,  // 187: polder.v1.TaskService.ListFiles:output_type -> polder.v1.ListFilesResponse
+	71,  // 188: polder.v1.TaskService.ReadFile:output_type -> polder.v1.ReadFileResponse
+	75,  // 189: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	78,  // 190: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	80,  // 191: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	83,  // 192: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	85,  // 193: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	87,  // 194: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	89,  // 195: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	91,  // 196: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	93,  // 197: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	95,  // 198: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	97,  // 199: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	100, // 200: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	102, // 201: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	104, // 202: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
+	107, // 203: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	109, // 204: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	111, // 205: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	114, // 206: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	117, // 207: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	159, // [159:208] is the sub-list for method output_type
+	110, // [110:159] is the sub-list for method input_type
+	110, // [110:110] is the sub-list for extension type_name
+	110, // [110:110] is the sub-list for extension extendee
+	0,   // [0:110] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }
@@ -8246,16 +8343,16 @@ func file_polder_v1_polder_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_init()
-	file_polder_v1_polder_proto_msgTypes[68].OneofWrappers = []any{}
-	file_polder_v1_polder_proto_msgTypes[73].OneofWrappers = []any{}
-	file_polder_v1_polder_proto_msgTypes[76].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[70].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[75].OneofWrappers = []any{}
+	file_polder_v1_polder_proto_msgTypes[78].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_polder_proto_rawDesc), len(file_polder_v1_polder_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   142,
+			NumMessages:   145,
 			NumExtensions: 0,
 			NumServices:   11,
 		},

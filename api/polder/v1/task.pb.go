@@ -1063,7 +1063,9 @@ type Task struct {
 	Priority    int32             `protobuf:"varint,22,opt,name=priority,proto3" json:"priority,omitempty"`
 	Preemptible bool              `protobuf:"varint,23,opt,name=preemptible,proto3" json:"preemptible,omitempty"`
 	// The id of its container, where a door made one.
-	Container     string `protobuf:"bytes,24,opt,name=container,proto3" json:"container,omitempty"`
+	Container string `protobuf:"bytes,24,opt,name=container,proto3" json:"container,omitempty"`
+	// What it costs its owner to lose it, see SetCosts.
+	Cost          *TaskCost `protobuf:"bytes,25,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1266,6 +1268,68 @@ func (x *Task) GetContainer() string {
 	return ""
 }
 
+func (x *Task) GetCost() *TaskCost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
+// TaskCost is what the owner of a task says about losing it, beside others of its role.
+type TaskCost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who is not guarded is asked back first.
+	Guarded bool `protobuf:"varint,1,opt,name=guarded,proto3" json:"guarded,omitempty"`
+	// Then, among tasks of equal priority, who costs less. Any number; only the order counts.
+	Amount        int64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskCost) Reset() {
+	*x = TaskCost{}
+	mi := &file_polder_v1_task_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskCost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskCost) ProtoMessage() {}
+
+func (x *TaskCost) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_task_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskCost.ProtoReflect.Descriptor instead.
+func (*TaskCost) Descriptor() ([]byte, []int) {
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TaskCost) GetGuarded() bool {
+	if x != nil {
+		return x.Guarded
+	}
+	return false
+}
+
+func (x *TaskCost) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
 // Reason says why, once as a stable code and once as a sentence, and what would change it.
 type Reason struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1280,7 +1344,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1356,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1369,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Reason) GetCode() string {
@@ -1363,7 +1427,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_polder_v1_task_proto_msgTypes[12]
+	mi := &file_polder_v1_task_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1439,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[12]
+	mi := &file_polder_v1_task_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1452,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{12}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Notice) GetId() string {
@@ -1571,7 +1635,7 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\rRestartPolicy\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12!\n" +
 	"\fmax_attempts\x18\x02 \x01(\rR\vmaxAttempts\x123\n" +
-	"\abackoff\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\abackoff\"\xbf\b\n" +
+	"\abackoff\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\abackoff\"\xe8\b\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03ask\x18\x02 \x01(\tR\x03ask\x12\x14\n" +
@@ -1597,7 +1661,8 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x06labels\x18\x15 \x03(\v2\x1b.polder.v1.Task.LabelsEntryR\x06labels\x12\x1a\n" +
 	"\bpriority\x18\x16 \x01(\x05R\bpriority\x12 \n" +
 	"\vpreemptible\x18\x17 \x01(\bR\vpreemptible\x12\x1c\n" +
-	"\tcontainer\x18\x18 \x01(\tR\tcontainer\x1a<\n" +
+	"\tcontainer\x18\x18 \x01(\tR\tcontainer\x12'\n" +
+	"\x04cost\x18\x19 \x01(\v2\x13.polder.v1.TaskCostR\x04cost\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -1609,7 +1674,10 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
 	"\n" +
-	"_exit_code\"\x91\x01\n" +
+	"_exit_code\"<\n" +
+	"\bTaskCost\x12\x18\n" +
+	"\aguarded\x18\x01 \x01(\bR\aguarded\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\x03R\x06amount\"\x91\x01\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12!\n" +
@@ -1660,7 +1728,7 @@ func file_polder_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_polder_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_polder_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: polder.v1.TaskState
 	(*TaskSpec)(nil),              // 1: polder.v1.TaskSpec
@@ -1674,60 +1742,62 @@ var file_polder_v1_task_proto_goTypes = []any{
 	(*KillPolicy)(nil),            // 9: polder.v1.KillPolicy
 	(*RestartPolicy)(nil),         // 10: polder.v1.RestartPolicy
 	(*Task)(nil),                  // 11: polder.v1.Task
-	(*Reason)(nil),                // 12: polder.v1.Reason
-	(*Notice)(nil),                // 13: polder.v1.Notice
-	nil,                           // 14: polder.v1.TaskSpec.EnvEntry
-	nil,                           // 15: polder.v1.TaskSpec.LabelsEntry
-	nil,                           // 16: polder.v1.TaskSpec.ResourcesEntry
-	nil,                           // 17: polder.v1.Task.ResourcesEntry
-	nil,                           // 18: polder.v1.Task.PortsEntry
-	nil,                           // 19: polder.v1.Task.LabelsEntry
-	nil,                           // 20: polder.v1.Notice.AmountEntry
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*TaskCost)(nil),              // 12: polder.v1.TaskCost
+	(*Reason)(nil),                // 13: polder.v1.Reason
+	(*Notice)(nil),                // 14: polder.v1.Notice
+	nil,                           // 15: polder.v1.TaskSpec.EnvEntry
+	nil,                           // 16: polder.v1.TaskSpec.LabelsEntry
+	nil,                           // 17: polder.v1.TaskSpec.ResourcesEntry
+	nil,                           // 18: polder.v1.Task.ResourcesEntry
+	nil,                           // 19: polder.v1.Task.PortsEntry
+	nil,                           // 20: polder.v1.Task.LabelsEntry
+	nil,                           // 21: polder.v1.Notice.AmountEntry
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_polder_v1_task_proto_depIdxs = []int32{
-	14, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
+	15, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
 	4,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
-	15, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
-	16, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
+	16, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
+	17, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
 	5,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
 	6,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
-	21, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
-	21, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
+	22, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
+	22, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
 	7,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
 	8,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
 	9,  // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
-	21, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
+	22, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
 	10, // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
 	2,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
 	3,  // 14: polder.v1.TaskSpec.artifacts:type_name -> polder.v1.Artifact
-	21, // 15: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	21, // 16: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	21, // 17: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
-	21, // 18: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
-	21, // 19: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
+	22, // 15: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	22, // 16: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	22, // 17: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
+	22, // 18: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
+	22, // 19: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
 	0,  // 20: polder.v1.Task.state:type_name -> polder.v1.TaskState
-	17, // 21: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
-	21, // 22: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
-	21, // 23: polder.v1.Task.hold:type_name -> google.protobuf.Duration
-	13, // 24: polder.v1.Task.notice:type_name -> polder.v1.Notice
-	22, // 25: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
-	22, // 26: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
-	22, // 27: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
-	12, // 28: polder.v1.Task.reason:type_name -> polder.v1.Reason
-	18, // 29: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
-	19, // 30: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
-	22, // 31: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
-	20, // 32: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
-	22, // 33: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
-	22, // 34: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
-	22, // 35: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	18, // 21: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
+	22, // 22: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
+	22, // 23: polder.v1.Task.hold:type_name -> google.protobuf.Duration
+	14, // 24: polder.v1.Task.notice:type_name -> polder.v1.Notice
+	23, // 25: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
+	23, // 26: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
+	23, // 27: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
+	13, // 28: polder.v1.Task.reason:type_name -> polder.v1.Reason
+	19, // 29: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
+	20, // 30: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
+	12, // 31: polder.v1.Task.cost:type_name -> polder.v1.TaskCost
+	23, // 32: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
+	21, // 33: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
+	23, // 34: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
+	23, // 35: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
+	23, // 36: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_task_proto_init() }
@@ -1743,7 +1813,7 @@ func file_polder_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_task_proto_rawDesc), len(file_polder_v1_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -105,6 +105,8 @@ const (
 	TaskServiceKillProcedure = "/polder.v1.TaskService/Kill"
 	// TaskServiceResizeProcedure is the fully-qualified name of the TaskService's Resize RPC.
 	TaskServiceResizeProcedure = "/polder.v1.TaskService/Resize"
+	// TaskServiceSetCostsProcedure is the fully-qualified name of the TaskService's SetCosts RPC.
+	TaskServiceSetCostsProcedure = "/polder.v1.TaskService/SetCosts"
 	// TaskServiceLogsProcedure is the fully-qualified name of the TaskService's Logs RPC.
 	TaskServiceLogsProcedure = "/polder.v1.TaskService/Logs"
 	// TaskServiceListFilesProcedure is the fully-qualified name of the TaskService's ListFiles RPC.
@@ -993,6 +995,9 @@ type TaskServiceClient interface {
 	// the pool's reason, when more is not idle on its node or not paid for by whoever pays for it; nothing is reclaimed for it. The next
 	// attempt of the task has the size of its ask again.
 	Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error)
+	// SetCosts says what it costs the owner of tasks to lose them, beside others of their role. It steers who is asked back where there is
+	// a choice, and nothing else. Notices that were given stay, and tasks that are over are passed over.
+	SetCosts(context.Context, *connect.Request[v1.SetCostsRequest]) (*connect.Response[v1.SetCostsResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest]) (*connect.ServerStreamForClient[v1.LogsResponse], error)
 	// ListFiles lists a directory of a task's sandbox. A task that is over has its sandbox as long as its node keeps it.
@@ -1040,6 +1045,12 @@ func NewTaskServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(taskServiceMethods.ByName("Resize")),
 			connect.WithClientOptions(opts...),
 		),
+		setCosts: connect.NewClient[v1.SetCostsRequest, v1.SetCostsResponse](
+			httpClient,
+			baseURL+TaskServiceSetCostsProcedure,
+			connect.WithSchema(taskServiceMethods.ByName("SetCosts")),
+			connect.WithClientOptions(opts...),
+		),
 		logs: connect.NewClient[v1.LogsRequest, v1.LogsResponse](
 			httpClient,
 			baseURL+TaskServiceLogsProcedure,
@@ -1079,6 +1090,7 @@ type taskServiceClient struct {
 	get       *connect.Client[v1.TaskServiceGetRequest, v1.TaskServiceGetResponse]
 	kill      *connect.Client[v1.KillRequest, v1.KillResponse]
 	resize    *connect.Client[v1.ResizeRequest, v1.ResizeResponse]
+	setCosts  *connect.Client[v1.SetCostsRequest, v1.SetCostsResponse]
 	logs      *connect.Client[v1.LogsRequest, v1.LogsResponse]
 	listFiles *connect.Client[v1.ListFilesRequest, v1.ListFilesResponse]
 	readFile  *connect.Client[v1.ReadFileRequest, v1.ReadFileResponse]
@@ -1104,6 +1116,11 @@ func (c *taskServiceClient) Kill(ctx context.Context, req *connect.Request[v1.Ki
 // Resize calls polder.v1.TaskService.Resize.
 func (c *taskServiceClient) Resize(ctx context.Context, req *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error) {
 	return c.resize.CallUnary(ctx, req)
+}
+
+// SetCosts calls polder.v1.TaskService.SetCosts.
+func (c *taskServiceClient) SetCosts(ctx context.Context, req *connect.Request[v1.SetCostsRequest]) (*connect.Response[v1.SetCostsResponse], error) {
+	return c.setCosts.CallUnary(ctx, req)
 }
 
 // Logs calls polder.v1.TaskService.Logs.
@@ -1141,6 +1158,9 @@ type TaskServiceHandler interface {
 	// the pool's reason, when more is not idle on its node or not paid for by whoever pays for it; nothing is reclaimed for it. The next
 	// attempt of the task has the size of its ask again.
 	Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error)
+	// SetCosts says what it costs the owner of tasks to lose them, beside others of their role. It steers who is asked back where there is
+	// a choice, and nothing else. Notices that were given stay, and tasks that are over are passed over.
+	SetCosts(context.Context, *connect.Request[v1.SetCostsRequest]) (*connect.Response[v1.SetCostsResponse], error)
 	// Logs streams what a task wrote.
 	Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error
 	// ListFiles lists a directory of a task's sandbox. A task that is over has its sandbox as long as its node keeps it.
@@ -1184,6 +1204,12 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(taskServiceMethods.ByName("Resize")),
 		connect.WithHandlerOptions(opts...),
 	)
+	taskServiceSetCostsHandler := connect.NewUnaryHandler(
+		TaskServiceSetCostsProcedure,
+		svc.SetCosts,
+		connect.WithSchema(taskServiceMethods.ByName("SetCosts")),
+		connect.WithHandlerOptions(opts...),
+	)
 	taskServiceLogsHandler := connect.NewServerStreamHandler(
 		TaskServiceLogsProcedure,
 		svc.Logs,
@@ -1224,6 +1250,8 @@ func NewTaskServiceHandler(svc TaskServiceHandler, opts ...connect.HandlerOption
 			taskServiceKillHandler.ServeHTTP(w, r)
 		case TaskServiceResizeProcedure:
 			taskServiceResizeHandler.ServeHTTP(w, r)
+		case TaskServiceSetCostsProcedure:
+			taskServiceSetCostsHandler.ServeHTTP(w, r)
 		case TaskServiceLogsProcedure:
 			taskServiceLogsHandler.ServeHTTP(w, r)
 		case TaskServiceListFilesProcedure:
@@ -1257,6 +1285,10 @@ func (UnimplementedTaskServiceHandler) Kill(context.Context, *connect.Request[v1
 
 func (UnimplementedTaskServiceHandler) Resize(context.Context, *connect.Request[v1.ResizeRequest]) (*connect.Response[v1.ResizeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.Resize is not implemented"))
+}
+
+func (UnimplementedTaskServiceHandler) SetCosts(context.Context, *connect.Request[v1.SetCostsRequest]) (*connect.Response[v1.SetCostsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("polder.v1.TaskService.SetCosts is not implemented"))
 }
 
 func (UnimplementedTaskServiceHandler) Logs(context.Context, *connect.Request[v1.LogsRequest], *connect.ServerStream[v1.LogsResponse]) error {
