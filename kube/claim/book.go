@@ -3,6 +3,8 @@ package claim
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +19,9 @@ import (
 // callLimit bounds one call to the pool: kube-scheduler waits for it.
 const callLimit = 10 * time.Second
 
+// mostAtOnce is how many tasks one request to the pool may name.
+const mostAtOnce = 1000
+
 // Entry is what is known of a pod's claim: an ask that waits, or a lease on a node.
 type Entry struct {
 	UID  types.UID
@@ -29,7 +34,14 @@ type Entry struct {
 	Task    string // id of the lease, once there is one
 	Node    string
 	Funding string // the role that pays, or "borrowed"
+	Cost    Cost   // what the pool was told about losing it
 	Since   time.Time
+}
+
+// Cost is what is said to the pool about losing a pod, beside others of its role; see SetCosts of the API.
+type Cost struct {
+	Guarded bool
+	Amount  int64
 }
 
 // waiting says that and why a pod waits.
@@ -87,6 +99,40 @@ func (b *Book) ByTask(task string) (Entry, bool) {
 		}
 	}
 	return Entry{}, false
+}
+
+// Leases lists the pods with a lease, by pod.
+func (b *Book) Leases() map[types.UID]Entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[types.UID]Entry, len(b.entries))
+	for uid, e := range b.entries {
+		if e.Held() {
+			out[uid] = e
+		}
+	}
+	return out
+}
+
+// SetCosts tells the pool what it costs to lose pods. Pods without a lease are passed over.
+func (b *Book) SetCosts(ctx context.Context, costs map[types.UID]Cost) error {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(costs)), mostAtOnce) {
+		req := &polderv1.SetCostsRequest{Costs: map[string]*polderv1.TaskCost{}}
+		for _, uid := range some {
+			if e, _ := b.Get(uid); e.Held() {
+				req.Costs[e.Task] = &polderv1.TaskCost{Guarded: costs[uid].Guarded, Amount: costs[uid].Amount}
+			}
+		}
+		if len(req.Costs) == 0 {
+			continue
+		}
+		if _, err := b.client.Tasks.SetCosts(ctx, connect.NewRequest(req)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // free is what a node has left for a claim, as far as is known.

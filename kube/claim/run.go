@@ -144,7 +144,7 @@ func (k *keeper) merge(v view) {
 		if e.Task != t.Id {
 			e = Entry{UID: uid, Pod: t.Labels[PodLabel], Role: t.Role, Task: t.Id, Node: t.Node, Since: time.Now()}
 		}
-		e.Funding = t.Funding
+		e.Funding, e.Cost = t.Funding, Cost{t.Cost.GetGuarded(), t.Cost.GetAmount()}
 		k.entries[uid] = e
 	}
 	for uid, a := range v.asks {

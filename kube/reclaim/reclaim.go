@@ -14,8 +14,10 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/events"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
@@ -31,26 +33,31 @@ const (
 	margin    = 2 * time.Second // for the eviction itself, before a pod's own grace
 	callLimit = 10 * time.Second
 	reconnect = time.Second
+	confirm   = 5 * time.Second // between two looks at which notices are open
 )
 
-// Book says which pod a task is the lease of; package claim has it.
+// Book knows which pod a task is the lease of, and tells the pool what pods cost; package claim has it.
 type Book interface {
 	ByTask(task string) (claim.Entry, bool)
+	Leases() map[types.UID]claim.Entry
+	SetCosts(ctx context.Context, costs map[types.UID]claim.Cost) error
 }
 
 // Cluster is what [Run] works with.
 type Cluster struct {
-	Pool   *pool.Client
-	Book   Book
-	Client kubernetes.Interface
-	Pods   corelisters.PodLister // synced
-	Events events.EventRecorder
-	Logger *slog.Logger
+	Pool    *pool.Client
+	Book    Book
+	Client  kubernetes.Interface
+	Pods    corelisters.PodLister                   // synced
+	Budgets policylisters.PodDisruptionBudgetLister // synced
+	Events  events.EventRecorder
+	Logger  *slog.Logger
 }
 
 // Run follows the pool's notices until ctx is done.
 func Run(ctx context.Context, c Cluster) {
 	r := &reclaimer{Cluster: c, open: map[string]*asked{}, now: time.Now}
+	r.list = r.underNotice
 	news := make(chan *polderv1.Notice)
 	go r.listen(ctx, news)
 	tick := time.NewTicker(lookEvery)
@@ -62,10 +69,13 @@ func Run(ctx context.Context, c Cluster) {
 				return
 			}
 			r.take(ctx, n)
+			r.steer(ctx)
 		case <-tick.C:
+			r.confirm(ctx)
 			for _, id := range slices.Sorted(maps.Keys(r.open)) {
 				r.press(ctx, r.open[id])
 			}
+			r.steer(ctx)
 		}
 	}
 }
@@ -73,6 +83,7 @@ func Run(ctx context.Context, c Cluster) {
 // asked is an open notice and how far it is.
 type asked struct {
 	notice *polderv1.Notice
+	pod    *v1.Pod   // as it was seen last
 	shown  time.Time // the deadline that the pod shows
 	held   bool      // a budget holds the eviction back, and the pod was told
 	evict  bool      // an eviction was granted
@@ -81,8 +92,11 @@ type asked struct {
 
 type reclaimer struct {
 	Cluster
-	open map[string]*asked // by task
-	now  func() time.Time
+	open      map[string]*asked // by task
+	confirmed time.Time
+	doubt     map[string]bool // tasks whose pods show a notice that was not open when confirmed
+	now       func() time.Time
+	list      func(context.Context) (map[string]bool, error) // the tasks under an open notice
 }
 
 // listen passes notices on until ctx is done, then closes news.
@@ -128,13 +142,72 @@ func (r *reclaimer) take(ctx context.Context, n *polderv1.Notice) {
 		}
 		was.notice = n
 		r.press(ctx, was)
-	case n.State == "withdrawn" && was != nil:
+	case n.State == "withdrawn":
 		delete(r.open, n.Task)
 		if pod := r.pod(n.Task); pod != nil {
 			r.clear(ctx, pod)
 		}
 	default:
 		delete(r.open, n.Task)
+		if n.State == "expired" && was != nil && was.pod != nil && !was.over {
+			r.delete(ctx, was.pod, was) // the agent was faster
+		}
+	}
+}
+
+// confirm forgets notices that are not open any more, and clears the pods that still show one the second time it looks: the end of a
+// notice may have been missed. Those that did leave are gone by then.
+func (r *reclaimer) confirm(ctx context.Context) {
+	if r.now().Sub(r.confirmed) < confirm {
+		return
+	}
+	told := map[string]*v1.Pod{} // by task
+	for _, e := range r.Book.Leases() {
+		if pod := r.pod(e.Task); pod != nil && pod.Annotations[IDAnnotation] != "" {
+			told[e.Task] = pod
+		}
+	}
+	if r.confirmed = r.now(); len(told)+len(r.open) == 0 {
+		return
+	}
+	open, err := r.list(ctx)
+	if err != nil {
+		return // the pool does not answer: what was said last counts
+	}
+	for task := range r.open {
+		if !open[task] {
+			delete(r.open, task)
+		}
+	}
+	doubt := map[string]bool{}
+	for task, pod := range told {
+		switch {
+		case open[task] || pod.DeletionTimestamp != nil || finished(pod):
+		case r.doubt[task]:
+			r.clear(ctx, pod)
+		default:
+			doubt[task] = true
+		}
+	}
+	r.doubt = doubt
+}
+
+// underNotice asks the pool which tasks are under an open notice.
+func (r *reclaimer) underNotice(ctx context.Context) (map[string]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	out, req := map[string]bool{}, &polderv1.NoticeServiceListRequest{PageSize: 1000}
+	for {
+		res, err := r.Pool.Notices.List(ctx, connect.NewRequest(req))
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range res.Msg.Notices {
+			out[n.Task] = true
+		}
+		if req.PageToken = res.Msg.NextPageToken; req.PageToken == "" {
+			return out, nil
+		}
 	}
 }
 
@@ -155,9 +228,10 @@ func (r *reclaimer) pod(task string) *v1.Pod {
 // press does what is due for one notice.
 func (r *reclaimer) press(ctx context.Context, a *asked) {
 	pod := r.pod(a.notice.Task)
-	if pod == nil || pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
+	if pod == nil || finished(pod) {
 		return
 	}
+	a.pod = pod
 	deadline := a.notice.Deadline.AsTime()
 	if shown := deadline.Truncate(time.Second); !a.shown.Equal(shown) && r.show(ctx, pod, a.notice) {
 		a.shown = shown
@@ -166,10 +240,14 @@ func (r *reclaimer) press(ctx context.Context, a *asked) {
 	switch {
 	case pod.DeletionTimestamp != nil && left > 0:
 	case left <= 0 && !a.over:
-		a.over = r.delete(ctx, pod, a.notice)
+		a.over = r.delete(ctx, pod, a)
 	case (a.notice.Kind == drain || left <= graceOf(pod)+margin) && !a.evict && left > 0:
 		r.evict(ctx, pod, a, left)
 	}
+}
+
+func finished(pod *v1.Pod) bool {
+	return pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed
 }
 
 // graceOf is the time a pod wants between the order to end and its end.
@@ -204,10 +282,15 @@ func (r *reclaimer) evict(ctx context.Context, pod *v1.Pod, a *asked, left time.
 }
 
 // delete ends a pod at its deadline, whatever a budget says.
-func (r *reclaimer) delete(ctx context.Context, pod *v1.Pod, n *polderv1.Notice) bool {
+func (r *reclaimer) delete(ctx context.Context, pod *v1.Pod, a *asked) bool {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	r.Events.Eventf(pod, nil, v1.EventTypeWarning, "NoticeExpired", "Delete", "the notice of the pool is over: the lease goes to %s", n.Claimant)
+	text := "the notice of the pool is over: the lease goes to " + a.notice.Claimant
+	if a.held {
+		text += ", though a budget for disruption would keep the pod: what the pool has promised goes first"
+		r.patch(ctx, pod, object{}, disrupted(overruled, text, r.now()))
+	}
+	r.Events.Eventf(pod, nil, v1.EventTypeWarning, "NoticeExpired", "Delete", "%s", text)
 	grace := int64(1)
 	err := r.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &grace, Preconditions: &metav1.Preconditions{UID: &pod.UID},

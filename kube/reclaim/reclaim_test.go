@@ -1,9 +1,11 @@
 package reclaim
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -15,8 +17,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	kubetesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
@@ -27,11 +31,32 @@ import (
 
 var start = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
-// book has one pod's lease.
-type book struct{}
+// book has pods' leases.
+type book struct {
+	leases map[types.UID]claim.Entry
+	told   []map[types.UID]claim.Cost
+}
 
-func (book) ByTask(task string) (claim.Entry, bool) {
-	return claim.Entry{UID: "u1", Pod: "offline/a"}, task == "a.0"
+func (b *book) ByTask(task string) (claim.Entry, bool) {
+	for _, e := range b.leases {
+		if e.Task == task {
+			return e, true
+		}
+	}
+	return claim.Entry{}, false
+}
+
+func (b *book) Leases() map[types.UID]claim.Entry { return maps.Clone(b.leases) }
+
+// SetCosts does at once what the pool does, and notes what it was told.
+func (b *book) SetCosts(_ context.Context, costs map[types.UID]claim.Cost) error {
+	b.told = append(b.told, costs)
+	for uid, c := range costs {
+		e := b.leases[uid]
+		e.Cost = c
+		b.leases[uid] = e
+	}
+	return nil
 }
 
 // world is a pod with a grace of ten seconds and a reclaimer with a clock of the test's.
@@ -39,6 +64,10 @@ type world struct {
 	*reclaimer
 	t       *testing.T
 	kube    *fake.Clientset
+	pods    cache.Indexer
+	budgets cache.Indexer
+	book    *book
+	listed  map[string]bool // what the pool says is under notice; nil: what the reclaimer knows
 	clock   time.Time
 	budget  bool // holds evictions back
 	evicted []int64
@@ -47,9 +76,12 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	grace := int64(10)
 	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "offline", Name: "a", UID: "u1"}, Spec: v1.PodSpec{TerminationGracePeriodSeconds: &grace}}
-	w := &world{t: t, kube: fake.NewClientset(pod), clock: start}
-	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
-	_ = pods.Add(pod)
+	index := func() cache.Indexer {
+		return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	}
+	w := &world{t: t, kube: fake.NewClientset(pod), clock: start, pods: index(), budgets: index(),
+		book: &book{leases: map[types.UID]claim.Entry{"u1": {UID: "u1", Pod: "offline/a", Task: "a.0"}}}}
+	_ = w.pods.Add(pod)
 	w.kube.PrependReactor("create", "pods", func(a kubetesting.Action) (bool, runtime.Object, error) {
 		if a.GetSubresource() != "eviction" {
 			return false, nil, nil
@@ -62,7 +94,14 @@ func newWorld(t *testing.T) *world {
 		return true, e, nil
 	})
 	w.reclaimer = &reclaimer{open: map[string]*asked{}, now: func() time.Time { return w.clock },
-		Cluster: Cluster{Book: book{}, Client: w.kube, Pods: corelisters.NewPodLister(pods), Events: events.NewFakeRecorder(100), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+		list: func(context.Context) (map[string]bool, error) {
+			open := map[string]bool{}
+			for task := range w.open {
+				open[task] = w.listed == nil || w.listed[task]
+			}
+			return open, nil
+		},
+		Cluster: Cluster{Book: w.book, Client: w.kube, Pods: corelisters.NewPodLister(w.pods), Budgets: policylisters.NewPodDisruptionBudgetLister(w.budgets), Events: events.NewFakeRecorder(100), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}}
 	return w
 }
 
@@ -157,6 +196,24 @@ func TestBudgetHoldsBackUntilTheDeadline(t *testing.T) {
 	}
 }
 
+// TestMissedWithdrawalIsTakenOff: the end of a notice came while nobody listened.
+func TestMissedWithdrawalIsTakenOff(t *testing.T) {
+	w := newWorld(t)
+	w.take(t.Context(), notice("open", 30*time.Second))
+	_ = w.pods.Update(w.current())
+	w.listed = map[string]bool{}
+	for _, after := range []time.Duration{10, 16} {
+		w.clock = start.Add(after * time.Second)
+		w.confirm(t.Context())
+	}
+	if c := condition(w.current()); c != nil {
+		t.Errorf("still %+v", c)
+	}
+	if w.at(time.Hour); w.current() == nil || len(w.evicted) > 0 {
+		t.Error("the pod was sent away all the same")
+	}
+}
+
 // TestWithdrawnNoticeIsTakenOff.
 func TestWithdrawnNoticeIsTakenOff(t *testing.T) {
 	w := newWorld(t)
@@ -201,5 +258,16 @@ func TestTroubleIsTriedAgain(t *testing.T) {
 	away = false
 	if w.at(time.Second); condition(w.current()) == nil {
 		t.Error("the notice is not shown")
+	}
+}
+
+// beforeDelete notes the condition that a pod has when it is deleted.
+func (w *world) beforeDelete(last **v1.PodCondition) kubetesting.ReactionFunc {
+	return func(kubetesting.Action) (bool, runtime.Object, error) {
+		p, err := w.kube.Tracker().Get(v1.SchemeGroupVersion.WithResource("pods"), "offline", "a") // the client would wait for itself
+		if err == nil {
+			*last = condition(p.(*v1.Pod))
+		}
+		return false, nil, nil
 	}
 }

@@ -20,20 +20,30 @@ const (
 	IDAnnotation       = "polder.dev/notice"
 )
 
-// reason is that of the condition DisruptionTarget.
-const reason = "PolderNotice"
+// Reasons of the condition DisruptionTarget.
+const (
+	reason    = "PolderNotice"
+	overruled = "PolderDeadline" // the deadline is over, and a budget for disruption would have kept the pod
+)
 
 type object = map[string]any
 
 // show puts a notice on its pod.
 func (r *reclaimer) show(ctx context.Context, pod *v1.Pod, n *polderv1.Notice) bool {
 	text := words(n)
+	if e, ok := r.Book.ByTask(n.Task); ok && e.Cost.Guarded && n.Kind != drain {
+		text += "; a budget for disruption watches the pod, but the pool had nobody else to ask"
+	}
 	ok := r.patch(ctx, pod, object{IDAnnotation: n.Id, ClaimantAnnotation: n.Claimant, DeadlineAnnotation: n.Deadline.AsTime().Format(time.RFC3339)},
-		object{"type": v1.DisruptionTarget, "status": v1.ConditionTrue, "reason": reason, "message": text, "lastTransitionTime": metav1.NewTime(r.now())})
+		disrupted(reason, text, r.now()))
 	if ok {
 		r.Events.Eventf(pod, nil, v1.EventTypeWarning, "NoticeGiven", "Reclaim", "%s", text)
 	}
 	return ok
+}
+
+func disrupted(reason, text string, now time.Time) object {
+	return object{"type": v1.DisruptionTarget, "status": v1.ConditionTrue, "reason": reason, "message": text, "lastTransitionTime": metav1.NewTime(now)}
 }
 
 // clear takes a withdrawn notice off its pod.

@@ -145,8 +145,8 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 		return err
 	}
 	factory := informers.NewSharedInformerFactory(kube, 0)
-	pods, namespaces := factory.Core().V1().Pods(), factory.Core().V1().Namespaces()
-	podLister, nsLister := pods.Lister(), namespaces.Lister()
+	podLister, nsLister := factory.Core().V1().Pods().Lister(), factory.Core().V1().Namespaces().Lister()
+	budgets := factory.Policy().V1().PodDisruptionBudgets().Lister()
 	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, d.log)
 	d.book = claim.NewBook(d.client, d.nodes, roles, d.defaults, d.log)
 	factory.Start(ctx.Done())
@@ -169,7 +169,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 		return nil
 	})
 	d.all.Go(func() error {
-		reclaim.Run(ctx, reclaim.Cluster{Pool: d.client, Book: d.book, Client: kube, Pods: podLister, Events: recorder, Logger: d.log})
+		reclaim.Run(ctx, reclaim.Cluster{Pool: d.client, Book: d.book, Client: kube, Pods: podLister, Budgets: budgets, Events: recorder, Logger: d.log})
 		return nil
 	})
 	if err := errors.Join(d.letNodes(), d.letPeople(config)); err != nil {
