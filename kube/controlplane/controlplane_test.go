@@ -3,11 +3,18 @@ package controlplane
 import (
 	"crypto/x509"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	kubetesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -96,6 +103,26 @@ func TestOneControlPlaneADirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	lock.Close()
+}
+
+// TestFindAgain: after a restart the service for names is there, and its address is taken.
+func TestFindAgain(t *testing.T) {
+	f := &files{Config: Config{ServiceCIDR: "10.97.0.0/16", Machines: netip.MustParseAddrPort("10.89.0.1:6444")}}
+	client := fake.NewClientset()
+	client.PrependReactor("create", "services", func(kubetesting.Action) (bool, runtime.Object, error) {
+		if list, err := client.Tracker().List(v1.SchemeGroupVersion.WithResource("services"), v1.SchemeGroupVersion.WithKind("Service"), ""); err != nil || len(list.(*v1.ServiceList).Items) > 0 {
+			return true, nil, apierrors.NewInvalid(v1.SchemeGroupVersion.WithKind("Service").GroupKind(), "kube-dns", nil)
+		}
+		return false, nil, nil
+	})
+	for range 2 {
+		if err := f.letFind(t.Context(), client); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := client.CoreV1().Services("kube-system").Get(t.Context(), "kube-dns", metav1.GetOptions{}); err != nil || s.Spec.ClusterIP != "10.97.0.10" {
+		t.Errorf("the service for names: %v, %v", s, err)
+	}
 }
 
 func TestBadAddresses(t *testing.T) {

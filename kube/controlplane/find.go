@@ -41,7 +41,13 @@ func (f *files) letFind(ctx context.Context, client kubernetes.Interface) error 
 		ObjectMeta: metav1.ObjectMeta{Namespace: dns.namespace, Name: dns.name, Labels: map[string]string{"k8s-app": "kube-dns"}},
 		Spec:       v1.ServiceSpec{ClusterIP: address, Ports: dns.ports},
 	}
-	if _, err := client.CoreV1().Services(dns.namespace).Create(ctx, s, metav1.CreateOptions{}); unexpected(err) {
+	services := client.CoreV1().Services(dns.namespace)
+	// One more with the address of the one that is there is refused for its address, not for being there.
+	if _, err := services.Get(ctx, dns.name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		if _, err := services.Create(ctx, s, metav1.CreateOptions{}); unexpected(err) {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	if err := dns.endpoints(ctx, client); err != nil || f.Advertise != nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/klog/v2"
 )
 
 const readyEvery = 100 * time.Millisecond
@@ -77,13 +78,17 @@ func (f *files) await(ctx context.Context) (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	said := ""
 	for {
 		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		if err == nil {
-			err = errors.Join(f.letJoin(ctx, client), f.letFind(ctx, client))
-		}
-		if err == nil {
-			return config, nil
+			if err = errors.Join(f.letJoin(ctx, client), f.letFind(ctx, client)); err == nil {
+				return config, nil
+			}
+			if said != err.Error() && ctx.Err() == nil {
+				said = err.Error()
+				klog.ErrorS(err, "the API server is ready, but nodes cannot join and pods find nothing yet; trying again")
+			}
 		}
 		select {
 		case <-ctx.Done():
