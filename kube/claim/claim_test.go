@@ -9,6 +9,9 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	polder "polder.dev/polder/core/resource"
@@ -93,6 +96,39 @@ func TestRefusalIsThePoolsSentence(t *testing.T) {
 		pod.Annotations = map[string]string{c.annotation: c.value}
 		if s := w.schedule(pod); s.IsSuccess() || !strings.Contains(s.Message(), c.want) {
 			t.Errorf("%+v: %v", c, s)
+		}
+	}
+}
+
+// TestFullNodesAreCandidates: what Kubernetes still counts on a node goes; what it refuses a node for otherwise stays.
+func TestFullNodesAreCandidates(t *testing.T) {
+	w := newWorld(t, plan)
+	pod := w.pod("online", "a", "700m")
+	if s := w.schedule(pod); !s.IsSuccess() {
+		t.Fatal(s)
+	}
+	p, e := &Plugin{book: w.book}, Entry{}
+	for _, c := range []struct {
+		plugin string
+		code   fwk.Code
+		want   bool
+	}{
+		{names.NodeResourcesFit, fwk.Unschedulable, true}, {names.NodeResourcesFit, fwk.UnschedulableAndUnresolvable, false},
+		{names.NodeAffinity, fwk.UnschedulableAndUnresolvable, false}, {Name, fwk.UnschedulableAndUnresolvable, true},
+	} {
+		statuses, s := framework.NewDefaultNodeToStatus(), fwk.NewStatus(c.code)
+		s.SetPlugin(c.plugin)
+		statuses.Set("n1", s)
+		if _, some := p.candidates(statuses); some != c.want {
+			t.Errorf("%s says %v: a candidate %v, want %v", c.plugin, c.code, some, c.want)
+		}
+		if c.plugin == names.NodeResourcesFit && c.want { // a pod with a lease waits for what has ended
+			state := framework.NewCycleState()
+			p.PreFilter(t.Context(), state, pod, nil)
+			_, s := p.PostFilter(t.Context(), state, pod, statuses)
+			if e, _ = w.book.Get(pod.UID); !e.Held() || !strings.Contains(s.Message(), "still counts a pod that has ended") {
+				t.Errorf("the lease: %+v, %v", e, s)
+			}
 		}
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 
 	"polder.dev/polder/kube/pool"
 )
@@ -111,6 +113,8 @@ func (p *Plugin) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.P
 	switch {
 	case bad != nil || e.Ask != "":
 		return no("")
+	case e.Held() && time.Since(e.Since) < lastSeconds && full(why.Get(e.Node)):
+		return no("it has a lease on node " + e.Node + ", where Kubernetes still counts a pod that has ended")
 	case e.Held():
 		p.book.release(ctx, pod.UID)
 		return no("its lease on node " + e.Node + " was given back: the node does not take the pod any more")
@@ -126,23 +130,28 @@ func (p *Plugin) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.P
 	return no(text)
 }
 
-// candidates is a constraint on the nodes that only the pool refused; empty is all nodes. some is false when there is no such
-// node.
+// candidates is a constraint on the nodes that only want of room refuses, by the pool's picture or by Kubernetes' own, which pods that are
+// on their way out fill; empty is all nodes. some is false when there is no such node.
 func (p *Plugin) candidates(why fwk.NodeToStatusReader) (constraint string, some bool) {
 	all := p.book.nodes.All()
-	var names []string
+	var fit []string
 	for _, n := range all {
-		if s := why.Get(n.Name); s != nil && s.Plugin() == Name {
-			names = append(names, n.Name)
+		if s := why.Get(n.Name); s != nil && (s.Plugin() == Name || full(s)) {
+			fit = append(fit, n.Name)
 		}
 	}
 	switch {
-	case len(names) == 0:
+	case len(fit) == 0:
 		return "", false
-	case len(names) == len(all) || len(names) > mostNames:
+	case len(fit) == len(all) || len(fit) > mostNames:
 		return "", true
 	}
-	return "node in (" + strings.Join(names, ",") + ")", true
+	return "node in (" + strings.Join(fit, ",") + ")", true
+}
+
+// full reports whether Kubernetes refuses a node for the pods that are on it.
+func full(s *fwk.Status) bool {
+	return s != nil && s.Plugin() == names.NodeResourcesFit && s.Code() == fwk.Unschedulable
 }
 
 func entryOf(pod *v1.Pod, r *request) Entry {
