@@ -3,6 +3,7 @@ package mesos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -64,7 +65,7 @@ func startPool(t *testing.T) *pool {
 // up starts "polder up" and waits until its door is there.
 func (p *pool) up(t *testing.T) {
 	home := filepath.Join(p.dir, "up")
-	cmd := exec.Command(p.polder, "up", "--dir", home, "--agents", "2", "--listen", "127.0.0.1:0", "--mesos", "127.0.0.1:0", "--runtime", "process")
+	cmd := exec.Command(p.polder, "up", "--dir", home, "--agents", "2", "--listen", "127.0.0.1:0", "--mesos", ownLoopback()+":5050", "--runtime", "process")
 	var out syncBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -77,6 +78,12 @@ func (p *pool) up(t *testing.T) {
 	})
 	await(t, "the pool is up", func() bool { return strings.Contains(out.String(), "The pool is up") })
 	p.addr, p.token = read(t, filepath.Join(home, "mesos.addr")), read(t, filepath.Join(home, "admin.token"))
+}
+
+// ownLoopback is an address of this machine that nobody else uses: msh knows agents at port 5051 alone.
+func ownLoopback() string {
+	n := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 1+n>>16&0x7f, n>>8&0xff, 1+n%250)
 }
 
 func read(t *testing.T, path string) string {
@@ -114,6 +121,8 @@ func TestRealClients(t *testing.T) {
 	p := start(t)
 	t.Run("example-scheduler", func(t *testing.T) { exampleScheduler(t, p) })
 	t.Run("msh and mwatch", func(t *testing.T) { shellAndWatch(t, p) })
+	t.Run("msh on a terminal", func(t *testing.T) { shellOnTerminal(t, p) })
+	t.Run("msh on a terminal, with a pod", func(t *testing.T) { shellOnTerminal(t, p, "-pod") })
 	t.Run("mesos-framework", func(t *testing.T) { nodeFramework(t, p) })
 	t.Run("no token", func(t *testing.T) { withoutToken(t, p) })
 }
