@@ -24,6 +24,7 @@ type ask struct {
 	claims  int           // instances (a gang counts once) with a reservation
 	waits   bool          // it is in its class's list
 	queued  queued
+	backlog backlog
 }
 
 // class is everything that waits and is the same to the scheduler: one role, one shape, one treatment.
@@ -42,6 +43,7 @@ type class struct {
 	minRun   time.Duration
 	compiled *placement.Compiled
 	asks     []*ask // with something waiting, oldest first
+	backlog  int    // instances that wait, as of the last decision
 
 	nowhere int64 // opens and one, when a claim of it was last looked for another place in vain
 	tried   int64 // epoch in which nothing more of it could start
@@ -185,7 +187,7 @@ func (c *Cluster) enlist(cl *class) *class {
 		c.resolve(cl) // admit has validated it
 	}
 	cl.pool.classes[cl.key] = cl
-	cl.pool.queue.join(cl)
+	cl.pool.enqueue(cl)
 	return cl
 }
 
@@ -208,7 +210,7 @@ func (c *Cluster) leaveLine(a *ask) {
 	if len(cl.asks) == 0 {
 		cl.release()
 		delete(cl.pool.classes, cl.key)
-		cl.pool.queue.leave(cl)
+		cl.pool.dequeue(cl)
 	}
 }
 

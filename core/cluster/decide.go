@@ -8,7 +8,6 @@ import (
 
 	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/placement"
-	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
 
@@ -58,25 +57,6 @@ func (p *pool) decide() {
 		}
 	}
 	p.c.wakeAt(p.c.now.Add(time.Second))
-}
-
-// weigh computes demand and entitlement.
-func (p *pool) weigh() {
-	leaf := resource.Zeros(len(p.c.tree.Roles), p.c.kinds.Len())
-	for id := range leaf {
-		if len(p.c.tree.Roles[id].Children) == 0 {
-			copy(leaf[id], p.ledger.Used(role.ID(id)))
-		}
-	}
-	for cl := range p.queue.all() {
-		for _, a := range cl.asks {
-			for i, x := range cl.need {
-				leaf[cl.leaf][i] = leaf[cl.leaf][i].Add(x.MulDiv(int64(a.waiting()), 1))
-			}
-		}
-	}
-	p.demand = p.ledger.Demand(leaf)
-	p.entitled = p.ledger.Entitle(p.demand)
 }
 
 // refund books a unit's new funding role, already changed in the ledger.
@@ -186,7 +166,7 @@ func (p *pool) hungry(wanted func(*class) bool) hunger {
 // is a difference, not a ratio: by ratio, many roles that are due a little would come before one that is due much.
 func (p *pool) above(leaf role.ID) float64 {
 	worst, any := 0.0, false
-	due, capacity := p.entitled[leaf], p.ledger.Capacity()
+	due, capacity := p.shares.Entitlement(leaf), p.ledger.Capacity()
 	for i, u := range p.ledger.Used(leaf) {
 		if capacity[i] == 0 || u == 0 && due.At(i) == 0 {
 			continue

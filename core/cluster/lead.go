@@ -358,7 +358,7 @@ func (c *Cluster) PreviewPlan(plan *role.Plan, at, now time.Time) []Notice {
 		claimant = "the plan at " + at.UTC().Format(time.RFC3339)
 	}
 	for _, p := range c.pools {
-		if p.entitled == nil {
+		if p.shares == nil {
 			p.weigh()
 		}
 		for _, l := range newScene(p, tree, at).plan(claimant) {

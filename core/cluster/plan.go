@@ -126,6 +126,7 @@ func (p *pool) rebook() {
 		p.c.resolve(cl)
 		cl.note()
 	}
+	p.rewait()
 	var demoted []*unit
 	for _, u := range us {
 		if !p.rebookUnit(u, old.Roles[u.charge.At].Depth) {
@@ -136,7 +137,6 @@ func (p *pool) rebook() {
 		p.rebookUnit(u, 0)
 	}
 	p.packages.settle()
-	p.entitled = nil // ids may have changed
 	p.repair("plan revision " + strconv.FormatInt(p.c.revision, 10))
 	clear(p.paid)
 	for id := range p.c.tree.Roles {
@@ -223,7 +223,7 @@ func (p *pool) repair(claimant string) {
 	if p.c.recovering {
 		return
 	}
-	if p.entitled == nil {
+	if p.shares == nil {
 		p.weigh()
 	}
 	for _, u := range slices.Clone(p.units) {

@@ -37,8 +37,10 @@ type pool struct {
 	aheads   []*ahead  // what is needed when windows open, as of this pass of a decision
 	packages *packages // guarantees in whole packages; nil when there are none
 
-	entitled []resource.Vector    // by role, as of the last decision
-	demand   []resource.Vector    // by role, as of the last decision
+	shares   *lending.Due         // demand and entitlement as of the last decision; nil before the first under a tree
+	waiting  []waiting            // by role
+	stirred  []role.ID            // leaves that are to be weighed again
+	noted    []*ask               // of which more or less waits than is counted
 	paid     map[role.ID]struct{} // roles whose funding fell since units were last deepened
 	epoch    int64                // rises when something may fit that did not
 	leads    int                  // raises whose lead ran when notices were last looked through
@@ -60,6 +62,7 @@ func (p *pool) reledger() {
 	p.measure()
 	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.total)
 	p.funded, p.elders = payroll{}, elders{}
+	p.shares, p.waiting, p.stirred = nil, make([]waiting, len(p.c.tree.Roles)), nil // ids may have changed
 	p.repackage()
 	if p.offers != nil {
 		p.offers.rebase()
@@ -109,6 +112,7 @@ func (p *pool) enter(u *unit) {
 	u.pos = len(p.units)
 	p.units = append(p.units, u)
 	p.noteUnit(u)
+	p.stir(u.charge.Leaf)
 	if !u.leaving {
 		p.list(u)
 	}
@@ -118,11 +122,13 @@ func (p *pool) list(u *unit) {
 	p.noteUnit(u)
 	p.funded.add(u)
 	p.elders.add(u)
+	p.stir(u.charge.Leaf)
 }
 
 func (p *pool) unlist(u *unit) {
 	p.funded.remove(u)
 	p.elders.remove(u, u.charge.At)
+	p.stir(u.charge.Leaf)
 	p.paysLess(u.charge.At)
 }
 
@@ -136,6 +142,7 @@ func (p *pool) rerank(u *unit) {
 
 // recount notes that what a unit holds has changed.
 func (p *pool) recount(u *unit) {
+	p.stir(u.charge.Leaf)
 	if !u.leaving {
 		p.elders.remove(u, u.charge.At)
 		p.elders.add(u)
@@ -159,6 +166,7 @@ func (p *pool) leave(u *unit) {
 func (p *pool) setLeaving(u *unit, on bool) {
 	p.seeOff(u, on)
 	p.noteUnit(u)
+	p.stir(u.charge.Leaf)
 	p.epoch++
 	if on {
 		u.countLeaving(+1)
@@ -276,5 +284,6 @@ func (p *pool) drop(t *task) {
 		p.units = p.units[:len(p.units)-1]
 	}
 	p.ledger.Vacate(u.charge.Leaf, t.need)
+	p.stir(u.charge.Leaf)
 	p.opened()
 }

@@ -115,7 +115,7 @@ func TestFillIsFair(t *testing.T) {
 			if len(b.c.tree.Roles[id].Children) > 0 {
 				continue
 			}
-			used, due := p.ledger.Used(v).At(0), p.entitled[v].At(0)
+			used, due := p.ledger.Used(v).At(0), p.shares.Entitlement(v).At(0)
 			if d := used - due; d >= resource.Milli || d <= -resource.Milli {
 				b.fault("I12: %s uses %v and is entitled to %v", b.c.tree.Roles[id].Path, used, due)
 			}

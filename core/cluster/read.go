@@ -172,9 +172,9 @@ func (c *Cluster) roleView(id role.ID, sums []sums) RoleView {
 		show(&v.Borrowed, l.Used(id).Minus(sums[i].funded[id]))
 		show(&v.Lent, l.Lent(id))
 		show(&v.Leaving, sums[i].leaving[id])
-		if p.entitled != nil {
-			show(&v.Entitlement, p.entitled[id])
-			show(&v.Demand, p.demand[id])
+		if p.shares != nil {
+			show(&v.Entitlement, p.shares.Entitlement(id))
+			show(&v.Demand, p.shares.Demand(id))
 		}
 		if b := p.packages.of(id); b != nil {
 			v.Packages = append(v.Packages, p.packagesView(b))

@@ -321,6 +321,7 @@ func (p *pool) join(u *unit, t *task, part lending.Charge, leaving bool) {
 	u.charge = whole
 	u.tasks = append(u.tasks, t)
 	p.noteUnit(u)
+	p.stir(u.charge.Leaf)
 	switch {
 	case moved:
 		p.list(u)

@@ -107,6 +107,10 @@ func (p *pool) noteNode(n *node) {
 }
 
 func (a *ask) note() {
+	if p := a.class.pool; !a.backlog.noted {
+		a.backlog.noted = true
+		p.noted = append(p.noted, a)
+	}
 	if !a.queued.noted {
 		a.queued.noted = true
 		at := &a.class.pool.accounts

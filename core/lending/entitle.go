@@ -8,45 +8,13 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// Demand turns what each leaf wants (running plus waiting, by role ID; nil means nothing) into the demand of every role:
-// d(v) = min(limit(v), Σ d(children)). The input is not changed.
-func (l *Ledger) Demand(leaf []resource.Vector) []resource.Vector {
-	out := resource.Zeros(len(l.accts), l.kinds)
-	for id := len(l.accts) - 1; id >= 0; id-- {
-		d := out[id]
-		if id < len(leaf) {
-			d.Inc(leaf[id])
-		}
-		for i := range d {
-			d[i] = min(d[i], l.accts[id].quota.Limit.At(i))
-		}
-		if up := l.accts[id].parent; up != role.None {
-			out[up].Inc(d)
-		}
-	}
-	return out
-}
-
-// Entitle computes every role's entitlement from the tree, the demand of [Ledger.Demand] and the capacity, never from
-// usage. Each child first gets min(guarantee, demand), scaled by priority tier and then proportionally when nodes were
-// lost; what is left, less idle guarantee its owner will not lend, is filled tier by tier so that the dominant share of
-// the surplus grows in proportion to weight.
-func (l *Ledger) Entitle(demand []resource.Vector) []resource.Vector {
-	out := resource.Zeros(len(l.accts), l.kinds)
-	copy(out[role.Root], l.Capacity())
-	lent := l.lendable(demand)
-	for id := range l.tree.Roles {
-		if len(l.tree.Roles[id].Children) > 0 {
-			l.entitleChildren(role.ID(id), out, demand, lent)
-		}
-	}
-	return out
-}
-
-// entitleChildren divides out[id] among the children of id. What they keep to themselves comes first out of the guarantee
-// that id is not entitled to because it does not ask for it.
+// entitleChildren divides out[id], what id is entitled to, among the children of id: from the tree, their demand, what they lend and the
+// capacity, never from usage. Each child first gets min(guarantee, demand), scaled by priority tier and then proportionally when nodes were
+// lost; what is left, less idle guarantee its owner will not lend, is filled tier by tier so that the dominant share of the surplus grows
+// in proportion to weight. What the children keep to themselves comes first out of the guarantee that id is not entitled to because it does
+// not ask for it.
 func (l *Ledger) entitleChildren(id role.ID, out, demand, lent []resource.Vector) {
-	tiers := l.tiers(id)
+	tiers := l.tiers[id]
 	left := out[id].Clone(0)
 	unasked := l.accts[id].quota.Guarantee.Minus(out[id]).Max(make(resource.Vector, l.kinds))
 	for _, tier := range tiers {
@@ -62,10 +30,10 @@ func (l *Ledger) entitleChildren(id role.ID, out, demand, lent []resource.Vector
 	}
 }
 
-// tiers groups the children of id by priority, highest first, each in path order.
-func (l *Ledger) tiers(id role.ID) [][]role.ID {
-	kids := slices.Clone(l.tree.Roles[id].Children)
-	prio := func(c role.ID) int { return l.tree.Roles[c].Priority }
+// tiersOf groups the children of a role by priority, highest first, each in path order.
+func tiersOf(tree *role.Tree, id role.ID) [][]role.ID {
+	kids := slices.Clone(tree.Roles[id].Children)
+	prio := func(c role.ID) int { return tree.Roles[c].Priority }
 	slices.SortStableFunc(kids, func(a, b role.ID) int { return cmp.Compare(prio(b), prio(a)) })
 	var tiers [][]role.ID
 	for i, c := range kids {
@@ -96,22 +64,6 @@ func (l *Ledger) giveGuarantees(tier []role.ID, left resource.Vector, out, deman
 	for _, c := range tier {
 		left.Dec(out[c])
 	}
-}
-
-// lendable is what every role below the root would offer its parent if it had all it asks for: within its lend, not kept warm, nor kept
-// by a role below it.
-func (l *Ledger) lendable(demand []resource.Vector) []resource.Vector {
-	out, own := resource.Zeros(len(l.accts), l.kinds), resource.Zeros(len(l.accts), l.kinds)
-	for id := len(l.accts) - 1; id > 0; id-- {
-		a, up := &l.accts[id], own[l.accts[id].parent]
-		for i := range out[id] {
-			g, d := a.quota.Guarantee[i], demand[id][i]
-			left := a.market.private[i] + own[id][i] - d // own has what the children offer, and what their guarantees cover of d
-			out[id][i] = max(0, min(a.quota.Lend.At(i), g-d-a.quota.Warm.At(i), left))
-			up[i] += out[id][i] + min(g, d)
-		}
-	}
-	return out
 }
 
 // holdBack takes from what nobody asked for, then from the surplus, what c neither uses of its guarantee nor lends.

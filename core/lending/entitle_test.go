@@ -70,8 +70,8 @@ func (s *scene) forget(k resource.Kind) {
 
 func (s *scene) entitle() (demand, out []resource.Vector) {
 	l := NewLedger(s.tree, "", kinds, s.capacity)
-	demand = l.Demand(s.leaf)
-	return demand, l.Entitle(demand)
+	demand = l.demandOf(s.leaf)
+	return demand, l.entitle(demand)
 }
 
 func (s *scene) quota(id role.ID) role.Quota { return s.tree.Quota(id, "", kinds) }
@@ -338,8 +338,8 @@ func TestEntitlementEncapsulated(t *testing.T) {
 		s := drawScene(rt, false)
 		n := &naive{tree: s.tree}
 		l := NewLedger(s.tree, "", kinds, s.capacity)
-		demand := l.Demand(s.leaf)
-		before := l.Entitle(demand)
+		demand := l.demandOf(s.leaf)
+		before := l.entitle(demand)
 		v := role.ID(rapid.IntRange(1, len(s.tree.Roles)-1).Draw(rt, "role"))
 		lent := [2]resource.Amount{s.lends(v, demand, 0), s.lends(v, demand, 1)}
 		for id := range s.tree.Roles {
@@ -356,7 +356,7 @@ func TestEntitlementEncapsulated(t *testing.T) {
 		if len(s.tree.Roles[v].Children) > 0 {
 			same++
 		}
-		after := NewLedger(s.tree, "", kinds, s.capacity).Entitle(demand)
+		after := NewLedger(s.tree, "", kinds, s.capacity).entitle(demand)
 		for id := range s.tree.Roles {
 			if r := role.ID(id); (r == v || !n.within(r, v)) && !before[id].Equal(after[id]) {
 				rt.Fatalf("a change inside %q took the entitlement of %q from %v to %v", s.tree.Roles[v].Path, s.tree.Roles[id].Path, before[id], after[id])

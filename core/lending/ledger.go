@@ -29,6 +29,7 @@ type Ledger struct {
 	tree  *role.Tree
 	kinds int
 	accts []account
+	tiers [][][]role.ID // by role: its children by priority
 
 	version uint64 // of the book; see Version
 }
@@ -48,8 +49,9 @@ type account struct {
 
 // NewLedger returns the empty book of a pool with the given capacity.
 func NewLedger(tree *role.Tree, pool string, kinds int, capacity resource.Vector) *Ledger {
-	l := &Ledger{tree: tree, kinds: kinds, accts: make([]account, len(tree.Roles))}
+	l := &Ledger{tree: tree, kinds: kinds, accts: make([]account, len(tree.Roles)), tiers: make([][][]role.ID, len(tree.Roles))}
 	for id := range tree.Roles {
+		l.tiers[id] = tiersOf(tree, role.ID(id))
 		l.accts[id] = newAccount(tree, role.ID(id), pool, kinds)
 	}
 	l.accts[role.Root].quota.Guarantee = capacity.Clone(kinds)
