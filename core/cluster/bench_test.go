@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -182,4 +183,48 @@ func BenchmarkBooking(b *testing.B) {
 		b.StopTimer()
 		b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(len(c.tasks)), "ns/lease")
 	}
+}
+
+// BenchmarkCommit claims places on 1,000 nodes that stay nine tenths full, 25 in a commit: an operation is 250 claims and the decision
+// after them, where as many tasks have ended before. The figure for a claim is that of the median operation.
+func BenchmarkCommit(b *testing.B) {
+	const each, claims = 90, 250
+	c, leaves := shop(b, 1000)
+	one := Shape{Resources: resource.Resources{"cpu": 1000, "memory": 4 << 30}}
+	now := epoch
+	for i, leaf := range leaves {
+		c.Step(Submit{AskSpec{ID: fmt.Sprintf("a%d", i), Role: leaf, Count: each, Shape: one}}, now)
+	}
+	c.Step(Tick{}, now)
+	run := c.Tasks()
+	var took []time.Duration
+	b.ReportAllocs()
+	b.ResetTimer()
+	for round := range b.N {
+		b.StopTimer()
+		now = now.Add(100 * time.Millisecond)
+		commits := make([]Commit, claims/25)
+		for i := range claims {
+			t := &run[(round*claims+i)*7919%len(run)]
+			c.Step(Report{t.Node, TaskReport{Assignment: Assignment{Task: t.Task}, State: Succeeded}}, now)
+			spec := AskSpec{ID: fmt.Sprintf("c%d-%d", round, i), Role: t.Role, Shape: Shape{Resources: one.Resources}}
+			commits[i/25].Tasks = append(commits[i/25].Tasks, Claim{spec, t.Node})
+			t.Task = spec.ID + ".0"
+		}
+		c.Step(Tick{}, now)
+		now = now.Add(100 * time.Millisecond)
+		b.StartTimer()
+		start := time.Now()
+		for _, e := range commits {
+			c.Step(e, now)
+		}
+		c.Step(Tick{}, now.Add(50*time.Millisecond))
+		took = append(took, time.Since(start))
+	}
+	b.StopTimer()
+	if got := len(c.tasks); got != each*len(leaves) {
+		b.Fatalf("%d tasks run, not %d", got, each*len(leaves))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/claims, "ns/claim")
 }
