@@ -55,9 +55,28 @@ func New() *Cluster {
 func (c *Cluster) Step(e Event, now time.Time) ([]Effect, error) {
 	c.keepBooks(now)
 	c.now = now
-	c.out, c.said = nil, said{}
+	c.said = said{}
 	err := c.apply(e)
-	return c.out, err
+	return c.take(), err
+}
+
+// mostKept is how many effects there is always room for: a step that has no more needs memory for those it returns only.
+const mostKept = 1 << 12
+
+// take hands over the effects of a step.
+func (c *Cluster) take() []Effect {
+	out := c.out
+	if len(out) > mostKept {
+		c.out = nil
+		return out
+	}
+	c.out = out[:0]
+	if len(out) == 0 {
+		return nil
+	}
+	out = slices.Clone(out)
+	clear(c.out[:len(out)])
+	return out
 }
 
 // apply dispatches on the event. Errors are *Refusal.
@@ -112,7 +131,13 @@ func (c *Cluster) apply(e Event) error {
 	return nil
 }
 
-func (c *Cluster) emit(e ...Effect) { c.out = append(c.out, e...) }
+// emit adds to the effects. Their room doubles, so that a step with many moves each of them once.
+func (c *Cluster) emit(e ...Effect) {
+	if cap(c.out)-len(c.out) < len(e) {
+		c.out = slices.Grow(c.out, len(c.out)+len(e))
+	}
+	c.out = append(c.out, e...)
+}
 
 // changed tells readers that an object looks different. They look once the step is over: once in a row is enough.
 func (c *Cluster) changed(o Object, id string) {
