@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -18,13 +17,14 @@ type ask struct {
 	AskState
 	seq     int64
 	class   *class
-	live    map[int]*task // instances with a lease, by index
-	blocked time.Time     // since when something of it waits in vain; zero when nothing does
-	unit    *unit         // of a gang: its charge while it runs
-	claims  int           // instances (a gang counts once) with a reservation
-	waits   bool          // it is in its class's list
+	live    instances // with a lease
+	blocked time.Time // since when something of it waits in vain; zero when nothing does
+	unit    *unit     // of a gang: its charge while it runs
+	claims  int       // instances (a gang counts once) with a reservation
+	waits   bool      // it is in its class's list
 	queued  queued
 	backlog backlog
+	own     class // its class at first: where others wait that are the same, it joins theirs
 }
 
 // class is everything that waits and is the same to the scheduler: one role, one shape, one treatment.
@@ -69,21 +69,14 @@ func (a *ask) waiting() int {
 	return len(a.Returned) + a.Count - a.Next
 }
 
-// ready returns the instances that may start now, at most max.
-func (a *ask) ready(now time.Time, max int) []Instance {
-	var out []Instance
-	if a.Cancelled {
-		return nil
+// next takes the instance that starts next, of those that may start now; there must be one, see [ask.readyCount].
+func (a *ask) next(now time.Time) Instance {
+	in := Instance{Index: a.Next}
+	if i := slices.IndexFunc(a.Returned, func(r Instance) bool { return !r.NotBefore.After(now) }); i >= 0 {
+		in = a.Returned[i]
 	}
-	for _, in := range a.Returned {
-		if len(out) < max && !in.NotBefore.After(now) {
-			out = append(out, in)
-		}
-	}
-	for i := a.Next; i < a.Count && len(out) < max; i++ {
-		out = append(out, Instance{Index: i})
-	}
-	return out
+	a.take(in)
+	return in
 }
 
 // readyCount is how many instances may start now.
@@ -122,9 +115,9 @@ func (a *ask) giveBack(in Instance) {
 
 func (a *ask) state() string {
 	switch {
-	case a.Cancelled && len(a.live) == 0:
+	case a.Cancelled && a.live.len() == 0:
 		return "cancelled"
-	case a.waiting() == 0 && len(a.live) == 0:
+	case a.waiting() == 0 && a.live.len() == 0:
 		return "finished"
 	}
 	return "open"
@@ -149,7 +142,7 @@ func (c *Cluster) submit(spec AskSpec) error {
 // know makes an ask known that has its class. What waits of it is to be queued by [Cluster.wait].
 func (c *Cluster) know(a *ask) {
 	c.seq++
-	a.seq, a.live = c.seq, map[int]*task{}
+	a.seq = c.seq
 	c.asks[a.ID] = a
 	for _, in := range a.Returned {
 		c.rest(in.NotBefore)
@@ -215,10 +208,10 @@ func (c *Cluster) leaveLine(a *ask) {
 }
 
 // classOf makes the class of an ask; [Cluster.enlist] finds the one that is queued already.
-func (c *Cluster) classOf(a *ask) *class {
+func (c *Cluster) classOf(a *ask) class {
 	s := &a.Shape
 	p := c.poolOrNew(s.Pool)
-	cl := &class{pool: p, path: a.Role, shape: s, gang: a.Gang, earmark: a.Earmark, count: 1}
+	cl := class{pool: p, path: a.Role, shape: s, gang: a.Gang, earmark: a.Earmark, count: 1}
 	if a.Gang {
 		cl.count = a.Count - a.Succeeded - a.Failed - a.Killed // what has ended for good does not start again
 	}
@@ -310,23 +303,22 @@ func (c *Cluster) cancel(e Cancel) error {
 	c.dissolveAsk(a)
 	c.unwait(a)
 	if !e.KeepRunning {
-		for _, t := range a.tasks() {
+		for _, t := range a.live.inOrder() {
 			t.killed = true
 			c.stop(t, nil, false, Reason{Code: codeCancelled, Message: "its ask was cancelled"})
 		}
 	}
 	a.class.pool.opened()
 	c.saveAsk(a.ID)
-	c.happened("AskCancelled", a.ID, a.Role, "", "%s is cancelled; %d tasks of it run", a.ID, len(a.live))
+	c.happened("AskCancelled", a.ID, a.Role, "", "%s is cancelled; %d tasks of it run", a.ID, a.live.len())
 	c.finish(a)
 	return nil
 }
 
-// tasks lists what runs of an ask, by index.
-func (a *ask) tasks() []*task {
-	out := slices.Collect(maps.Values(a.live))
-	slices.SortFunc(out, func(x, y *task) int { return x.index - y.index })
-	return out
+// reclass gives an ask that is in no line a class anew.
+func (c *Cluster) reclass(a *ask) {
+	cl := c.classOf(a)
+	a.class = &cl
 }
 
 // settle decides what becomes of the instance whose task ended.
@@ -335,7 +327,7 @@ func (c *Cluster) settle(t *task, s State) {
 	if a == nil {
 		return
 	}
-	delete(a.live, t.index)
+	a.live.drop(t.index)
 	again, delay := a.again(t, s)
 	switch {
 	case again:
@@ -352,13 +344,13 @@ func (c *Cluster) settle(t *task, s State) {
 	default:
 		a.Killed++
 	}
-	if a.Gang && len(a.live) == 0 && a.waiting() > 0 {
+	if a.Gang && a.live.len() == 0 && a.waiting() > 0 {
 		if a.waits {
 			c.leaveLine(a) // of a part of it: the dead leader had launched the rest
 		}
-		a.class = c.classOf(a) // what is left of it starts together
+		c.reclass(a) // what is left of it starts together
 	}
-	if !a.Gang || len(a.live) == 0 {
+	if !a.Gang || a.live.len() == 0 {
 		c.wait(a)
 	}
 	c.saveAsk(a.ID)

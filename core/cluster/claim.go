@@ -108,8 +108,8 @@ func (p *pool) served(cl *claim) {
 func (p *pool) reseat(cl *claim) bool {
 	for i, id := range cl.nodes {
 		ok, why := p.index.Fits(cl.class.compiled, id)
-		if !ok && why != placement.ReasonResources || !p.retake(cl.class, id, cl.ports[i]) {
-			p.give(cl.class, places{nodes: cl.nodes[:i], ports: cl.ports[:i]})
+		if !ok && why != placement.ReasonResources || !p.retake(cl.class, id, cl.portsOf(i)) {
+			p.give(cl.class, cl.first(i))
 			return false
 		}
 	}
@@ -461,7 +461,7 @@ func (p *pool) planMember(round *reclaim.Round, want reclaim.Claim, v role.ID) (
 }
 
 func (p *pool) unplan(round *reclaim.Round, cl *class, m member) {
-	p.give(cl, places{nodes: []placement.NodeID{m.Node}, ports: []map[string]uint16{m.ports}})
+	p.give(cl, place(m.Node, m.ports))
 	p.unmark(m.Node, nil)
 	p.packages.unbook(1)
 	for _, v := range m.Victims {

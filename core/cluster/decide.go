@@ -273,7 +273,8 @@ func (p *pool) find(cl *class, c lending.Charge, but *claim) (places, bool) {
 
 // findAnywhere is find where no packages are.
 func (p *pool) findAnywhere(cl *class) (out places, ok bool) {
-	nodes := make([]placement.NodeID, 1)
+	var one [1]placement.NodeID
+	nodes := one[:]
 	if cl.count > 1 {
 		nodes, ok = p.index.PlaceGang(slices.Repeat([]*placement.Compiled{cl.compiled}, cl.count))
 	} else {
@@ -297,12 +298,34 @@ func (p *pool) findAnywhere(cl *class) (out places, ok bool) {
 // task counts in its group as if it ran; its amounts are its holder's business.
 type places struct {
 	nodes   []placement.NodeID
-	ports   []map[string]uint16
-	amounts bool // are booked on node and ledger as well
+	ports   []map[string]uint16 // empty when the tasks have none
+	amounts bool                // are booked on node and ledger as well
 }
 
 func (s *places) add(id placement.NodeID, ports map[string]uint16) {
-	s.nodes, s.ports = append(s.nodes, id), append(s.ports, ports)
+	s.nodes = append(s.nodes, id)
+	if ports != nil { // tasks of one start are the same: all have ports, or none has
+		s.ports = append(s.ports, ports)
+	}
+}
+
+// portsOf is what the task at a place has taken there.
+func (s *places) portsOf(i int) map[string]uint16 {
+	if len(s.ports) == 0 {
+		return nil
+	}
+	return s.ports[i]
+}
+
+// first is the first n of the places.
+func (s *places) first(n int) places {
+	return places{nodes: s.nodes[:n], ports: s.ports[:min(n, len(s.ports))]}
+}
+
+// place is one place.
+func place(id placement.NodeID, ports map[string]uint16) (s places) {
+	s.add(id, ports)
+	return s
 }
 
 // take books what one task of a class has of a node beside amounts; false when its ports are not to be had.
@@ -327,28 +350,28 @@ func (p *pool) retake(cl *class, id placement.NodeID, ports map[string]uint16) b
 func (p *pool) give(cl *class, s places) {
 	for i, id := range s.nodes {
 		p.index.RemoveTask(id, cl.group)
-		if len(s.ports[i]) > 0 {
-			p.index.ReleasePorts(id, sortedPorts(s.ports[i]))
+		if ports := s.portsOf(i); len(ports) > 0 {
+			p.index.ReleasePorts(id, sortedPorts(ports))
 		}
 	}
 }
 
 // launch turns a charge and places that are booked into running tasks.
-func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
+func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) *unit {
 	c := p.c
 	c.seq++
-	u := &unit{seq: c.seq, pool: p, charge: charge, pinned: cl.shape.Pinned}
-	ins := a.ready(c.now, len(at.nodes))
+	u, tasks := newUnit(len(at.nodes))
+	u.seq, u.pool, u.charge, u.pinned = c.seq, p, charge, cl.shape.Pinned
 	for i, id := range at.nodes {
-		n := p.nodes[id]
-		t := &task{
-			id: taskID(a.ID, ins[i].Index, ins[i].Attempt), seq: c.seq, ask: a, index: ins[i].Index, attempt: ins[i].Attempt,
-			gang: a.Gang, role: a.Role, shape: &a.Shape, group: cl.group, node: n, unit: u, need: cl.need,
-			grace: cl.grace, minRun: cl.minRun, created: c.now, state: Starting, payload: a.Payload, ports: at.ports[i],
+		in := a.next(c.now)
+		t := &tasks[i]
+		*t = task{
+			id: taskID(a.ID, in.Index, in.Attempt), seq: c.seq, ask: a, index: in.Index, attempt: in.Attempt,
+			gang: a.Gang, role: a.Role, shape: &a.Shape, group: cl.group, node: p.nodes[id], unit: u, need: cl.need,
+			grace: cl.grace, minRun: cl.minRun, created: c.now, state: Starting, payload: a.Payload, ports: at.portsOf(i),
 		}
 		u.tasks = append(u.tasks, t)
-		a.take(ins[i])
-		a.live[t.index] = t
+		a.live.put(t)
 		p.index.RemoveTask(id, cl.group) // occupy counts it
 		c.occupy(t, at.amounts)
 	}
@@ -362,6 +385,7 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) {
 	c.saveAsk(a.ID)
 	c.changed(ObjectAsk, a.ID)
 	c.changed(ObjectRole, "")
+	return u
 }
 
 // takePorts books the ports of a task on its node: the fixed ones, and the lowest free ones for the others. It books none when

@@ -50,7 +50,7 @@ func (c *Cluster) reasonOf(a *ask) Reason {
 
 // detailsOf lists the steps behind the reason: where the instances are, what the ask could draw on, who is before it.
 func (c *Cluster) detailsOf(a *ask) []string {
-	details := []string{fmt.Sprintf("%d waiting, %d with a lease, %d succeeded, %d failed", a.waiting(), len(a.live), a.Succeeded, a.Failed)}
+	details := []string{fmt.Sprintf("%d waiting, %d with a lease, %d succeeded, %d failed", a.waiting(), a.live.len(), a.Succeeded, a.Failed)}
 	if _, resting := a.resting(c.now); resting || c.recovering || a.waiting() == 0 {
 		return details
 	}

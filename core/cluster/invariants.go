@@ -189,18 +189,18 @@ func (c *Cluster) checkAsks(bad complain) {
 	for _, a := range c.asks {
 		placed := map[int]bool{}
 		for _, in := range a.Returned {
-			if placed[in.Index] || a.live[in.Index] != nil || in.Index >= a.Next {
+			if placed[in.Index] || a.live.at(in.Index) != nil || in.Index >= a.Next {
 				bad("I18: instance %d of %s is in two places", in.Index, a.ID)
 			}
 			placed[in.Index] = true
 		}
-		for i, t := range a.live {
-			if t.index != i || c.tasks[t.id] != t {
-				bad("I18: %s is not instance %d of %s", t.id, i, a.ID)
+		for _, t := range a.live.inOrder() {
+			if a.live.at(t.index) != t || c.tasks[t.id] != t {
+				bad("I18: %s is not instance %d of %s", t.id, t.index, a.ID)
 			}
 		}
-		if done := a.Succeeded + a.Failed + a.Killed; done+len(a.Returned)+len(a.live)+a.Count-a.Next != a.Count {
-			bad("I18: %s: %d ended, %d live, %d returned, %d fresh do not add up to %d", a.ID, done, len(a.live), len(a.Returned), a.Count-a.Next, a.Count)
+		if done := a.Succeeded + a.Failed + a.Killed; done+len(a.Returned)+a.live.len()+a.Count-a.Next != a.Count {
+			bad("I18: %s: %d ended, %d live, %d returned, %d fresh do not add up to %d", a.ID, done, a.live.len(), len(a.Returned), a.Count-a.Next, a.Count)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (c *Cluster) giveUp(e Kept) {
 		done++
 		k.kept = false
 		p.dissolve(k)
-		a.take(a.ready(c.now, 1)[0])
+		a.next(c.now)
 		a.Succeeded++
 	}
 	a.note()

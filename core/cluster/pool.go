@@ -106,6 +106,20 @@ type unit struct {
 	booked  booked
 }
 
+// newUnit makes a unit and n tasks for it, which come and go together: one task and its unit are one piece of memory.
+func newUnit(n int) (*unit, []task) {
+	if n > 1 {
+		return &unit{tasks: make([]*task, 0, n)}, make([]task, n)
+	}
+	x := &struct {
+		unit unit
+		task [1]task
+		list [1]*task
+	}{}
+	x.unit.tasks = x.list[:0]
+	return &x.unit, x.task[:]
+}
+
 // enter puts a unit that is charged in the ledger on the lists.
 func (p *pool) enter(u *unit) {
 	u.paidBy = p.c.fundingName(u.charge.At)

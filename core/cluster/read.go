@@ -44,7 +44,7 @@ func (c *Cluster) Tasks() []TaskView {
 }
 
 func (c *Cluster) askView(a *ask) AskView {
-	v := AskView{AskSpec: a.AskSpec, AskState: a.AskState, Pending: a.waiting(), Running: len(a.live), State: a.state()}
+	v := AskView{AskSpec: a.AskSpec, AskState: a.AskState, Pending: a.waiting(), Running: a.live.len(), State: a.state()}
 	v.Returned = slices.Clone(a.Returned)
 	if v.Pending > 0 {
 		v.Reason = c.reasonOf(a)

@@ -40,7 +40,7 @@ func (c *Cluster) reconcile(n *node, r TaskReport) {
 // A task from before a failover whose record was not yet saved is; one that was given up meanwhile is not.
 func (c *Cluster) expected(r TaskReport) bool {
 	a := c.asks[r.Ask]
-	if a == nil || a.Cancelled || r.Index < 0 || r.Index >= a.Count || a.live[r.Index] != nil {
+	if a == nil || a.Cancelled || r.Index < 0 || r.Index >= a.Count || a.live.at(r.Index) != nil {
 		return false
 	}
 	if r.Index >= a.Next {
@@ -211,7 +211,7 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 	if a := t.ask; a != nil {
 		a.take(Instance{Index: t.index})
 		a.note()
-		a.live[t.index] = t
+		a.live.put(t)
 		if a.Gang {
 			a.unit = t.unit
 		}
@@ -340,11 +340,11 @@ func (c *Cluster) recovered() {
 	c.recovering = false
 	for _, id := range slices.Sorted(maps.Keys(c.asks)) {
 		a := c.asks[id]
-		if !a.Gang || !a.waits || len(a.live) == 0 {
+		if !a.Gang || !a.waits || a.live.len() == 0 {
 			continue
 		}
 		c.leaveLine(a)
-		for _, t := range a.tasks() {
+		for _, t := range a.live.inOrder() {
 			if t.state != Stopping {
 				c.stop(t, nil, false, Reason{Code: codeIncomplete, Message: "the rest of its gang did not start; all of it starts again"})
 			}
@@ -374,7 +374,7 @@ func (c *Cluster) restoreAsk(e RestoreAsk) {
 	c.recovering = true
 	a := &ask{AskSpec: e.Ask, AskState: e.State}
 	a.Returned = slices.Clone(e.State.Returned)
-	a.class = c.classOf(a)
+	c.reclass(a)
 	c.know(a)
 	c.wait(a)
 	if a.waits {

@@ -277,7 +277,7 @@ func (p *pool) ownFirst(b *boxes, cl *class) []placement.NodeID {
 func (p *pool) portsFree(cl *class, id placement.NodeID) bool {
 	ports, ok := p.take(cl, id)
 	if ok {
-		p.give(cl, places{nodes: []placement.NodeID{id}, ports: []map[string]uint16{ports}})
+		p.give(cl, place(id, ports))
 	}
 	return ok
 }

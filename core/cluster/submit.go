@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"slices"
 
 	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/placement"
@@ -29,7 +28,8 @@ func (c *Cluster) admit(a *ask) *Refusal {
 	if r := c.unheardOf(a); r != nil {
 		return r
 	}
-	a.class = c.classOf(a)
+	a.own = c.classOf(a)
+	a.class = &a.own
 	if err := c.resolve(a.class); err != nil {
 		return refuse("InvalidArgument", "", "ask %s: %v", a.ID, err)
 	}
@@ -124,7 +124,6 @@ func (c *Cluster) commit(e Commit) {
 	for _, k := range e.GiveUp {
 		c.giveUp(k)
 	}
-	c.out = slices.Grow(c.out, commitEffects*len(e.Tasks))
 	held := make([]hold, 0, len(e.Tasks))
 	failed := false
 	for i := range e.Tasks {
@@ -173,9 +172,6 @@ func twice(held []hold, id string) bool {
 	}
 	return false
 }
-
-// commitEffects is about how many effects a claimed task has.
-const commitEffects = 10
 
 // hold is a claimed task whose place is booked but which is not launched.
 type hold struct {
@@ -263,9 +259,9 @@ func (h *hold) release() {
 func (h *hold) launch() string {
 	p := h.class.pool
 	p.c.know(h.ask)
-	p.launch(h.class, h.ask, h.charge, h.places)
+	u := p.launch(h.class, h.ask, h.charge, h.places)
 	h.class.release()
-	return taskID(h.ask.ID, 0, 0)
+	return u.tasks[0].id
 }
 
 // refused turns a ledger's refusal into words.

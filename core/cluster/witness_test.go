@@ -140,7 +140,7 @@ func (x *witness) waiting(o *oracle, cl *class, a *ask) {
 		x.fault("I17: %s waits for %q, which is no reason anybody knows", a.ID, r.Code)
 	}
 	k := x.waits[a.ID]
-	progress := len(a.live) + a.Succeeded + a.Failed + a.Killed + o.keptPlaces(a)
+	progress := a.live.len() + a.Succeeded + a.Failed + a.Killed + o.keptPlaces(a)
 	if k == nil || k.progress != progress {
 		k = &wait{progress: progress}
 		x.waits[a.ID] = k
