@@ -48,8 +48,8 @@ type pool struct {
 	led      leadState            // what lead notices were last worked out from
 	strained bool                 // tasks were adopted: repair what they break, if anything
 	touched  bool                 // something was freed or withdrawn: notices may be unneeded
-	worded   *wording             // the last amount that was put in words
-	offers   *Offers              // nil when nobody takes offers
+	worded   wordings
+	offers   *Offers // nil when nobody takes offers
 	accounts accounts
 }
 
