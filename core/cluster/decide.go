@@ -376,7 +376,9 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) *unit
 		c.occupy(t, at.amounts)
 	}
 	p.enter(u)
-	a.note()
+	if a.waits { // what was claimed never did
+		a.note()
+	}
 	c.unwait(a)
 	for _, t := range u.tasks {
 		c.emit(SaveTask{t.id}, Launch{t.assignment()}, Happened{Kind: "TaskStarting", Subject: t.id, Role: t.role, Node: t.node.Name,

@@ -6,9 +6,9 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// payroll lists the units that are charged and not leaving by who pays for them and, below that, by the leaf that uses them. Every list
+// payroll lists, by role, the units that are charged and not leaving by who pays for them and, below that, by the leaf that uses them. Every list
 // has the unit that is cheapest to lose on top, so that whoever asks back looks at whom it asks and at nobody else.
-type payroll map[role.ID][]payList
+type payroll [][]payList
 
 // payList is what one role pays for in one leaf, of units with so many tasks started: of those it does not depend on the time which
 // has worked longer.
@@ -31,11 +31,12 @@ func (p payroll) find(at, leaf role.ID, started int) (int, bool) {
 func (p payroll) add(u *unit) {
 	r := u.ranked()
 	u.started = r.started
+	of := &p[u.charge.At]
 	i, ok := p.find(u.charge.At, u.charge.Leaf, u.started)
 	if !ok {
-		p[u.charge.At] = slices.Insert(p[u.charge.At], i, payList{leaf: u.charge.Leaf, started: u.started})
+		*of = slices.Insert(*of, i, payList{leaf: u.charge.Leaf, started: u.started})
 	}
-	p[u.charge.At][i].units.push(r, u)
+	(*of)[i].units.push(r, u)
 }
 
 // remove takes a unit off the list of its charge.

@@ -31,7 +31,7 @@ func rankedUnit(rt *rapid.T, seq int64) *unit {
 // the list sorted.
 func TestPayroll(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		p, list := payroll{}, []*unit{}
+		p, list := make(payroll, 7), []*unit{}
 		for i := range rapid.IntRange(1, 60).Draw(rt, "acts") {
 			if n := len(list); n > 0 && rapid.IntRange(0, 2).Draw(rt, "act") == 0 {
 				i := rapid.IntRange(0, n-1).Draw(rt, "which")

@@ -180,31 +180,37 @@ func (p *pool) bookUnit(u *unit) {
 
 // shelve brings what the stock has of a node up to date.
 func (p *pool) shelve(n *node) {
-	p.stock(&n.shelved, resource.Vector.Dec)
+	p.stock(&n.shelved, -1)
 	n.share(&n.shelved)
-	p.stock(&n.shelved, resource.Vector.Inc)
+	p.stock(&n.shelved, +1)
 }
 
 // unshelve takes a node out of the stock.
 func (p *pool) unshelve(n *node) {
-	p.stock(&n.shelved, resource.Vector.Dec)
+	p.stock(&n.shelved, -1)
 	n.shelved = shelved{}
 }
 
 // stock adds what a node has to the stock, or takes it away.
-func (p *pool) stock(n *shelved, change func(resource.Vector, resource.Vector)) {
+func (p *pool) stock(n *shelved, sign int) {
 	s := &p.accounts.stock
-	add := func(of *resource.Vector, have resource.Vector) {
-		if len(*of) < len(have) {
-			*of = of.Clone(len(have))
-		}
-		change(*of, have)
-	}
-	add(&s.Capacity, n.capacity)
-	add(&s.Free, n.free)
-	add(&s.Idle[waste.Earmarked], n.kept)
-	add(&s.Idle[n.at], n.idle)
+	adjust(&s.Capacity, n.capacity, sign)
+	adjust(&s.Free, n.free, sign)
+	adjust(&s.Idle[waste.Earmarked], n.kept, sign)
+	adjust(&s.Idle[n.at], n.idle, sign)
 	p.accounts.moved = true
+}
+
+// adjust adds what somebody has to a sum that may be shorter, or takes it away.
+func adjust(sum *resource.Vector, have resource.Vector, sign int) {
+	if len(*sum) < len(have) {
+		*sum = sum.Clone(len(have))
+	}
+	if sign > 0 {
+		sum.Inc(have)
+	} else {
+		sum.Dec(have)
+	}
 }
 
 // share works out what a node has for the stock, in the vectors of the last time.

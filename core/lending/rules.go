@@ -187,8 +187,8 @@ func (l *Ledger) Funded(id role.ID) resource.Vector { return l.accts[id].funded 
 // Borrowed is what the subtree of id holds that is funded strictly above it.
 func (l *Ledger) Borrowed(id role.ID) resource.Vector { return l.accts[id].inflow }
 
-// Quota is what the plan gives role id in this pool; the root's guarantee is the capacity.
-func (l *Ledger) Quota(id role.ID) role.Quota { return l.accts[id].quota }
+// Quota is what the plan gives role id in this pool; the root's guarantee is the capacity. It is the ledger's own: read it, do not keep it.
+func (l *Ledger) Quota(id role.ID) *role.Quota { return &l.accts[id].quota }
 
 // Idle is the guarantee of id that pays for nothing inside it, not below zero.
 func (l *Ledger) Idle(id role.ID) resource.Vector {

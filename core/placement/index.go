@@ -175,10 +175,8 @@ func (ix *Index) SetAvailable(id NodeID, v resource.Vector) {
 	}
 }
 
-// Available is what SetAvailable was last told.
-func (ix *Index) Available(id NodeID) resource.Vector {
-	return slices.Clone(resource.Vector(ix.row(id)))
-}
+// Available is what SetAvailable was last told. The vector is the index's own: read it, do not keep it.
+func (ix *Index) Available(id NodeID) resource.Vector { return ix.row(id) }
 
 func (ix *Index) has(id NodeID) bool {
 	return id >= 0 && int(id) < len(ix.nodes) && ix.nodes[id].present
