@@ -48,14 +48,28 @@ func (k *kin) compare(o *kin) int {
 // add enters a unit by its charge.
 func (e elders) add(u *unit) {
 	at, want := u.charge.At, kinOf(u)
-	i, ok := slices.BinarySearchFunc(e[at], &want, (*kin).compare)
+	i, ok := e.find(at, &want)
 	if !ok {
-		e[at] = slices.Insert(e[at], i, &want)
+		k := want // only what is kept is put in memory of its own
+		e[at] = slices.Insert(e[at], i, &k)
 	}
 	k := e[at][i]
 	u.kin = k
 	k.units = append(k.units, elder{})
 	k.up(len(k.units)-1, elder{u.seq, u})
+}
+
+// find returns where a kin is, or is to be, among those that at pays for.
+func (e elders) find(at role.ID, want *kin) (int, bool) {
+	all, from := e[at], 0
+	for to := len(all); from < to; {
+		if mid := (from + to) / 2; all[mid].compare(want) < 0 {
+			from = mid + 1
+		} else {
+			to = mid
+		}
+	}
+	return from, from < len(all) && all[from].compare(want) == 0
 }
 
 // remove takes a unit out that at pays for, whatever else its charge is by now.
@@ -64,7 +78,7 @@ func (e elders) remove(u *unit, at role.ID) {
 	k.take(u.place)
 	u.kin = nil
 	if len(k.units) == 0 {
-		i, _ := slices.BinarySearchFunc(e[at], k, (*kin).compare)
+		i, _ := e.find(at, k)
 		e[at] = slices.Delete(e[at], i, i+1)
 	}
 }
