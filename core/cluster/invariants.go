@@ -52,13 +52,19 @@ func (p *pool) checkNodes(bad complain) {
 		if !n.used.Fits(n.total) {
 			bad("I1: node %s has %v, its leases hold %v", n.Name, n.total, n.used)
 		}
-		earmark := make(resource.Vector, len(n.total))
+		earmark, kept := make(resource.Vector, len(n.total)), make(resource.Vector, len(n.total))
 		for _, k := range p.claims {
 			for _, id := range k.nodes {
 				if id == n.id {
 					earmark.Inc(k.class.need)
 				}
+				if id == n.id && k.kept {
+					kept.Inc(k.class.need)
+				}
 			}
+		}
+		if !kept.Fits(n.free()) {
+			bad("I1: node %s has %v free and keeps %v that came free already", n.Name, n.free(), kept)
 		}
 		if !earmark.Equal(n.earmarked()) {
 			bad("I1: node %s keeps %v for claimants, their claims add up to %v", n.Name, n.earmarked(), earmark)

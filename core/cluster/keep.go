@@ -71,6 +71,11 @@ func (w *watch) until(at time.Time) {
 	for ; len(w.going) > 0 && !w.going[0].gone().After(at); w.going = w.going[1:] {
 		w.left.Inc(w.going[0].need)
 	}
+	w.keepUntil(at)
+}
+
+// keepUntil goes on to an instant at which nobody has left yet.
+func (w *watch) keepUntil(at time.Time) {
 	for ; len(w.keeps) > 0 && !w.keeps[0].by.After(at); w.keeps = w.keeps[1:] {
 		if k := w.keeps[0]; w.but == nil || k.claim != w.but {
 			w.left.Dec(k.need)
@@ -90,24 +95,39 @@ func (n *node) writeSpare(least resource.Vector, by time.Time, but *claim) resou
 	w := n.watch(scratch[:len(least)], but)
 	w.until(by)
 	copy(least, w.left)
+	w.least(least)
+	return least
+}
+
+// least lowers what there is at an instant to the least of what is left then and at any time after.
+func (w *watch) least(least resource.Vector) {
 	for len(w.keeps) > 0 {
 		w.until(w.keeps[0].by)
 		for i, a := range w.left {
 			least[i] = min(least[i], a)
 		}
 	}
-	return least
 }
 
-// available is what anybody may take now: what is free and not needed for claims beyond what leaves for them in time.
-func (n *node) available() resource.Vector { return n.availableTo(nil) }
+// available is what anybody may take now: what is free and not needed for claims beyond what leaves for them in time. Who should have left by
+// now and is still there makes no room yet, so that time alone makes nothing available: it comes with a change of the node.
+func (n *node) available() resource.Vector {
+	return n.writeAvailable(make(resource.Vector, len(n.total)))
+}
 
 // writeAvailable is available in a vector of the caller's, for the hot path.
 func (n *node) writeAvailable(out resource.Vector) resource.Vector {
 	if len(n.keeps) > 0 {
-		n.writeSpare(out, n.pool.c.now, nil)
+		var scratch [resource.MaxKinds]resource.Amount
+		w := n.watch(scratch[:len(out)], nil)
+		copy(out, w.left) // no more than is free
+		w.keepUntil(n.pool.c.now)
+		for i, a := range w.left {
+			out[i] = min(out[i], a)
+		}
+		w.least(out)
 		for i := range out {
-			out[i] = max(0, min(out[i], n.total.At(i).Sub(n.used.At(i))))
+			out[i] = max(0, out[i])
 		}
 		return out
 	}
@@ -117,11 +137,19 @@ func (n *node) writeAvailable(out resource.Vector) resource.Vector {
 	return out
 }
 
+// availableTo is what a claim may take now. Those who are to have left by now are for it as much as for the other claims that are due: the first
+// of them takes what comes free. What is kept already stays kept.
 func (n *node) availableTo(cl *claim) resource.Vector {
+	out := n.free()
 	if len(n.keeps) == 0 {
-		return n.free()
+		return out
 	}
-	return n.free().Min(n.spareBy(n.pool.c.now, cl)).Max(make(resource.Vector, len(n.total)))
+	for _, k := range n.keeps {
+		if k.claim != nil && k.claim != cl && k.claim.kept {
+			out.Dec(k.need)
+		}
+	}
+	return out.Min(n.spareBy(n.pool.c.now, cl)).Max(make(resource.Vector, len(n.total)))
 }
 
 // earmarked is what a node keeps for claims in all.

@@ -85,6 +85,11 @@ func TestSpareBy(t *testing.T) {
 			if got, want := n.spareBy(by, but)[0], naiveSpare(n, by, but); got != want {
 				rt.Fatalf("it can spare %d by %s, the definition says %d", got, by.Format("05"), want)
 			}
+			before := n.available()[0]
+			p.c.now = later(p.c.now, by)
+			if after := n.available()[0]; after > before {
+				rt.Fatalf("%d is available, and %d when nothing but time has passed: nobody would look", before, after)
+			}
 		}
 	})
 }

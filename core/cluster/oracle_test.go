@@ -244,6 +244,18 @@ func (o *oracle) spare(n *node, by time.Time, but *unit) resource.Vector {
 	return least
 }
 
+// idleNow is what may be taken of a node now: free, and not needed by a claim by when it is due beyond what has left by then. Who should have
+// left by now and is still there has not.
+func (o *oracle) idleNow(n *node) resource.Vector {
+	least := free(n).Minus(o.kept(n, o.c.now))
+	for _, at := range o.dues() {
+		if at.After(o.c.now) {
+			least = least.Min(free(n).Plus(coming(n, at, nil)).Minus(o.kept(n, at)))
+		}
+	}
+	return least.Min(free(n))
+}
+
 func (o *oracle) dues() (out []time.Time) {
 	for _, k := range o.claims {
 		out = append(out, k.due)

@@ -193,7 +193,7 @@ func (o *oracle) placeable(cl *class) bool {
 		if !o.takes(cl, n) {
 			continue
 		}
-		fits += times(cl, free(n).Min(o.spare(n, o.c.now, nil)))
+		fits += times(cl, o.idleNow(n))
 	}
 	return fits >= cl.count
 }
