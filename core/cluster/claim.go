@@ -193,31 +193,102 @@ func (c *Cluster) dissolveAsk(a *ask) {
 	}
 }
 
-// reclaim plans for every claim that is of age: capacity inside a guarantee is asked back, and earmarked.
+// reclaim plans for every claim that is of age: capacity inside a guarantee is asked back, and earmarked. What the guarantees of deep roles cover
+// goes before what those above them do: that may be lent by the very role that comes next, and somebody would be asked in vain.
 func (p *pool) reclaim() {
-	var round *reclaim.Round
 	p.asking = true
 	defer p.endRound()
+	waits, deepest := p.claimants()
+	if len(waits) == 0 {
+		return
+	}
+	round := reclaim.NewRound(p.ledger, p.book(false))
+	p.touched = p.touched || len(p.leavers) > 0 // asking more back may spare them
+	for depth := deepest; depth > 0; depth-- {
+		for _, w := range waits {
+			p.claimAt(round, w, depth)
+		}
+	}
+	for _, w := range waits {
+		p.claimRest(round, w)
+	}
+}
+
+// claimant is a class with claims of age, as a round goes on.
+type claimant struct {
+	*class
+	asks    []*ask          // with such claims
+	outcome reclaim.Outcome // why the next of them was planned nowhere
+}
+
+// claimants lists who claims in a round, in the order of need, and how deep the deepest of their roles is.
+func (p *pool) claimants() (out []*claimant, deepest int) {
 	for _, cl := range p.byNeed() {
 		if cl.earmark && cl.refusal == nil {
 			cl.refusal = unkept
 		}
+		w := &claimant{class: cl, outcome: reclaim.NotGuaranteed}
 		for _, a := range cl.asks {
-			if !p.due(cl, a) {
-				continue
+			if p.due(cl, a) {
+				w.asks = append(w.asks, a)
 			}
-			if cl.impasse.lasts(p) {
-				if until := cl.impasse.until; !until.IsZero() {
-					p.c.wakeAt(until)
+		}
+		switch {
+		case len(w.asks) == 0:
+		case cl.impasse.lasts(p):
+			if until := cl.impasse.until; !until.IsZero() {
+				p.c.wakeAt(until)
+			}
+		default:
+			out, deepest = append(out, w), max(deepest, p.c.tree.Roles[cl.leaf].Depth)
+		}
+	}
+	return out, deepest
+}
+
+// claimAt plans what the guarantee of the role that is so deep on a class's path covers.
+func (p *pool) claimAt(round *reclaim.Round, w *claimant, depth int) {
+	v := above(p.c.tree, w.leaf, depth)
+	if v == role.None || v != w.leaf && w.shape.Pinned {
+		return
+	}
+	for _, a := range w.asks {
+		for p.unclaimed(a) {
+			plans, o := p.planMembersAt(round, w.claim(), v)
+			if o != reclaim.Planned {
+				if o != reclaim.NotGuaranteed {
+					w.outcome = o
 				}
-				break
+				return
 			}
-			if round == nil {
-				round = reclaim.NewRound(p.ledger, p.book(false))
-				p.touched = p.touched || len(p.leavers) > 0 // asking more back may spare them
+			p.claim(w.class, a, plans)
+		}
+	}
+}
+
+// above is the role at a depth on the path to a role; none when that is not so deep.
+func above(tree *role.Tree, v role.ID, depth int) role.ID {
+	for tree.Roles[v].Depth > depth {
+		v = tree.Roles[v].Parent
+	}
+	if tree.Roles[v].Depth < depth {
+		return role.None
+	}
+	return v
+}
+
+// claimRest has claims that wait give way to those of a class that were planned nowhere, or notes why they were not.
+func (p *pool) claimRest(round *reclaim.Round, w *claimant) {
+	for _, a := range w.asks {
+		for p.unclaimed(a) {
+			plans, outcome := p.displace(round, w.class, w.outcome)
+			if outcome != reclaim.Planned {
+				p.inVain(w.class, outcome)
+				return
 			}
-			if !p.claimAll(round, cl, a) {
-				break
+			p.claim(w.class, a, plans)
+			for depth := p.c.tree.Roles[w.leaf].Depth; depth > 0; depth-- {
+				p.claimAt(round, w, depth)
 			}
 		}
 	}
@@ -274,9 +345,14 @@ func (p *pool) byNeed() []*class {
 	return out
 }
 
+// unclaimed reports whether something of an ask is ready and has no claim.
+func (p *pool) unclaimed(a *ask) bool {
+	return a.readyCount(p.c.now)-a.claims*a.class.count >= a.class.count
+}
+
 // due notes since when an ask waits in vain, and reports whether its claims have persisted long enough.
 func (p *pool) due(cl *class, a *ask) bool {
-	if a.readyCount(p.c.now)-a.claims*cl.count < cl.count {
+	if !p.unclaimed(a) {
 		return false
 	}
 	if a.blocked.IsZero() {
@@ -290,26 +366,18 @@ func (p *pool) due(cl *class, a *ask) bool {
 	return true
 }
 
-// claimAll plans as many claims of an ask as its guarantees cover; false when the next one is not covered.
-func (p *pool) claimAll(round *reclaim.Round, cl *class, a *ask) bool {
-	for a.readyCount(p.c.now)-a.claims*cl.count >= cl.count {
-		outcome := p.claim(round, cl, a)
-		if outcome == reclaim.Planned {
-			continue
-		}
-		cl.impasse = impasse{at: p.epoch + 1}
-		if outcome == reclaim.NotGuaranteed && cl.earmark {
-			cl.refusal = unkept
-		}
-		if outcome != reclaim.NotGuaranteed {
-			cl.impasse.until = p.leavesInTime(cl)
-			cl.impasse.why = p.unclaimable(cl, outcome)
-			cl.refusal = cl.impasse.why
-			cl.note()
-		}
-		return false
+// inVain notes that no claim of a class could be planned, and why.
+func (p *pool) inVain(cl *class, outcome reclaim.Outcome) {
+	cl.impasse = impasse{at: p.epoch + 1}
+	if outcome == reclaim.NotGuaranteed && cl.earmark {
+		cl.refusal = unkept
 	}
-	return true
+	if outcome != reclaim.NotGuaranteed {
+		cl.impasse.until = p.leavesInTime(cl)
+		cl.impasse.why = p.unclaimable(cl, outcome)
+		cl.refusal = cl.impasse.why
+		cl.note()
+	}
 }
 
 // leavesInTime is when something that leaves too late for a class will leave soon enough; zero when nothing does.
@@ -334,16 +402,8 @@ func (p *pool) leavesInTime(cl *class) (first time.Time) {
 	return first
 }
 
-// claim plans one task or gang of an ask and sends the notices.
-func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
-	plans, outcome := p.planMembers(round, cl)
-	if outcome == reclaim.NoVictim || outcome == reclaim.Fragmented {
-		plans, outcome = p.displace(round, cl, outcome)
-		round.Forget()
-	}
-	if outcome != reclaim.Planned {
-		return outcome
-	}
+// claim makes a claim of what is planned for one task or gang of an ask, and sends the notices.
+func (p *pool) claim(cl *class, a *ask, plans []member) {
 	k := &claim{ask: a, class: cl, by: p.c.now, planned: p.c.now}
 	k.charge = plans[0].Charge
 	k.due = p.claimDue(k.charge.At)
@@ -367,7 +427,6 @@ func (p *pool) claim(round *reclaim.Round, cl *class, a *ask) reclaim.Outcome {
 	if k.victims > 0 && cl.count == 1 {
 		p.fresh = append(p.fresh, k) // had there been room anywhere, nobody would have been asked
 	}
-	return outcome
 }
 
 func later(a, b time.Time) time.Time {
@@ -398,27 +457,13 @@ func (m *member) frees(need resource.Vector) bool {
 	return !sum.Fits(need)
 }
 
-// planMembers plans every member of one start, all funded at one role, each counting on what is left by those before. The places
-// stay booked.
-func (p *pool) planMembers(round *reclaim.Round, cl *class) ([]member, reclaim.Outcome) {
-	want := reclaim.Claim{Task: cl}
-	want.Charge = lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}
-	outcome := reclaim.NotGuaranteed
-	for v := cl.leaf; v != role.Root && v != role.None; v = p.c.tree.Roles[v].Parent {
-		plans, o := p.planMembersAt(round, want, v)
-		if o == reclaim.Planned {
-			return plans, o
-		}
-		if o != reclaim.NotGuaranteed {
-			outcome = o
-		}
-		if cl.shape.Pinned {
-			break
-		}
-	}
-	return nil, outcome
+// claim is what one task of a class asks for.
+func (cl *class) claim() reclaim.Claim {
+	return reclaim.Claim{Task: cl, Charge: lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}}
 }
 
+// planMembersAt plans every member of one start, all funded at one role, each counting on what is left by those before. The places stay
+// booked.
 func (p *pool) planMembersAt(round *reclaim.Round, want reclaim.Claim, v role.ID) ([]member, reclaim.Outcome) {
 	var plans []member
 	cl := want.Task.(*class)

@@ -14,11 +14,15 @@ import (
 // covers it. They would be asked back if they ran; while they wait they give way at once. Those that are not in the way stay.
 // As with victims, funding only moves to deeper payers by it.
 func (p *pool) displace(round *reclaim.Round, cl *class, why reclaim.Outcome) (plans []member, outcome reclaim.Outcome) {
+	if why != reclaim.NoVictim && why != reclaim.Fragmented {
+		return nil, why
+	}
 	v, ok := p.covering(cl)
 	if !ok {
 		return nil, why
 	}
-	want := reclaim.Claim{Task: cl, Charge: lending.Charge{Leaf: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}}
+	defer round.Forget()
+	want := cl.claim()
 	var out []*claim
 	for _, k := range slices.Backward(p.claims) {
 		if k.charge.At == v || !p.c.within(v, k.charge.At) {

@@ -196,12 +196,20 @@ func (s *scene) plan(repairFor string) []leaver {
 	for _, v := range round.Repair() {
 		out = append(out, s.leave(v.Unit.Owner.(*unit), repairFor))
 	}
-	waits := s.byNeed()
+	waits, deepest := s.byNeed(), 0
+	for i := range s.tree.Roles {
+		deepest = max(deepest, s.tree.Roles[i].Depth)
+	}
 	planned := map[*ask]int{}
-	for _, own := range []bool{true, false} { // what a role's own guarantee covers goes before what one above it does
+	for depth := deepest; depth > 0; depth-- { // what a deep guarantee covers goes before what one above it does
 		for _, cl := range waits {
+			leaf := leafIn(s.tree, cl.path)
+			v := above(s.tree, leaf, depth)
+			if v == role.None || v != leaf && cl.shape.Pinned {
+				continue
+			}
 			for _, a := range cl.asks {
-				if !s.planAsk(round, cl, a, own, planned, &out) {
+				if !s.planAsk(round, a, v, planned, &out) {
 					break
 				}
 			}
@@ -216,14 +224,17 @@ func (s *scene) leave(u *unit, claimant string) leaver {
 	return leaver{u, claimant}
 }
 
-// planAsk plans what of an ask is inside a guarantee of the scene, its role's own or one above, and has not been planned; false when the next
-// of it is not.
-func (s *scene) planAsk(round *reclaim.Round, cl *class, a *ask, own bool, planned map[*ask]int, out *[]leaver) bool {
+// planAsk plans what of an ask is inside a role's guarantee in the scene, and has not been planned; false when the next of it is not.
+func (s *scene) planAsk(round *reclaim.Round, a *ask, v role.ID, planned map[*ask]int, out *[]leaver) bool {
+	cl := a.class
 	waiting := a.readyCount(s.c.now) - a.claims*cl.count - planned[a]
 	claimant := a.Role + " (" + a.ID + ")"
 	for range waiting {
-		p, ok := s.planOne(round, cl, own)
-		if !ok {
+		c := cl.claim()
+		c.Charge.Leaf = leafIn(s.tree, cl.path)
+		c.Whole = wholeIn(s.tree, s.name, c.Charge, v)
+		p, o := round.Plan(c, v)
+		if o != reclaim.Planned {
 			return false
 		}
 		planned[a]++
@@ -234,24 +245,6 @@ func (s *scene) planAsk(round *reclaim.Round, cl *class, a *ask, own bool, plann
 		}
 	}
 	return true
-}
-
-// planOne plans a task of a class inside its role's own guarantee, or inside one above.
-func (s *scene) planOne(round *reclaim.Round, cl *class, own bool) (reclaim.Plan, bool) {
-	leaf := leafIn(s.tree, cl.path)
-	c := reclaim.Claim{Task: cl, Charge: lending.Charge{Leaf: leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}}
-	for v := leaf; v > role.Root; v = s.tree.Roles[v].Parent {
-		c.Whole = wholeIn(s.tree, s.name, c.Charge, v)
-		if own == (v == leaf) {
-			if p, o := round.Plan(c, v); o == reclaim.Planned {
-				return p, true
-			}
-		}
-		if own || cl.shape.Pinned {
-			break
-		}
-	}
-	return reclaim.Plan{}, false
 }
 
 // lead gives the notices for the next rise of a guarantee whose lead has begun, and takes those back that nobody needs. A
