@@ -193,25 +193,44 @@ func (c *Cluster) dissolveAsk(a *ask) {
 	}
 }
 
-// reclaim plans for every claim that is of age: capacity inside a guarantee is asked back, and earmarked. What the guarantees of deep roles cover
-// goes before what those above them do: that may be lent by the very role that comes next, and somebody would be asked in vain.
+// reclaim goes up the tree from its deepest roles: what borrows deepens into what their guarantees have free, then every claim of age on them is
+// planned: capacity is asked back, and earmarked. Whoever is paid for, or claims, higher up comes after: its payer may have lent from the very
+// role that claims here, and somebody would be asked in vain.
 func (p *pool) reclaim() {
-	p.asking = true
-	defer p.endRound()
-	waits, deepest := p.claimants()
-	if len(waits) == 0 {
-		return
+	waits, depth := p.claimants()
+	free := p.relieved()
+	if len(free) > 0 {
+		depth = max(depth, p.c.tree.Roles[free[0]].Depth)
 	}
-	round := reclaim.NewRound(p.ledger, p.book(false))
-	p.touched = p.touched || len(p.leavers) > 0 // asking more back may spare them
-	for depth := deepest; depth > 0; depth-- {
+	var round *reclaim.Round
+	for ; depth > 0; depth-- {
+		n := 0
+		for n < len(free) && p.c.tree.Roles[free[n]].Depth == depth {
+			n++
+		}
+		if n > 0 && round != nil { // who was asked back does not deepen, and the next claim is to see who pays for whom now
+			p.endRound()
+			round = nil
+		}
+		p.deepen(free[:n])
+		free = free[n:]
 		for _, w := range waits {
-			p.claimAt(round, w, depth)
+			round = p.claimAt(round, w, depth)
 		}
 	}
 	for _, w := range waits {
-		p.claimRest(round, w)
+		round = p.claimRest(round, w)
 	}
+	if round != nil {
+		p.endRound()
+	}
+}
+
+// newRound begins to look at whom to ask back.
+func (p *pool) newRound() *reclaim.Round {
+	p.asking = true
+	p.touched = p.touched || len(p.leavers) > 0 // asking more back may spare them
+	return reclaim.NewRound(p.ledger, p.book(false))
 }
 
 // claimant is a class with claims of age, as a round goes on.
@@ -233,24 +252,24 @@ func (p *pool) claimants() (out []*claimant, deepest int) {
 				w.asks = append(w.asks, a)
 			}
 		}
-		switch {
-		case len(w.asks) == 0:
-		case cl.impasse.lasts(p):
-			if until := cl.impasse.until; !until.IsZero() {
-				p.c.wakeAt(until)
-			}
-		default:
+		if len(w.asks) > 0 {
 			out, deepest = append(out, w), max(deepest, p.c.tree.Roles[cl.leaf].Depth)
+			if cl.impasse.lasts(p) && !cl.impasse.until.IsZero() {
+				p.c.wakeAt(cl.impasse.until)
+			}
 		}
 	}
 	return out, deepest
 }
 
-// claimAt plans what the guarantee of the role that is so deep on a class's path covers.
-func (p *pool) claimAt(round *reclaim.Round, w *claimant, depth int) {
+// claimAt plans what the guarantee of the role that is so deep on a class's path covers, in a round that it begins if there is none.
+func (p *pool) claimAt(round *reclaim.Round, w *claimant, depth int) *reclaim.Round {
 	v := above(p.c.tree, w.leaf, depth)
-	if v == role.None || v != w.leaf && w.shape.Pinned {
-		return
+	if v == role.None || v != w.leaf && w.shape.Pinned || w.impasse.lasts(p) {
+		return round
+	}
+	if round == nil {
+		round = p.newRound()
 	}
 	for _, a := range w.asks {
 		for p.unclaimed(a) {
@@ -259,11 +278,12 @@ func (p *pool) claimAt(round *reclaim.Round, w *claimant, depth int) {
 				if o != reclaim.NotGuaranteed {
 					w.outcome = o
 				}
-				return
+				return round
 			}
 			p.claim(w.class, a, plans)
 		}
 	}
+	return round
 }
 
 // above is the role at a depth on the path to a role; none when that is not so deep.
@@ -278,13 +298,19 @@ func above(tree *role.Tree, v role.ID, depth int) role.ID {
 }
 
 // claimRest has claims that wait give way to those of a class that were planned nowhere, or notes why they were not.
-func (p *pool) claimRest(round *reclaim.Round, w *claimant) {
+func (p *pool) claimRest(round *reclaim.Round, w *claimant) *reclaim.Round {
+	if w.impasse.lasts(p) {
+		return round
+	}
+	if round == nil {
+		round = p.newRound()
+	}
 	for _, a := range w.asks {
 		for p.unclaimed(a) {
 			plans, outcome := p.displace(round, w.class, w.outcome)
 			if outcome != reclaim.Planned {
 				p.inVain(w.class, outcome)
-				return
+				return round
 			}
 			p.claim(w.class, a, plans)
 			for depth := p.c.tree.Roles[w.leaf].Depth; depth > 0; depth-- {
@@ -292,6 +318,7 @@ func (p *pool) claimRest(round *reclaim.Round, w *claimant) {
 			}
 		}
 	}
+	return round
 }
 
 // endRound brings up to date what had to stay as it was, or was of no interest, while a round looked at whom to ask back: those who

@@ -33,7 +33,7 @@ func (c *Cluster) tick() {
 // passes bounds how often one decision looks again at what it has itself set free.
 const passes = 16
 
-// decide runs one round in a pool: funding deepens, claims of age reclaim, claimants and then everybody else start, and
+// decide runs one round in a pool: funding deepens and claims of age reclaim, claimants and then everybody else start, and
 // notices that nobody needs are withdrawn; again as long as that sets something free. Claims come before starts: what has
 // just come free is theirs, not the next borrower's.
 func (p *pool) decide() {
@@ -46,7 +46,6 @@ func (p *pool) decide() {
 		before := p.epoch
 		p.aheads = nil
 		p.startPinned()
-		p.deepen()
 		p.weigh()
 		p.reclaim()
 		p.serveClaims()

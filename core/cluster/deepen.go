@@ -10,15 +10,7 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// deepen moves borrowed units to deeper funding where guarantees became free, deepest roles first.
-func (p *pool) deepen() {
-	for _, v := range p.relieved() {
-		p.deepenTo(v)
-	}
-	clear(p.paid) // deepening frees shallower levels only, and those were looked at after
-}
-
-// relieved lists the roles that may have guarantee free since units were last deepened, the deepest first.
+// relieved takes the roles that may have guarantee free since units were last deepened, the deepest first.
 func (p *pool) relieved() []role.ID {
 	var roles []role.ID
 	for id := range p.paid {
@@ -26,10 +18,21 @@ func (p *pool) relieved() []role.ID {
 			roles = append(roles, id)
 		}
 	}
+	clear(p.paid)
 	slices.SortFunc(roles, func(a, b role.ID) int {
 		return cmp.Or(cmp.Compare(p.c.tree.Roles[b].Depth, p.c.tree.Roles[a].Depth), cmp.Compare(a, b))
 	})
 	return roles
+}
+
+// deepen moves borrowed units to the funding of some roles, all those above them to come: it frees levels above only.
+func (p *pool) deepen(roles []role.ID) {
+	paid := p.paid
+	p.paid = map[role.ID]struct{}{}
+	for _, v := range roles {
+		p.deepenTo(v)
+	}
+	p.paid = paid
 }
 
 // deepenTo moves what it can of v's subtree to v's guarantee: more important first, then older.

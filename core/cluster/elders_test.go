@@ -73,7 +73,7 @@ func TestDeepenAgainstFullWalk(t *testing.T) {
 			if _, decides := r.event.(Tick); decides {
 				for i, p := range fast.pools {
 					before := payers(p)
-					p.deepen()
+					p.deepen(p.relieved())
 					plain.pools[i].deepenPlainly()
 					moved += samePayers(rt, before, payers(p), payers(plain.pools[i]))
 				}
