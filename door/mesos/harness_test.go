@@ -45,6 +45,7 @@ type world struct {
 	kept store.Store       // of the door; nil is none
 	gate sync.Map          // by node, where its tasks reach the door
 	dirs map[string]string // of agents, by node
+	halt map[string]func() // ends an agent, by node
 	stop func()            // ends the door
 	admin,
 	base string
@@ -97,7 +98,7 @@ func newWorld(t *testing.T, plan string, nodes int, change func(*Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dirs: map[string]string{}}
+	w := &world{t: t, dirs: map[string]string{}, halt: map[string]func(){}}
 	doors := &traffic.Book{}
 	doors.Opens(func(node string, rw http.ResponseWriter, r *http.Request) { w.door.Gate(node, rw, r) })
 	s := servertest.Start(t, func(c *server.Config) { c.FirstPlan = first; c.Heartbeat = 2 * time.Second; c.Doors = doors })
@@ -164,7 +165,8 @@ func (w *world) join(s *servertest.World, name string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	w.t.Cleanup(func() { cancel(); <-ended })
+	w.halt[name] = sync.OnceFunc(func() { cancel(); <-ended })
+	w.t.Cleanup(w.halt[name])
 }
 
 func (w *world) as(token string) context.Context {

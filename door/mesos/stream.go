@@ -33,7 +33,8 @@ type stream struct {
 	queue  [][]byte   // records
 	size   int        // of all of them
 	wake   chan struct{}
-	closed error // why, once it is over; what is queued still goes out unless the client does not read
+	closed error  // why, once it is over; what is queued still goes out unless the client does not read
+	cut    func() // breaks off what is being written
 }
 
 func newStream(media wire.Media, id string) *stream {
@@ -56,6 +57,9 @@ func (s *stream) send(events ...proto.Message) {
 	}
 	if s.closed == nil && s.size > maxQueued {
 		s.closed, s.queue, s.size = errSlow, nil, 0
+		if s.cut != nil {
+			s.cut()
+		}
 	}
 	s.signal()
 }
@@ -86,6 +90,26 @@ func (s *stream) take() ([][]byte, error) {
 	return out, s.closed
 }
 
+// begin lets the next record be written, for so long as a client may take, unless it has shown that it does not read.
+func (s *stream) begin(control *http.ResponseController) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed == errSlow {
+		return errSlow
+	}
+	s.cut = func() { _ = control.SetWriteDeadline(time.Now()) } // not every transport has one
+	_ = control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	return nil
+}
+
+// rest is begin's end, until there is something to write again.
+func (s *stream) rest(control *http.ResponseController) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = nil
+	_ = control.SetWriteDeadline(time.Time{})
+}
+
 // serve writes the answer's head and then events until the stream or the client ends, with a heartbeat in between.
 func (s *stream) serve(ctx context.Context, w http.ResponseWriter, heartbeat proto.Message, every time.Duration) error {
 	w.Header().Set("Content-Type", string(s.media))
@@ -99,7 +123,9 @@ func (s *stream) serve(ctx context.Context, w http.ResponseWriter, heartbeat pro
 	for {
 		out, over := s.take()
 		for _, record := range out {
-			_ = control.SetWriteDeadline(time.Now().Add(stallTimeout)) // not every transport has one
+			if err := s.begin(control); err != nil {
+				return err
+			}
 			if _, err := w.Write(record); err != nil {
 				return err
 			}
@@ -107,7 +133,7 @@ func (s *stream) serve(ctx context.Context, w http.ResponseWriter, heartbeat pro
 				return err
 			}
 		}
-		_ = control.SetWriteDeadline(time.Time{})
+		s.rest(control)
 		if over != nil {
 			return over
 		}
