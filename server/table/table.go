@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// width is the most entries of a page.
-const width = 64
+// width is the most entries of a page. What is written between two snapshots copies a page on each level: narrow ones are less to copy,
+// and more levels to go down.
+const width = 32
 
 // Map is a sorted map. The zero value is empty.
 type Map[K cmp.Ordered, V any] struct {
@@ -19,11 +20,12 @@ type Map[K cmp.Ordered, V any] struct {
 // owner marks the pages that only one Map refers to. It is not empty, so that each has an address of its own.
 type owner struct{ _ byte }
 
-// page is a leaf with values, or an inner page with children; the key of a child is a lower bound of its keys.
+// page is a leaf with values, or an inner page with children; the key of a child is a lower bound of its keys. A value is never written
+// to, so that a copy of a page needs no copies of what may be large.
 type page[K cmp.Ordered, V any] struct {
 	own      *owner
 	keys     []K
-	values   []V
+	values   []*V
 	children []*page[K, V]
 }
 
@@ -52,7 +54,7 @@ func (m *Map[K, V]) Get(key K) (V, bool) {
 	if !ok {
 		return none, false
 	}
-	return p.values[i], true
+	return *p.values[i], true
 }
 
 // Set puts a value under a key.
@@ -61,7 +63,7 @@ func (m *Map[K, V]) Set(key K, value V) {
 		m.root = &page[K, V]{own: m.owner()}
 	}
 	m.root = m.writable(m.root)
-	if m.set(m.root, key, value) {
+	if m.set(m.root, key, &value) {
 		m.size++
 	}
 	if len(m.root.keys) > width {
@@ -119,7 +121,7 @@ func (p *page[K, V]) walk(after *K, yield func(K, V) bool) bool {
 	}
 	for i := from; i < len(p.keys); i++ {
 		if p.leaf() {
-			if !yield(p.keys[i], p.values[i]) {
+			if !yield(p.keys[i], *p.values[i]) {
 				return false
 			}
 			continue
@@ -154,11 +156,19 @@ func (m *Map[K, V]) writable(p *page[K, V]) *page[K, V] {
 	if p.own == own {
 		return p
 	}
-	return &page[K, V]{own: own, keys: slices.Clone(p.keys), values: slices.Clone(p.values), children: slices.Clone(p.children)}
+	return &page[K, V]{own: own, keys: roomy(p.keys), values: roomy(p.values), children: roomy(p.children)}
+}
+
+// roomy is a copy that takes one more without another; nil stays nil.
+func roomy[T any](list []T) []T {
+	if list == nil {
+		return nil
+	}
+	return append(make([]T, 0, len(list)+1), list...)
 }
 
 // set writes below a writable page and reports whether the key is new.
-func (m *Map[K, V]) set(p *page[K, V], key K, value V) bool {
+func (m *Map[K, V]) set(p *page[K, V], key K, value *V) bool {
 	if p.leaf() {
 		i, found := slices.BinarySearch(p.keys, key)
 		if found {
