@@ -25,6 +25,9 @@ type API struct {
 	Engines api.EngineServiceClient
 	// Agents is for nodes that exist only in this process.
 	Agents api.AgentServiceClient
+
+	way     *transport
+	watched watched // nil when the server is none that hands over
 }
 
 // Open returns the API of a server in this process. The handler is the server's own, guard included; door is the door's
@@ -43,7 +46,9 @@ func Open(server http.Handler, door string) *API {
 		Audits: api.NewAuditServiceClient(client, url, plain), Doors: api.NewDoorServiceClient(client, url, plain),
 		Engines: api.NewEngineServiceClient(client, url, plain),
 		Agents:  api.NewAgentServiceClient(client, url, plain),
+		way:     way,
 	}
+	out.watched, _ = server.(watched)
 	if to, ok := server.(committer); ok {
 		out.Claims = claims{out.Claims, way, to}
 	}

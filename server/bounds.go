@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
@@ -39,6 +40,27 @@ var texts = map[protoreflect.FullName]int{
 // bound cuts the texts in an agent's message, moves its instants to between the year 2000 and ten years from now, and
 // refuses it when anything else in it has no end. Task specs have bounds of their own.
 func bound(m proto.Message, now time.Time) error { return bounds{now}.message(m.ProtoReflect(), "") }
+
+// boundReport is bound for a report. One that names its task and says nothing that could be long, as most do, is not walked through.
+func boundReport(m *polderv1.AgentMessage, now time.Time) error {
+	r, a := m.GetReport(), m.GetReport().GetAssignment()
+	if a == nil || len(a.Task) > maxName || a.Ask != "" || a.Role != "" || a.Funding != "" || len(a.Resources)+len(a.Ports) > 0 || a.Spec != nil ||
+		a.Created != nil || r.Health != "" || r.Reason != nil || r.Notice != nil {
+		return bound(m, now)
+	}
+	for _, f := range [...]struct {
+		t  *timestamppb.Timestamp
+		at string
+	}{{r.Started, "report.started"}, {r.Ended, "report.ended"}} {
+		if f.t == nil {
+			continue
+		}
+		if err := (bounds{now}).instant(f.t, f.at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 type bounds struct{ now time.Time }
 

@@ -17,43 +17,50 @@ type claims struct{ *leader }
 
 // Watch sends every node, then every change after that.
 func (s claims) Watch(ctx context.Context, req *connect.Request[polderv1.ClaimServiceWatchRequest], stream *connect.ServerStream[polderv1.ClaimServiceWatchResponse]) error {
+	return s.watch(ctx, req.Msg, stream.Send)
+}
+
+// nodeSender takes nodes for whoever watches them.
+type nodeSender func(*polderv1.ClaimServiceWatchResponse) error
+
+func (s claims) watch(ctx context.Context, m *polderv1.ClaimServiceWatchRequest, send nodeSender) error {
 	var w *watcher
 	var err error
-	if req.Msg.FromRevision > 0 {
-		w, err = s.board.watchFrom(req.Msg.FromRevision)
+	if m.FromRevision > 0 {
+		w, err = s.board.watchFrom(m.FromRevision)
 	} else {
 		var p *picture
 		p, w = s.board.viewAndWatch()
-		err = sendNodes(p, req.Msg.Pool, stream)
+		err = sendNodes(p, m.Pool, send)
 	}
 	for err == nil {
 		var changes []change
 		if changes, err = w.wait(ctx); err == nil {
-			err = sendChanges(changes, req.Msg.Pool, stream)
+			err = sendChanges(changes, m.Pool, send)
 		}
 	}
 	return err
 }
 
-func sendNodes(p *picture, pool string, stream *connect.ServerStream[polderv1.ClaimServiceWatchResponse]) error {
+func sendNodes(p *picture, pool string, send nodeSender) error {
 	part := &polderv1.ClaimServiceWatchResponse{Revision: p.revision}
 	for _, n := range p.nodes.All() {
 		if pool != "" && n.Pool != pool {
 			continue
 		}
 		if part.Nodes = append(part.Nodes, nodeProto(n)); len(part.Nodes) == snapshotPart {
-			if err := stream.Send(part); err != nil {
+			if err := send(part); err != nil {
 				return err
 			}
 			part = &polderv1.ClaimServiceWatchResponse{Revision: p.revision}
 		}
 	}
 	part.SnapshotComplete = true
-	return stream.Send(part)
+	return send(part)
 }
 
 // sendChanges sends the nodes among the changes, each as it was last. A node that is in another pool now is as good as gone.
-func sendChanges(changes []change, pool string, stream *connect.ServerStream[polderv1.ClaimServiceWatchResponse]) error {
+func sendChanges(changes []change, pool string, send nodeSender) error {
 	last := map[string]nodeChange{}
 	var revision int64
 	for _, c := range changes {
@@ -73,7 +80,7 @@ func sendChanges(changes []change, pool string, stream *connect.ServerStream[pol
 			out.Nodes = append(out.Nodes, nodeProto(n.row))
 		}
 	}
-	return stream.Send(out)
+	return send(out)
 }
 
 // Commit claims places that the caller chose itself.

@@ -55,18 +55,42 @@ func before(p *picture, n int, wanted func(*polderv1.Event) bool) int64 {
 
 // Watch sends events as they happen, first those after a revision when one is given.
 func (s events) Watch(ctx context.Context, req *connect.Request[polderv1.EventServiceWatchRequest], stream *connect.ServerStream[polderv1.Event]) error {
+	return s.watch(ctx, req.Msg, func(list []*polderv1.Event) error {
+		for _, e := range list {
+			if err := stream.Send(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// watch sends them as many at once as there are.
+func (s events) watch(ctx context.Context, m *polderv1.EventServiceWatchRequest, send func([]*polderv1.Event) error) error {
 	_, w := s.board.viewAndWatch()
-	if req.Msg.FromRevision > 0 {
+	if m.FromRevision > 0 {
 		var err error
-		if w, err = s.board.watchFrom(req.Msg.FromRevision); err != nil {
+		if w, err = s.board.watchFrom(m.FromRevision); err != nil {
 			return err
 		}
 	}
-	return s.follow(ctx, w, func(c change, v *viewer) error {
-		e, ok := c.value.(*polderv1.Event)
-		if !ok || !under(e.Role, req.Msg.Role) || !v.mayView(e.Role) {
-			return nil
+	for {
+		changes, err := w.wait(ctx)
+		if err != nil {
+			return err
 		}
-		return stream.Send(e)
-	})
+		v := s.viewer(callerOf(ctx)) // what the caller may view is looked up anew for every batch
+		var list []*polderv1.Event
+		for _, c := range changes {
+			if e, ok := c.value.(*polderv1.Event); ok && under(e.Role, m.Role) && v.mayView(e.Role) {
+				list = append(list, e)
+			}
+		}
+		if len(list) > 0 {
+			err = send(list)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

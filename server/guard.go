@@ -111,26 +111,32 @@ func (g guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.Str
 	return next
 }
 
-// WrapStreamingHandler implements [connect.Interceptor]. A stream is authorised on its first message; it ends when the
-// credentials it was opened with are no longer good.
+// WrapStreamingHandler implements [connect.Interceptor]. A stream is authorised on its first message.
 func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
-		procedure := conn.Spec().Procedure
-		defer func() { g.meters.answered(procedure, err) }()
-		defer g.recovered(procedure, &err)
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		defer context.AfterFunc(g.ctx, func() { cancel(errStopped) })()
-		c := callerOf(ctx)
-		defer g.recheck(ctx, c, cancel)()
-		s := &guardedStream{StreamingHandlerConn: conn, guard: g, ctx: ctx, caller: c}
-		err = next(ctx, s)
-		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
-			err = cause
-		}
-		g.failed(ctx, s.entry, err)
-		return apiError(err)
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		return g.stream(ctx, conn.Spec().Procedure, func(ctx context.Context) (*auth.Entry, error) {
+			s := &guardedStream{StreamingHandlerConn: conn, guard: g, ctx: ctx, caller: callerOf(ctx)}
+			err := next(ctx, s)
+			return s.entry, err
+		})
 	}
+}
+
+// stream serves a stream, which returns its line of the audit trail if it has one. It ends when the leader does, and when the credentials
+// it was opened with are no longer good.
+func (g guard) stream(ctx context.Context, procedure string, serve func(context.Context) (*auth.Entry, error)) (err error) {
+	defer func() { g.meters.answered(procedure, err) }()
+	defer g.recovered(procedure, &err)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.ctx, func() { cancel(errStopped) })()
+	defer g.recheck(ctx, callerOf(ctx), cancel)()
+	entry, err := serve(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	g.failed(ctx, entry, err)
+	return apiError(err)
 }
 
 // guardedStream authorises the first message that comes in.

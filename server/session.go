@@ -262,7 +262,7 @@ func (a agents) take(ctx context.Context, s *session, m *polderv1.AgentMessage) 
 	if _, ok := m.Body.(*polderv1.AgentMessage_Heartbeat); ok {
 		return nil
 	}
-	if err := bound(m, a.cfg.Now()); err != nil {
+	if err := boundReport(m, a.cfg.Now()); err != nil {
 		return err
 	}
 	switch body := m.Body.(type) {

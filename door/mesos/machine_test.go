@@ -127,7 +127,7 @@ func (m *machine) hear(message []byte) {
 		body, _ := protowire.ConsumeBytes(message[n:])
 		_, _, n := protowire.ConsumeTag(body) // the task's id is the first field there is
 		task, _ := protowire.ConsumeBytes(body[n:])
-		m.say(running(task, time.Now()))
+		m.say(runningReport(task, time.Now()))
 	}
 }
 
@@ -139,8 +139,8 @@ func (m *machine) say(message []byte) {
 	m.signal()
 }
 
-// running is the report that a task runs, as an agent sends it.
-func running(task []byte, now time.Time) []byte {
+// runningReport is the report that a task runs, as an agent sends it.
+func runningReport(task []byte, now time.Time) []byte {
 	text := func(field protowire.Number, data []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), data)
 	}
@@ -157,7 +157,7 @@ func running(task []byte, now time.Time) []byte {
 func TestMachineSpeaksAsAgents(t *testing.T) {
 	now := time.Unix(1_700_000_000, 42)
 	got := &polderv1.AgentMessage{}
-	if err := proto.Unmarshal(running([]byte("a.0"), now), got); err != nil {
+	if err := proto.Unmarshal(runningReport([]byte("a.0"), now), got); err != nil {
 		t.Fatal(err)
 	}
 	r := got.GetReport()

@@ -27,6 +27,9 @@ type inverseOffer struct {
 	warnAt   time.Time               // when the task's executor is told to end it; zero when it has been, or the task has none
 }
 
+// errFollow says that a stream that should go on for ever has ended.
+var errFollow = errors.New("the server ended a watch")
+
 // followNotices turns the pool's notices into inverse offers.
 func (d *Door) followNotices(ctx context.Context) error {
 	stream, err := d.c.API.Notices.Watch(ctx, connect.NewRequest(&polderv1.NoticeServiceWatchRequest{}))

@@ -2,7 +2,6 @@ package mesos
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -49,23 +48,16 @@ func (d *Door) follow(ctx context.Context) error {
 	}
 }
 
-// errFollow says that a stream that should go on for ever has ended.
-var errFollow = errors.New("the server ended a watch")
-
 func (d *Door) followNodes(ctx context.Context) error {
-	stream, err := d.c.API.Claims.Watch(ctx, connect.NewRequest(&polderv1.ClaimServiceWatchRequest{}))
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
 	seen := map[string]bool{}
 	complete := false
-	for stream.Receive() {
-		m := stream.Msg()
+	return d.c.API.WatchNodes(ctx, &polderv1.ClaimServiceWatchRequest{}, func(m *polderv1.ClaimServiceWatchResponse) error {
 		d.mu.Lock()
 		for _, n := range m.Nodes {
 			d.setNode(n, m.Revision)
-			seen[n.Name] = true
+			if !complete {
+				seen[n.Name] = true
+			}
 		}
 		for _, name := range m.Removed {
 			d.removeNode(name)
@@ -82,8 +74,8 @@ func (d *Door) followNodes(ctx context.Context) error {
 		}
 		d.mu.Unlock()
 		d.nudge()
-	}
-	return errors.Join(stream.Err(), errFollow)
+		return nil
+	})
 }
 
 // setNode takes over a node. The mutex is held.
@@ -175,29 +167,37 @@ func (d *Door) followTasks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := d.c.API.Events.Watch(ctx, connect.NewRequest(&polderv1.EventServiceWatchRequest{FromRevision: list.Msg.Revision}))
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
 	if err := d.adopt(ctx); err != nil {
 		return err
 	}
-	for stream.Receive() {
-		switch e := stream.Msg(); e.Kind {
+	from := &polderv1.EventServiceWatchRequest{FromRevision: list.Msg.Revision}
+	return d.c.API.WatchEvents(ctx, from, func(events []*polderv1.Event) error {
+		d.heard(ctx, events)
+		return nil
+	})
+}
+
+// heard takes over what happened, in order.
+func (d *Door) heard(ctx context.Context, events []*polderv1.Event) {
+	var started []string
+	for _, e := range events {
+		switch e.Kind {
 		case "TaskStarted":
-			d.runs(e.Subject)
-		case "PlaceKept", "PlaceLost":
-			d.lookAfter(ctx, e.Subject)
+			started = append(started, e.Subject)
+			continue
 		case "AskSubmitted", "AskCancelled", "TaskStarting", "PlanApplied":
-			d.nudge() // entitlements may have changed
-		default:
+			continue // entitlements may have changed
+		}
+		d.runs(started...)
+		started = started[:0]
+		if e.Kind == "PlaceKept" || e.Kind == "PlaceLost" {
+			d.lookAfter(ctx, e.Subject)
+		} else {
 			d.refresh(ctx, e.Subject)
 		}
 	}
-	return errors.Join(stream.Err(), errFollow)
+	d.runs(started...)
+	d.nudge()
 }
 
 // news is what the pool knows of a task.
@@ -208,10 +208,8 @@ type news struct {
 func (n news) over() bool { return n.State >= polderv1.TaskState_TASK_STATE_SUCCEEDED }
 
 // native finds what a task of the pool is here. Of one that is none of ours yet, while something is being claimed, it is noted that there
-// were news, and whether they were only that it runs.
+// were news, and whether they were only that it runs. The mutex is held.
 func (d *Door) native(id string, runs bool) (native, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	x, ours := d.natives[id]
 	if !ours && d.committing > 0 {
 		_, before := d.missed[id]
@@ -220,22 +218,29 @@ func (d *Door) native(id string, runs bool) (native, bool) {
 	return x, ours
 }
 
-// runs takes over that a task runs, which is all there is to say.
-func (d *Door) runs(id string) {
-	x, ours := d.native(id, true)
-	if !ours {
+// running is all there is to say of a task that started.
+var running = news{&polderv1.Task{State: polderv1.TaskState_TASK_STATE_RUNNING}}
+
+// runs takes over that tasks run.
+func (d *Door) runs(ids ...string) {
+	if len(ids) == 0 {
 		return
 	}
-	d.with(func() {
-		if d.natives[id] == x {
-			x.report(d, news{&polderv1.Task{Id: id, State: polderv1.TaskState_TASK_STATE_RUNNING}})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if x, ours := d.native(id, true); ours {
+			x.report(d, running)
 		}
-	})
+	}
 }
 
 // refresh looks a task up, if it is one of ours.
 func (d *Door) refresh(ctx context.Context, id string) {
-	if _, ours := d.native(id, false); !ours {
+	d.mu.Lock()
+	_, ours := d.native(id, false)
+	d.mu.Unlock()
+	if !ours {
 		return
 	}
 	res, err := d.c.API.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: id}))
