@@ -226,9 +226,9 @@ func TestTaskAttach(t *testing.T) {
 	o := c.offer()
 	x := command(o, "t1", "cat", scalar("cpus", 0.5))
 	x.Container = &mesosv1.ContainerInfo{Type: mesosv1.ContainerInfo_MESOS.Enum(), TtyInfo: &mesosv1.TTYInfo{}}
-	c.must(http.StatusAccepted, launchCall(o, x))
-	one := `{"value":"` + c.state("t1", mesosv1.TaskState_TASK_RUNNING).GetContainerStatus().GetContainerId().GetValue() + `"}`
-	two := `{"value":"` + w.runs(c, "t2") + `"}`
+	c.must(http.StatusAccepted, launchCall(o, x, command(o, "t2", "forever", scalar("cpus", 0.5), scalar("mem", 64))))
+	run := c.containers("t1", "t2")
+	one, two := `{"value":"`+run["t1"]+`"}`, `{"value":"`+run["t2"]+`"}`
 	res := a.post(t.Context(), strings.NewReader(`{"type":"ATTACH_CONTAINER_OUTPUT","attach_container_output":{"container_id":`+one+`}}`), streaming...)
 	if status, text := a.input(records(one, window, stdinHi, stdinEnd)); status != http.StatusOK {
 		t.Errorf("the input is answered %d: %s", status, text)

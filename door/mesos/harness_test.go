@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -318,6 +319,27 @@ func (c *client) next(kind schedulerv1.Event_Type) *schedulerv1.Event {
 // offer returns the first offer that comes.
 func (c *client) offer() *mesosv1.Offer { return c.next(schedulerv1.Event_OFFERS).Offers.Offers[0] }
 
+// containers waits until tasks run, whichever is first, and returns their containers by their ids.
+func (c *client) containers(ids ...string) map[string]string {
+	c.w.t.Helper()
+	out := map[string]string{}
+	for len(out) < len(ids) {
+		s := c.next(schedulerv1.Event_UPDATE).Update.Status
+		if id := s.TaskId.GetValue(); slices.Contains(ids, id) && s.GetState() == mesosv1.TaskState_TASK_RUNNING {
+			out[id] = s.GetContainerStatus().GetContainerId().GetValue()
+		}
+		c.acknowledge(s)
+	}
+	return out
+}
+
+func (c *client) acknowledge(s *mesosv1.TaskStatus) {
+	if s.Uuid != nil {
+		c.must(http.StatusAccepted, &schedulerv1.Call{Type: schedulerv1.Call_ACKNOWLEDGE.Enum(),
+			Acknowledge: &schedulerv1.Call_Acknowledge{AgentId: s.AgentId, TaskId: s.TaskId, Uuid: s.Uuid}})
+	}
+}
+
 // state waits for an update of a task in a state, acknowledging every one on the way.
 func (c *client) state(id string, want mesosv1.TaskState) *mesosv1.TaskStatus {
 	c.w.t.Helper()
@@ -326,10 +348,7 @@ func (c *client) state(id string, want mesosv1.TaskState) *mesosv1.TaskStatus {
 		if s.TaskId.GetValue() != id {
 			continue
 		}
-		if s.Uuid != nil {
-			c.must(http.StatusAccepted, &schedulerv1.Call{Type: schedulerv1.Call_ACKNOWLEDGE.Enum(),
-				Acknowledge: &schedulerv1.Call_Acknowledge{AgentId: s.AgentId, TaskId: s.TaskId, Uuid: s.Uuid}})
-		}
+		c.acknowledge(s)
 		if s.GetState() == want {
 			return s
 		}
