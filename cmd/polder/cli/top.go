@@ -166,11 +166,13 @@ func topBar(kind string, root *polderv1.RoleStatus, leaves []*polderv1.RoleStatu
 			most, who = n, r
 		}
 	}
+	brief := fmt.Sprintf("%.0f %% used", 100*used/whole)
 	text := fmt.Sprintf("%s of %s used (%.0f %%)", first(readable(kind, root.GetUsage()[kind]), "0"), readable(kind, root.GetEntitlement()[kind]), 100*used/whole)
 	if who != nil {
-		text += fmt.Sprintf(", %.0f %% borrowed, most by %s: %s", 100*borrowed/whole, rolePath(who), readable(kind, who.GetBorrowed()[kind]))
+		most := fmt.Sprintf(", %.0f %% borrowed, most by %s: %s", 100*borrowed/whole, rolePath(who), readable(kind, who.GetBorrowed()[kind]))
+		text, brief = text+most, brief+most
 	}
-	return top.Bar{Name: kind, Used: used / whole, Borrowed: borrowed / whole, Text: text}, true
+	return top.Bar{Name: kind, Used: used / whole, Borrowed: borrowed / whole, Text: text, Brief: brief}, true
 }
 
 // leafRoles are the roles that nothing is below: tasks run there, so what they borrow is counted once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/cmd/polder/top"
@@ -15,6 +16,9 @@ func (a *app) topRoles(c *client) top.Kind {
 	v.name = func(l *treeLine) string { return rolePath(l.RoleStatus) }
 	k := kindOf("roles", v, func(context.Context, top.Scope) ([]*treeLine, string, error) { return nil, "", nil })
 	k.Enter = "tasks"
+	for i, col := range k.Columns {
+		k.Columns[i].Facet = col.Head == "RESOURCE"
+	}
 	k.Load = func(ctx context.Context, s top.Scope) (top.Table, error) {
 		roles, err := c.roles(ctx, "")
 		if err != nil {
@@ -104,6 +108,9 @@ func (a *app) topQueue(c *client) top.Kind {
 		})
 		return slices.DeleteFunc(asks, func(k *polderv1.Ask) bool { return k.GetPending() == 0 }), more, err
 	})
+	for i, col := range k.Columns {
+		k.Columns[i].Wide = col.Wide || slices.Contains([]string{"STATE", "DONE", "FAILED"}, col.Head) // of what waits seldom news
+	}
 	k.Texts = []top.Text{
 		{Key: "d", Name: "why", Load: func(ctx context.Context, id string) ([]string, error) {
 			r, err := do(ctx, c.ask.Get, &polderv1.AskServiceGetRequest{Id: id})
@@ -117,7 +124,7 @@ func (a *app) topQueue(c *client) top.Kind {
 }
 
 func (a *app) topEvents(c *client) top.Kind {
-	k := kindOf("events", eventView(), func(ctx context.Context, _ top.Scope) ([]*polderv1.Event, string, error) {
+	k := kindOf("events", topEventView(), func(ctx context.Context, _ top.Scope) ([]*polderv1.Event, string, error) {
 		events, _, err := c.events(ctx, eventOptions{})
 		slices.Reverse(events) // what happened last is what one looks for
 		if len(events) > topRows {
@@ -126,6 +133,18 @@ func (a *app) topEvents(c *client) top.Kind {
 		return events, "", err
 	})
 	return k
+}
+
+// topEventView leaves room for the sentence, which names its subject.
+func topEventView() view[*polderv1.Event] {
+	type e = *polderv1.Event
+	return view[e]{eventView().name, []column[e]{
+		{head: "TIME", cell: func(e e) string { return e.GetTime().AsTime().Local().Format(time.TimeOnly) }},
+		{head: "KIND", cell: (*polderv1.Event).GetKind},
+		{head: "ROLE", wide: true, cell: (*polderv1.Event).GetRole},
+		{head: "NODE", wide: true, cell: (*polderv1.Event).GetNode},
+		{head: "WHAT", cell: (*polderv1.Event).GetMessage},
+	}}
 }
 
 // taskTexts are what may be read about a task: everything known, with why it is where it is, and what it wrote.

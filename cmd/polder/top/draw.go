@@ -29,7 +29,7 @@ func (m *model) draw() string {
 	}
 	lines = append(append(lines, body...), m.foot()...)
 	for i, l := range lines {
-		lines[i] = ansi.Truncate(l, m.width, "")
+		lines[i] = ansi.Truncate(l, m.width, "…")
 	}
 	return strings.Join(lines[:min(len(lines), m.height)], "\n")
 }
@@ -59,12 +59,23 @@ func (m *model) head() []string {
 		return out
 	}
 	for _, b := range m.summary.Bars {
-		out = append(out, " "+pad(Clean(b.Name), 7)+bar(b, 30)+" "+Clean(b.Text))
+		out = append(out, " "+pad(Clean(b.Name), 7)+m.said(b))
 	}
 	if len(m.summary.Facts) > 0 {
 		out = append(out, " "+Clean(strings.Join(m.summary.Facts, " · ")))
 	}
 	return append(out, "")
+}
+
+// said is a bar and its words: fewer of them where there is no room, and then a shorter bar.
+func (m *model) said(b Bar) string {
+	const widest, least = 30, 12
+	room := m.width - 1 - 7 - 1 // without the margin, the name, and the space before the words
+	text := Clean(b.Text)
+	if b.Brief != "" && room-ansi.StringWidth(text) < least {
+		text = Clean(b.Brief)
+	}
+	return bar(b, min(widest, max(least, room-ansi.StringWidth(text)))) + " " + text
 }
 
 // bar draws used, then borrowed, then the rest.
@@ -115,6 +126,7 @@ func (m *model) body() []string {
 		return m.help()
 	}
 	if s.text != nil {
+		s.wrap(m.width - 2)
 		from, to := s.window(m.room() + 1)
 		out := make([]string, 0, to-from)
 		for _, l := range s.lines[from:to] {
@@ -140,12 +152,18 @@ func (s *screen) fit(rows []Row) {
 		s.widths = make([]int, len(s.kind.Columns))
 	}
 	for i, c := range s.kind.Columns {
-		s.widths[i] = max(s.widths[i], ansi.StringWidth(c.Head)+1)
+		s.widths[i] = max(s.widths[i], ansi.StringWidth(c.Head))
+		if s.sort == i+1 {
+			s.widths[i] = max(s.widths[i], ansi.StringWidth(c.Head)+1) // for the arrow
+		}
 		for _, r := range rows {
 			s.widths[i] = max(s.widths[i], min(60, ansi.StringWidth(s.cell(r, i))))
 		}
 	}
 }
+
+// shows reports whether a column is on the screen now.
+func (m *model) shows(c Column) bool { return !c.Facet && (!c.Wide || m.wide) }
 
 func (s *screen) cell(r Row, i int) string {
 	if i == 0 && !s.flat() && len(r.Cells) > 0 {
@@ -157,7 +175,7 @@ func (s *screen) cell(r Row, i int) string {
 func (m *model) headsOf(s *screen) string {
 	var b strings.Builder
 	for i, c := range s.kind.Columns {
-		if c.Wide && !m.wide {
+		if !m.shows(c) {
 			continue
 		}
 		head := c.Head
@@ -166,33 +184,36 @@ func (m *model) headsOf(s *screen) string {
 		}
 		b.WriteString(" " + pad(head, s.widths[i]) + " ")
 	}
-	return style("2", b.String())
+	return style("2", strings.TrimRight(b.String(), " "))
 }
 
 func (m *model) line(s *screen, r Row, here bool) string {
 	var b strings.Builder
 	last := 0
 	for i, c := range s.kind.Columns {
-		if !c.Wide || m.wide {
+		if m.shows(c) {
 			last = i
 		}
 	}
 	for i, c := range s.kind.Columns {
-		if c.Wide && !m.wide {
+		if !m.shows(c) {
 			continue
 		}
 		text := s.cell(r, i)
 		if i != last {
 			text = ansi.Truncate(text, s.widths[i], "…")
 		}
-		padded := pad(text, s.widths[i])
-		if sgr, ok := m.cfg.Shades[text]; ok && !here {
-			padded = style(sgr, text) + strings.Repeat(" ", max(0, s.widths[i]-ansi.StringWidth(text)))
+		space := strings.Repeat(" ", max(0, s.widths[i]-ansi.StringWidth(text))+1)
+		if i == last {
+			space = "" // or a line that is only cut in its blanks would look cut
 		}
-		b.WriteString(" " + padded + " ")
+		if sgr, ok := m.cfg.Shades[text]; ok && !here {
+			text = style(sgr, text)
+		}
+		b.WriteString(" " + text + space)
 	}
 	if here {
-		return style("7", ansi.Truncate(pad(b.String(), m.width), m.width, ""))
+		return style("7", ansi.Truncate(pad(b.String(), m.width), m.width, "…"))
 	}
 	return b.String()
 }
@@ -206,7 +227,11 @@ func (m *model) foot() []string {
 	case m.mode == filtering:
 		line = "/" + m.input + style("7", " ")
 	case m.mode == asking:
-		line = style("1", Clean(m.act.Ask(m.actRow))) + " y/n"
+		var out []string
+		for l := range strings.SplitSeq(ansi.Wrap(Clean(m.act.Ask(m.actRow))+" y/n", m.width-2, ""), "\n") {
+			out = append(out, " "+style("1", l))
+		}
+		return append(out, style("2", " "+m.hints()))
 	case m.trouble != nil:
 		line = style("31", "As of "+m.since()+"; trying again: "+Clean(m.trouble.Error()))
 	}
@@ -239,25 +264,47 @@ func (m *model) hints() string {
 }
 
 func (m *model) help() []string {
-	out := []string{""}
-	for i, k := range m.cfg.Kinds {
-		out = append(out, fmt.Sprintf("  %-10s :%s", fmt.Sprint(i+1), k.Name))
+	var names []string
+	for _, k := range m.cfg.Kinds {
+		names = append(names, ":"+k.Name)
 	}
+	out := []string{"  " + pad(fmt.Sprintf("1 to %d", len(names)), 10) + " " + strings.Join(names, " ")}
 	for _, l := range [][2]string{
 		{":", "another table, by the beginning of its name; :q quits"}, {"/", "only rows with all these words; esc shows all again"},
 		{"enter", "what is inside or behind the row"}, {"esc", "back"},
-		{"j k ↑ ↓", "the next row, the one before; space and pgup by screens; g G first and last"},
+		{"j k ↑ ↓", "next row, row before; space, pgup by screens; g G first and last"},
 		{"s S", "sort by the next column; the other way round"}, {"tab", "the next resource"}, {"w", "more columns, or fewer"}, {"q", "quit"},
 	} {
 		out = append(out, "  "+pad(l[0], 10)+" "+l[1])
 	}
+	return append(out, m.keysOfRows()...)
+}
+
+// keysOfRows are the keys that do something with a row, each with the tables where it does.
+func (m *model) keysOfRows() []string {
+	var keys []string
+	where := map[string][]string{}
+	add := func(key, name, asks string, k Kind) {
+		line := "  " + pad(key, 10) + " " + name + asks
+		if where[line] == nil {
+			keys = append(keys, line)
+		}
+		where[line] = append(where[line], k.Name)
+	}
 	for _, k := range m.cfg.Kinds {
 		for _, t := range k.Texts {
-			out = append(out, fmt.Sprintf("  %-10s %s, in %s", t.Key, t.Name, k.Name))
+			add(t.Key, t.Name, "", k)
 		}
+		var key, name []string
 		for _, a := range k.Acts {
-			out = append(out, fmt.Sprintf("  %-10s %s, in %s; asks first", a.Key, a.Name, k.Name))
+			key, name = append(key, a.Key), append(name, a.Name)
+		}
+		if len(key) > 0 {
+			add(strings.Join(key, " "), strings.Join(name, ", "), ", after a question", k)
 		}
 	}
-	return out
+	for i, line := range keys {
+		keys[i] = line + "; in " + strings.Join(where[line], ", ")
+	}
+	return keys
 }

@@ -34,8 +34,8 @@ type Summary struct {
 type Bar struct {
 	Name           string
 	Used, Borrowed float64
-	// Text says it in words.
-	Text string
+	// Text says it in words, and Brief in fewer for a narrow screen; empty is the same.
+	Text, Brief string
 }
 
 // Kind is one sort of thing.
@@ -58,6 +58,8 @@ type Column struct {
 	Head string
 	// Wide columns are shown after "w".
 	Wide bool
+	// Facet columns name the facet, which stands above the table on a screen: they are only for where there is none.
+	Facet bool
 	// Time says that the letters of a cell are units of time: 5m are minutes, not thousandths.
 	Time bool
 }

@@ -153,7 +153,7 @@ func (m *model) take(r read) tea.Cmd {
 	s := m.screen()
 	if r.err == nil {
 		m.last, m.summary = m.cfg.Now(), r.summary
-		s.table, s.lines = r.table, r.lines
+		s.table, s.read = r.table, r.lines
 		s.end = s.end || !s.loaded && s.text != nil && s.text.Tail
 		s.loaded = true
 		if s.text == nil {

@@ -1,6 +1,11 @@
 package top
 
-import "slices"
+import (
+	"slices"
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+)
 
 // screen is one table or text somebody looks at. Screens lie on each other; esc takes the upmost away.
 type screen struct {
@@ -18,9 +23,10 @@ type screen struct {
 	down   bool
 	widths []int // of columns, never shrinking, so that columns do not jump
 
-	text  *Text // not nil: a text about the row scope.ID
-	lines []string
-	end   bool // the text's end is in the window and stays there
+	text  *Text    // not nil: a text about the row scope.ID
+	read  []string // as it was read
+	lines []string // of it, as they fit into the window
+	end   bool     // the text's end is in the window and stays there
 }
 
 // arrange filters and sorts, and puts the cursor back on its row; where that is gone, it stays on its line.
@@ -78,10 +84,30 @@ func (s *screen) window(height int) (from, to int) {
 	return s.first, min(n, s.first+height)
 }
 
+// wrap breaks a text's lines where the window ends; what goes on below is as far in as its beginning, or as the value of a field.
+func (s *screen) wrap(width int) {
+	s.lines = s.lines[:0]
+	for _, l := range s.read {
+		at := len(l) - len(strings.TrimLeft(l, " -"))
+		if name, value, ok := strings.Cut(l, ":  "); ok {
+			at = len(name) + len(l[len(name):]) - len(strings.TrimLeft(value, " "))
+		}
+		in := strings.Repeat(" ", min(at, width/2))
+		first, rest, more := strings.Cut(ansi.Wrap(l, width, ""), "\n")
+		s.lines = append(s.lines, first)
+		if more {
+			rest = strings.ReplaceAll(rest, "\n", " ")
+			for part := range strings.SplitSeq(ansi.Wrap(strings.TrimLeft(rest, " "), width-len(in), ""), "\n") {
+				s.lines = append(s.lines, in+part)
+			}
+		}
+	}
+}
+
 // nextSort goes to the next shown column, after the last one back to the rows' own order.
 func (s *screen) nextSort(wide bool) {
 	for s.sort++; s.sort <= len(s.kind.Columns); s.sort++ {
-		if wide || !s.kind.Columns[s.sort-1].Wide {
+		if c := s.kind.Columns[s.sort-1]; !c.Facet && (wide || !c.Wide) {
 			s.down = s.sort > 1
 			s.arrange()
 			return
