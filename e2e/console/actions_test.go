@@ -95,7 +95,7 @@ func TestPlan(t *testing.T) {
 	b.visit("/plan?view=Edit")
 	b.sees("h2", "Revision 1")
 	var plan string
-	b.until("the plan is there", func() bool { b.eval(`document.querySelector("#yaml").value`, &plan); return plan != "" })
+	b.until("the plan is there", func() bool { b.eval(`document.querySelector("#yaml")?.value ?? ""`, &plan); return plan != "" })
 	b.fill("#yaml", plan+"\nnonsense: 1\n")
 	b.sees("#effect ~ *", "nonsense")
 	changed := strings.Replace(plan, "windows:", "  research/robots: {}\nwindows:", 1)

@@ -92,6 +92,8 @@ func lieOf(f protoreflect.FieldDescriptor) protoreflect.Value {
 		return protoreflect.ValueOfBool(true)
 	case protoreflect.EnumKind:
 		return protoreflect.ValueOfEnum(1)
+	case protoreflect.FloatKind:
+		return protoreflect.ValueOfFloat32(1e30)
 	case protoreflect.DoubleKind:
 		return protoreflect.ValueOfFloat64(1e300)
 	case protoreflect.Int64Kind:
