@@ -31,8 +31,9 @@ type acceptance struct {
 
 // batch is what is claimed at once: single tasks, or a group that starts together or not at all.
 type batch struct {
-	group bool
-	items []*launch
+	group    bool
+	executor *executor // of the framework's own, that gets the group as one
+	items    []*launch
 }
 
 // launch is a task of the pool to be claimed. Exactly one of task and executor is set.
@@ -295,7 +296,7 @@ func (d *Door) settle(a *acceptance, b *batch, results []*polderv1.CommitResult,
 			if why == "" && l.task.executor != nil {
 				why = failed[l.task.executor]
 			}
-			d.settleTask(a, l, results, i, why, err)
+			d.settleTask(a, b, l, results, i, why, err)
 		}
 		if why == "" {
 			a.node.free = minus(a.node.free, l.need.amounts)
@@ -304,11 +305,33 @@ func (d *Door) settle(a *acceptance, b *batch, results []*polderv1.CommitResult,
 			}
 		}
 	}
+	if b.executor != nil && err == nil {
+		b.launchGroup(d)
+	}
 	a.node.notBefore = max(a.node.notBefore, revision)
 }
 
+// launchGroup gives the executor the group, when it was claimed.
+func (b *batch) launchGroup(d *Door) {
+	var list []*task
+	for _, l := range b.items {
+		if l.task != nil && l.task.native != "" && l.task.executor.tasks[l.task.id()] == l.task {
+			list = append(list, l.task)
+		}
+	}
+	if len(list) == 0 {
+		return
+	}
+	b.executor.launchGroup(list)
+	for _, t := range list {
+		if t.killed { // while it was being claimed
+			d.killTask(t, nil)
+		}
+	}
+}
+
 // settleTask writes down what came of one claimed task.
-func (d *Door) settleTask(a *acceptance, l *launch, results []*polderv1.CommitResult, i int, why string, err error) {
+func (d *Door) settleTask(a *acceptance, b *batch, l *launch, results []*polderv1.CommitResult, i int, why string, err error) {
 	t := l.task
 	if err == nil && results[i].Task != "" {
 		t.native = results[i].Task
@@ -321,10 +344,10 @@ func (d *Door) settleTask(a *acceptance, l *launch, results []*polderv1.CommitRe
 		if d.watched() {
 			d.tellTask(t, taskAdded(d.taskProto(t)))
 		}
-		if t.executor != nil {
+		if t.executor != nil && b.executor == nil {
 			t.executor.launch(t)
 		}
-		if t.killed { // while it was being claimed
+		if t.killed && b.executor == nil { // while it was being claimed
 			d.killTask(t, nil)
 		}
 		return

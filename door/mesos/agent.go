@@ -280,6 +280,9 @@ var agentCalls = map[agentv1.Call_Type]func(*Door, context.Context, principal, *
 	agentv1.Call_REMOVE_CONTAINER: func(d *Door, ctx context.Context, who principal, c *agentv1.Call) (proto.Message, error) {
 		return nil, d.removeNested(ctx, who, c.RemoveContainer.ContainerId)
 	},
+	agentv1.Call_SET_LOGGING_LEVEL: func(d *Door, _ context.Context, who principal, c *agentv1.Call) (proto.Message, error) {
+		return nil, d.setLoggingLevel(who, c.SetLoggingLevel.GetLevel(), c.SetLoggingLevel.GetDuration())
+	},
 	agentv1.Call_LIST_FILES: func(d *Door, ctx context.Context, who principal, c *agentv1.Call) (proto.Message, error) {
 		files, err := d.listFiles(ctx, who, c.ListFiles.GetPath())
 		return &agentv1.Response{Type: agentv1.Response_LIST_FILES.Enum(), ListFiles: &agentv1.Response_ListFiles{FileInfos: files}}, err

@@ -206,8 +206,8 @@ var agentQueries = map[agentv1.Call_Type]func(*Door, viewer, *http.Request, *age
 	agentv1.Call_GET_METRICS: func(d *Door, v viewer, _ *http.Request, _ *agentv1.Call) proto.Message {
 		return &agentv1.Response{Type: agentv1.Response_GET_METRICS.Enum(), GetMetrics: &agentv1.Response_GetMetrics{Metrics: d.metricProtos(v)}}
 	},
-	agentv1.Call_GET_LOGGING_LEVEL: func(*Door, viewer, *http.Request, *agentv1.Call) proto.Message {
-		return &agentv1.Response{Type: agentv1.Response_GET_LOGGING_LEVEL.Enum(), GetLoggingLevel: &agentv1.Response_GetLoggingLevel{Level: new(uint32(0))}}
+	agentv1.Call_GET_LOGGING_LEVEL: func(d *Door, _ viewer, _ *http.Request, _ *agentv1.Call) proto.Message {
+		return &agentv1.Response{Type: agentv1.Response_GET_LOGGING_LEVEL.Enum(), GetLoggingLevel: &agentv1.Response_GetLoggingLevel{Level: new(d.level.get())}}
 	},
 	agentv1.Call_GET_STATE: func(d *Door, v viewer, r *http.Request, _ *agentv1.Call) proto.Message {
 		return &agentv1.Response{Type: agentv1.Response_GET_STATE.Enum(), GetState: d.agentState(v, r)}

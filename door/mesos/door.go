@@ -134,7 +134,8 @@ type Door struct {
 	surveyed   chan struct{} // closed when all nodes are known
 	wake       chan struct{}
 	calls      sync.WaitGroup // calls to the server that nobody waits for
-	nests      *nests         // commands that were started in tasks as containers
+	level      *loggingLevel
+	nests      *nests // commands that were started in tasks as containers
 }
 
 // native is what a task of the pool is here: a task of a framework or an executor.
@@ -151,8 +152,9 @@ func New(c Config) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
+	level := &loggingLevel{now: c.Now}
 	return &Door{
-		c: c, log: c.Logger, uuid: newUUID(), started: c.Now(), who: newIdentities(c.API, c.Now),
+		c: c, log: slog.New(leveled{c.Logger.Handler(), level}), level: level, uuid: newUUID(), started: c.Now(), who: newIdentities(c.API, c.Now),
 		frameworks: map[string]*framework{}, nodes: map[string]*node{}, offers: map[string]*offer{},
 		inverse: map[string]*inverseOffer{}, natives: map[string]native{}, demands: map[string]*demand{}, quotas: map[string]quota{}, fresh: map[*node]struct{}{}, shown: map[string]amounts{}, missed: map[string]bool{}, maint: newMaintenance(),
 		watchers: map[*stream]viewer{}, wake: make(chan struct{}, 1),

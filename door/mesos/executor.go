@@ -180,6 +180,18 @@ func (e *executor) launch(t *task) {
 	e.send(m)
 }
 
+// launchGroup gives the executor tasks that are one group to it.
+func (e *executor) launchGroup(list []*task) {
+	m := execEvent(executorv1.Event_LAUNCH_GROUP)
+	m.LaunchGroup = &executorv1.Event_LaunchGroup{TaskGroup: &mesosv1.TaskGroupInfo{}}
+	for _, t := range list {
+		info := proto.CloneOf(t.info)
+		info.Executor = e.info
+		m.LaunchGroup.TaskGroup.Tasks = append(m.LaunchGroup.TaskGroup.Tasks, info)
+	}
+	e.send(m)
+}
+
 // kill asks the executor to end a task.
 func (e *executor) kill(t *task, policy *mesosv1.KillPolicy) {
 	if policy == nil {

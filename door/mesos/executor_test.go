@@ -145,6 +145,47 @@ func TestQ7AndCustomExecutors(t *testing.T) {
 	}
 }
 
+// TestGroupOfACustomExecutor: an executor gets a group as one, all of it or nothing; each of its tasks has a lease of its own.
+func TestGroupOfACustomExecutor(t *testing.T) {
+	w := newWorld(t, onePlan, 1, nil)
+	c := w.subscribe(w.admin, info("group", []string{"a"}))
+	group := func(o *mesosv1.Offer, tasks ...*mesosv1.TaskInfo) *schedulerv1.Call {
+		e := custom(o, "", "e").Executor
+		e.Type = mesosv1.ExecutorInfo_CUSTOM.Enum()
+		call := launchCall(o)
+		call.Accept.Operations[0] = &mesosv1.Offer_Operation{Type: mesosv1.Offer_Operation_LAUNCH_GROUP.Enum(), LaunchGroup: &mesosv1.Offer_Operation_LaunchGroup{
+			Executor: e, TaskGroup: &mesosv1.TaskGroupInfo{Tasks: tasks},
+		}}
+		return call
+	}
+	o := c.offer()
+	c.must(http.StatusAccepted, group(o, command(o, "x", "x", scalar("cpus", 1)), command(o, "y", "y", scalar("cpus", 9))))
+	for range 2 {
+		if s := c.next(schedulerv1.Event_UPDATE).Update.Status; s.GetState() != mesosv1.TaskState_TASK_ERROR || s.GetReason() != mesosv1.TaskStatus_REASON_TASK_GROUP_INVALID {
+			t.Errorf("a group that does not fit: %v", s)
+		}
+	}
+	o = c.offer()
+	bare := command(o, "y", "", scalar("cpus", 1))
+	bare.Command, bare.Data = nil, []byte("y")
+	c.must(http.StatusAccepted, group(o, command(o, "x", "x", scalar("cpus", 1)), bare))
+	p := w.execute(c.id, "e")
+	p.next(executorv1.Event_SUBSCRIBED)
+	list := p.next(executorv1.Event_LAUNCH_GROUP).LaunchGroup.TaskGroup.Tasks
+	if len(list) != 2 || list[0].TaskId.GetValue() != "x" || string(list[1].Data) != "y" || list[1].Executor.ExecutorId.GetValue() != "e" {
+		t.Fatalf("the group is %v", list)
+	}
+	if n := w.running(); n != 3 {
+		t.Errorf("%d leases, want one for the executor and each task", n)
+	}
+	for _, id := range []string{"x", "y"} {
+		p.update(id, mesosv1.TaskState_TASK_FINISHED)
+		c.state(id, mesosv1.TaskState_TASK_FINISHED)
+		p.next(executorv1.Event_ACKNOWLEDGED)
+	}
+	w.until("the tasks' leases are free", func() bool { return w.running() == 1 })
+}
+
 // TestExecutorsAreTheirOwn: without its token, or with another's, nobody is an executor.
 func TestExecutorsAreTheirOwn(t *testing.T) {
 	w := newWorld(t, onePlan, 1, nil)

@@ -185,8 +185,8 @@ var queries = map[masterv1.Call_Type]func(*Door, viewer) *masterv1.Response{
 		}
 		return &masterv1.Response{Type: masterv1.Response_GET_WEIGHTS.Enum(), GetWeights: out}
 	},
-	masterv1.Call_GET_LOGGING_LEVEL: func(*Door, viewer) *masterv1.Response {
-		return &masterv1.Response{Type: masterv1.Response_GET_LOGGING_LEVEL.Enum(), GetLoggingLevel: &masterv1.Response_GetLoggingLevel{Level: new(uint32(0))}}
+	masterv1.Call_GET_LOGGING_LEVEL: func(d *Door, _ viewer) *masterv1.Response {
+		return &masterv1.Response{Type: masterv1.Response_GET_LOGGING_LEVEL.Enum(), GetLoggingLevel: &masterv1.Response_GetLoggingLevel{Level: new(d.level.get())}}
 	},
 	masterv1.Call_GET_MAINTENANCE_STATUS: func(d *Door, _ viewer) *masterv1.Response {
 		return &masterv1.Response{Type: masterv1.Response_GET_MAINTENANCE_STATUS.Enum(), GetMaintenanceStatus: &masterv1.Response_GetMaintenanceStatus{Status: d.maintenanceStatus()}}
@@ -275,6 +275,9 @@ var orders = map[masterv1.Call_Type]func(*Door, principal, *masterv1.Call) error
 	},
 	masterv1.Call_REACTIVATE_AGENT: func(d *Door, who principal, c *masterv1.Call) error {
 		return d.cordon(who, c.GetReactivateAgent().GetAgentId().GetValue(), false)
+	},
+	masterv1.Call_SET_LOGGING_LEVEL: func(d *Door, who principal, c *masterv1.Call) error {
+		return d.setLoggingLevel(who, c.GetSetLoggingLevel().GetLevel(), c.GetSetLoggingLevel().GetDuration())
 	},
 	masterv1.Call_UPDATE_QUOTA: func(d *Door, who principal, c *masterv1.Call) error { return d.updateQuota(who, c.GetUpdateQuota()) },
 	masterv1.Call_SET_QUOTA: func(d *Door, who principal, c *masterv1.Call) error {

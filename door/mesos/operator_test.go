@@ -3,8 +3,11 @@ package mesos
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,4 +175,58 @@ func TestMaintenance(t *testing.T) {
 	if got := w.operate(w.admin, http.StatusOK, `{"type":"GET_MAINTENANCE_SCHEDULE"}`); strings.Contains(got, "n1") {
 		t.Errorf("the schedule is %s", got)
 	}
+}
+
+// TestLoggingLevel: an administrator lets details into the log for a while; nobody else does.
+func TestLoggingLevel(t *testing.T) {
+	var now atomic.Int64
+	var text syncText
+	w := newWorld(t, onePlan, 0, func(c *Config) {
+		c.Now = func() time.Time { return time.Unix(1_000_000+now.Load(), 0) }
+		c.Logger = slog.New(slog.NewTextHandler(&text, nil))
+	})
+	level := func() string {
+		_, text := w.send(w.admin, "/api/v1", []byte(`{"type":"GET_LOGGING_LEVEL"}`), "Content-Type", "application/json")
+		return text
+	}
+	set := func(token, path, level string) int {
+		res, _ := w.send(token, path, []byte(`{"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":`+level+`,"duration":{"nanoseconds":60000000000}}}`), "Content-Type", "application/json")
+		return res.StatusCode
+	}
+	if status := set(w.user("ann", "view a", "run a"), "/api/v1", "2"); status != http.StatusForbidden || !strings.Contains(level(), `"level":0`) {
+		t.Errorf("ann sets the level: %d, %s", status, level())
+	}
+	if status := set(w.admin, "/api/v1", "9"); status != http.StatusBadRequest {
+		t.Errorf("level 9 is answered %d", status)
+	}
+	for _, path := range []string{"/api/v1", "/slave(1)/api/v1"} {
+		if status := set(w.admin, path, "2"); status != http.StatusOK || !strings.Contains(level(), `"level":2`) {
+			t.Errorf("%s: the level is set: %d, %s", path, status, level())
+		}
+		now.Add(30)
+		w.door.log.Debug("a detail of " + path)
+		now.Add(30)
+		w.door.log.Debug("too late for " + path)
+		if said := text.String(); !strings.Contains(said, "a detail of "+path) || strings.Contains(said, "too late") || !strings.Contains(level(), `"level":0`) {
+			t.Errorf("the log is %s, the level %s", said, level())
+		}
+	}
+}
+
+// syncText is a log that is read while it is written.
+type syncText struct {
+	mu sync.Mutex // guards b
+	b  strings.Builder
+}
+
+func (s *syncText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

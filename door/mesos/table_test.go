@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -59,6 +60,32 @@ func TestTable(t *testing.T) {
 		if !strings.Contains(paths+" ", strings.TrimSuffix(path, ".json")) {
 			t.Errorf("docs/mesos.md does not mention %s", path)
 		}
+	}
+}
+
+// TestTableCounts: docs/mesos.md says how much works of what frameworks and tools need, and counts right.
+func TestTableCounts(t *testing.T) {
+	data, err := os.ReadFile("../../docs/mesos.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, works := 0, 0
+	for line := range strings.Lines(string(data)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 5 {
+			continue
+		}
+		if need := strings.TrimSpace(cells[3]); need != "must" && need != "should" {
+			continue
+		}
+		n := len(strings.Split(cells[1], ","))
+		if all += n; strings.TrimSpace(cells[2]) == "works" {
+			works += n
+		}
+	}
+	want := fmt.Sprintf("of the %d that are *must* or *should*, %d work (%.1f %%).", all, works, 100*float64(works)/float64(all))
+	if !strings.Contains(string(data), want) {
+		t.Errorf("docs/mesos.md should say %q", want)
 	}
 }
 
