@@ -31,6 +31,7 @@ type draft struct {
 	id, name, role, platform string
 	body                     thing // what the engine is told
 	task                     *polderv1.TaskSpec
+	made                     *polderv1.Container // once it was
 	host                     bool
 	pins                     pins
 	warnings                 []string
@@ -200,6 +201,7 @@ func (d *Door) make(ctx context.Context, x *draft, at site) (p place, status int
 	}
 	var made struct{ ID string }
 	_ = json.Unmarshal(res.Msg.Body, &made) // an error has no id
+	x.made = c
 	p = place{id: x.id, name: x.name, role: x.role, node: at.node, engine: made.ID, host: at.engine}
 	return p, int(res.Msg.Status), res.Msg.Body, nil
 }
@@ -219,12 +221,12 @@ func (x *draft) container(version string) (*polderv1.Container, error) {
 	}
 	labels[labelSpec] = string(spec)
 	made := &polderv1.Container{Id: c.Id, Role: c.Role, Name: c.Name, Platform: c.Platform, Host: c.Host, Version: c.Version, Create: []byte(encode(x.body))}
-	task.Container = made // as a start would read it from the label
 	return made, nil
 }
 
-// inspected is what an engine would say about the container, as far as a start wants to know it.
+// inspected is what an engine would say about the container that was made, as far as a start wants to know it.
 func (x *draft) inspected() (c inspected) {
+	x.task.Container = x.made // with its label, as a start would read it
 	c.State.Status, c.Config.Labels, c.task = "created", map[string]string{}, x.task
 	for name, value := range under(x.body, "Labels") {
 		c.Config.Labels[name], _ = value.(string)
