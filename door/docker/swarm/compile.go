@@ -23,6 +23,9 @@ func compile(t template, raw []byte) (out orchestrator.Spec, err error) {
 		return out, err
 	}
 	out.Needs.Milli, out.Needs.Memory = t.lease()
+	if out.Needs.GPUs, err = t.gpus(); err != nil {
+		return out, err
+	}
 	if t.EndpointSpec != nil {
 		for _, p := range t.EndpointSpec.Ports {
 			if p.PublishMode != swarm.PortConfigPublishModeHost {

@@ -155,7 +155,8 @@ func (s *Swarm) unseen(seen map[string]bool) (out orchestrator.Batch) {
 func amountsOf(m map[string]string) (a orchestrator.Amounts) {
 	cpu, _ := resource.ParseValue("cpu", cmp.Or(m["cpu"], "0")) // the server writes what can be read
 	memory, _ := resource.ParseValue("memory", cmp.Or(m["memory"], "0"))
-	return orchestrator.Amounts{Milli: int64(cpu), Memory: int64(memory)}
+	gpus, _ := resource.ParseValue("gpu", cmp.Or(m["gpu"], "0"))
+	return orchestrator.Amounts{Milli: int64(cpu), Memory: int64(memory), GPUs: int64(gpus) / 1000}
 }
 
 // followTasks tells of every task of a service that the pool has, then of what becomes of them.

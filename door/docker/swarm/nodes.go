@@ -43,6 +43,9 @@ func (s *Swarm) shownNode(p *polderv1.Node) swarm.Node {
 	e, whole := s.engines[p.Name], amountsOf(p.Capacity)
 	n.Description.Hostname, n.Description.Platform = p.Name, swarm.Platform{Architecture: e.Arch, OS: "linux"}
 	n.Description.Resources = swarm.Resources{NanoCPUs: whole.Milli * 1e6, MemoryBytes: whole.Memory}
+	if whole.GPUs > 0 {
+		n.Description.Resources.GenericResources = []swarm.GenericResource{{DiscreteResourceSpec: &swarm.DiscreteGenericResource{Kind: "gpu", Value: whole.GPUs}}}
+	}
 	n.Description.Engine = swarm.EngineDescription{EngineVersion: e.Version, Labels: p.Attributes}
 	n.Status.State = swarm.NodeStateReady
 	if p.State == "unreachable" {

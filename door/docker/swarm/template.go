@@ -54,6 +54,24 @@ func (t template) lease() (milli, memory int64) {
 	return cmp.Or((nano+1e6-1)/1e6, defaultCPU), cmp.Or(limits.MemoryBytes, reserved.MemoryBytes, defaultBytes)
 }
 
+// gpus is how many GPUs a task's lease holds. Its container is made when it is known which ones they are, so nothing can be put into it, and
+// it cannot be joined to more networks, before.
+func (t template) gpus() (n int64, err error) {
+	r := t.TaskTemplate.Resources
+	if r == nil || r.Reservations == nil {
+		return 0, nil
+	}
+	for _, g := range r.Reservations.GenericResources {
+		if d := g.DiscreteResourceSpec; d != nil {
+			n += max(0, d.Value)
+		}
+	}
+	if n > 0 && (len(t.spec().Secrets)+len(t.spec().Configs) > 0 || len(t.TaskTemplate.Networks) > 1) {
+		err = fail(http.StatusBadRequest, "TaskTemplate.Resources.Reservations.GenericResources: a service with GPUs has no secrets and no configs, and one network at most")
+	}
+	return n, err
+}
+
 // container is the container of a task, on a node if it is known.
 func (t template) container(s orchestrator.Service, task orchestrator.Task, node string) (Container, error) {
 	spec := t.spec()
@@ -141,6 +159,9 @@ func (t template) host() thing {
 		limits, reserved := cmp.Or(r.Limits, &swarm.Limit{}), cmp.Or(r.Reservations, &swarm.Resources{})
 		set("NanoCpus", limits.NanoCPUs, limits.NanoCPUs > 0)
 		set("PidsLimit", limits.Pids, limits.Pids > 0)
+		if n, err := t.gpus(); err == nil {
+			set("DeviceRequests", []thing{{"Count": n, "Capabilities": [][]string{{"gpu"}}}}, n > 0)
+		}
 		set("MemoryReservation", reserved.MemoryBytes, reserved.MemoryBytes > 0 && reserved.MemoryBytes < memory)
 	}
 	set("CapAdd", spec.CapabilityAdd, len(spec.CapabilityAdd) > 0)

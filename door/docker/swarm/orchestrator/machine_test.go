@@ -362,13 +362,13 @@ func BenchmarkReconcile(b *testing.B) {
 		now := time.Unix(1_000_000, 0)
 		for i := range 1000 {
 			name := fmt.Sprintf("n%04d", i)
-			m.Step(PutNode{Node{Name: name, Engine: name, State: "ready", Free: Amounts{32_000, 64 << 30}}}, now)
+			m.Step(PutNode{Node{Name: name, Engine: name, State: "ready", Free: Amounts{32_000, 64 << 30, 0}}}, now)
 		}
 		m.Step(Synced{}, now)
 		asks := 0
 		for i := range 1000 {
 			id := fmt.Sprintf("s%04d", i)
-			effects := m.Step(PutService{Service: Service{ID: id, Name: id, Spec: Spec{Replicas: 10, Print: "a", Needs: Amounts{100, 256 << 20}}}}, now)
+			effects := m.Step(PutService{Service: Service{ID: id, Name: id, Spec: Spec{Replicas: 10, Print: "a", Needs: Amounts{100, 256 << 20, 0}}}}, now)
 			for _, f := range effects {
 				if l, ok := f.(Launch); ok {
 					asks++

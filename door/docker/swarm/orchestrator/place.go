@@ -73,7 +73,7 @@ func (m *Machine) placeOne(s *service, t *Task) {
 	}
 	if n := m.best(s, may, s.Spec.Needs); n != nil && !t.refused && !t.queued {
 		m.reserve(s, t, n)
-		n.Free.Milli, n.Free.Memory = n.Free.Milli-s.Spec.Needs.Milli, n.Free.Memory-s.Spec.Needs.Memory
+		n.Free = n.Free.less(s.Spec.Needs)
 		m.become(t, Assigned, "")
 		m.doings = append(m.doings, Launch{*t, s.Spec.Needs})
 		return
@@ -94,7 +94,7 @@ func (s *service) exclusive() bool { return s.Spec.Placement.MostPerNode > 0 || 
 // queue has a task wait in the pool's own queue for a place on one of some nodes.
 func (m *Machine) queue(s *service, t *Task, may []*Node) {
 	if s.exclusive() && !t.queued {
-		may = []*Node{m.best(s, may, Amounts{math.MinInt64, math.MinInt64})}
+		may = []*Node{m.best(s, may, Amounts{math.MinInt64, math.MinInt64, math.MinInt64})}
 	}
 	names := make([]string, len(may))
 	for i, n := range may {

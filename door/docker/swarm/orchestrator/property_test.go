@@ -55,7 +55,7 @@ func (w *world) happen(t *rapid.T) {
 		}
 	case "join":
 		if w.nodes[node] == nil {
-			w.nodes[node] = &Node{Name: node, ID: "id-" + node, Engine: node, Free: Amounts{1 << 40, 1 << 60}, Labels: map[string]string{"rack": "0"}}
+			w.nodes[node] = &Node{Name: node, ID: "id-" + node, Engine: node, Free: Amounts{1 << 40, 1 << 60, 0}, Labels: map[string]string{"rack": "0"}}
 			w.room[node] = rapid.IntRange(0, 6).Draw(t, "its room")
 			w.setNode(node, "ready")
 		}

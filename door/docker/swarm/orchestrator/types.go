@@ -48,9 +48,15 @@ func (s State) String() string { return stateNames[s] }
 func (s State) Over() bool { return s >= Complete }
 
 // Amounts are what a task needs, or a node has free.
-type Amounts struct{ Milli, Memory int64 }
+type Amounts struct{ Milli, Memory, GPUs int64 }
 
-func (a Amounts) holds(b Amounts) bool { return a.Milli >= b.Milli && a.Memory >= b.Memory }
+func (a Amounts) holds(b Amounts) bool {
+	return a.Milli >= b.Milli && a.Memory >= b.Memory && a.GPUs >= b.GPUs
+}
+
+func (a Amounts) less(b Amounts) Amounts {
+	return Amounts{a.Milli - b.Milli, a.Memory - b.Memory, a.GPUs - b.GPUs}
+}
 
 // Port is a port of the machine.
 type Port struct {

@@ -38,7 +38,7 @@ func newWorld(t interface {
 	w.m = New(w.id)
 	for i := range nodes {
 		name := fmt.Sprintf("n%d", i)
-		w.nodes[name] = &Node{Name: name, ID: "id-" + name, Engine: name, State: "ready", Free: Amounts{1 << 40, 1 << 60}, Labels: map[string]string{"rack": fmt.Sprint(i % 2)}}
+		w.nodes[name] = &Node{Name: name, ID: "id-" + name, Engine: name, State: "ready", Free: Amounts{1 << 40, 1 << 60, 0}, Labels: map[string]string{"rack": fmt.Sprint(i % 2)}}
 		w.room[name] = room
 	}
 	w.start()
@@ -274,7 +274,7 @@ func (w *world) put(id string, change func(*Spec)) {
 	w.t.Helper()
 	s, ok := w.m.Service(id)
 	if !ok {
-		s = Service{ID: id, Name: id, Role: "default", Spec: Spec{Template: json.RawMessage("{}"), Print: "v1", Needs: Amounts{1, 1},
+		s = Service{ID: id, Name: id, Role: "default", Spec: Spec{Template: json.RawMessage("{}"), Print: "v1", Needs: Amounts{1, 1, 0},
 			Restart: Restart{Condition: Any, Delay: 5 * time.Second}, Update: Rollout{Parallelism: 1, Monitor: 5 * time.Second, FailureAction: "pause"},
 			Rollback: Rollout{Parallelism: 1, Monitor: 5 * time.Second, FailureAction: "pause"}}}
 	}
