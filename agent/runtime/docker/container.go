@@ -217,7 +217,7 @@ func (r *Runtime) run(ctx context.Context, spec runtime.Spec, c container.Inspec
 	if err := r.fit(ctx, spec, c); err != nil {
 		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID, Cause: errors.Join(err, r.release(spec.TaskID))}
 	}
-	if _, err := r.api.ContainerStart(ctx, c.ID, client.ContainerStartOptions{}); err != nil {
+	if err := r.begin(ctx, c.ID); err != nil {
 		if away(err) || ctx.Err() != nil {
 			return runtime.Status{}, r.fail("start", spec.TaskID, err)
 		}
@@ -257,13 +257,26 @@ func (r *Runtime) fit(ctx context.Context, spec runtime.Spec, c container.Inspec
 	return err
 }
 
+// findOrCreate looks for a door's container, here or on another node that shares this engine; there only what is left of it can be, which
+// makes way. Its volumes stay.
 func (r *Runtime) findOrCreate(ctx context.Context, spec runtime.Spec) (container.InspectResponse, error) {
-	c, err := r.find(ctx, spec.Container.ID)
-	if !errors.Is(err, runtime.ErrNotFound) {
-		return c, err
+	id := spec.Container.ID
+	if c, ok := r.remembered(ctx, id); ok {
+		return c, nil
 	}
-	if err := r.takeOver(ctx, spec.Container.ID); err != nil {
-		return c, err
+	list, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", LabelContainer+"="+id)})
+	if err != nil {
+		return container.InspectResponse{}, r.fail("look for the container", "", err)
+	}
+	for _, c := range list.Items {
+		if c.Labels[labelAgent] == r.opt.Agent {
+			return r.find(ctx, id)
+		}
+	}
+	for _, c := range list.Items {
+		if _, err := r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+			return container.InspectResponse{}, r.fail("move the container", "", err)
+		}
 	}
 	return r.createAgain(ctx, spec)
 }
@@ -275,7 +288,12 @@ func (r *Runtime) createAgain(ctx context.Context, spec runtime.Spec) (c contain
 	if made.Create, err = describeGPUs(made.Create, spec.GPUs); err != nil {
 		return c, &runtime.Error{Kind: runtime.ErrInvalid, Op: "create", Task: spec.TaskID, Cause: err}
 	}
-	status, answer, err := r.Create(ctx, made)
+	var status int
+	var answer []byte
+	err = r.turns.do(ctx, func() (err error) {
+		status, answer, err = r.Create(ctx, made)
+		return err
+	})
 	if err != nil {
 		return c, err
 	}
@@ -289,20 +307,6 @@ func (r *Runtime) createAgain(ctx context.Context, spec runtime.Spec) (c contain
 		return c, &runtime.Error{Kind: kind, Op: "create", Task: spec.TaskID, Cause: fmt.Errorf("%s (%d)", said.Message, status)}
 	}
 	return r.find(ctx, spec.Container.ID)
-}
-
-// takeOver removes what another node that shares this engine has left of a container. Its volumes stay.
-func (r *Runtime) takeOver(ctx context.Context, id string) error {
-	list, err := r.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", LabelContainer+"="+id)})
-	if err != nil {
-		return r.fail("look for the container", "", err)
-	}
-	for _, c := range list.Items {
-		if _, err := r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
-			return r.fail("move the container", "", err)
-		}
-	}
-	return nil
 }
 
 // weigh adds a task to the cgroup tree. The directory of a door's container was chosen before anybody knew who pays.

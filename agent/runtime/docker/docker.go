@@ -37,6 +37,7 @@ type Runtime struct {
 	tree   *cgroup.Tree
 	api    *client.Client
 	closed chan struct{}
+	turns  turns
 
 	mu       sync.Mutex
 	driver   string                   // the engine's cgroup driver, "" until asked
@@ -47,7 +48,7 @@ type Runtime struct {
 
 // New makes a runtime. It does not talk to the engine yet: see [Runtime.Ping].
 func New(opt Options) (*Runtime, error) {
-	r := &Runtime{opt: opt, tree: opt.Tree, closed: make(chan struct{}), starting: map[string]chan struct{}{}, engine: map[string]string{}}
+	r := &Runtime{opt: opt, tree: opt.Tree, closed: make(chan struct{}), turns: newTurns(), starting: map[string]chan struct{}{}, engine: map[string]string{}}
 	var err error
 	if r.api, err = client.New(r.host()); err != nil {
 		return nil, fmt.Errorf("docker runtime: %w; use a host like unix:///var/run/docker.sock", err)

@@ -106,7 +106,7 @@ func (r *Runtime) Start(ctx context.Context, spec runtime.Spec) (runtime.Status,
 		c, err = r.create(ctx, spec)
 	}
 	if err == nil && c.State.Status == container.StateCreated {
-		err = r.begin(ctx, spec, c.ID)
+		err = r.beginNew(ctx, spec, c.ID)
 		if err == nil {
 			c, err = r.inspect(ctx, "start", spec.TaskID)
 		}
@@ -158,8 +158,11 @@ func (r *Runtime) create(ctx context.Context, spec runtime.Spec) (c container.In
 	if r.opt.Network != "" {
 		host.NetworkMode = container.NetworkMode(r.opt.Network)
 	}
-	_, err = r.api.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Name: containerName(spec.TaskID), Config: r.config(spec), HostConfig: host})
+	err = r.turns.do(ctx, func() error {
+		_, err := r.api.ContainerCreate(ctx, client.ContainerCreateOptions{
+			Name: containerName(spec.TaskID), Config: r.config(spec), HostConfig: host})
+		return err
+	})
 	if err == nil || errdefs.IsConflict(err) {
 		return r.created(ctx, spec)
 	}
@@ -192,9 +195,9 @@ func (r *Runtime) created(ctx context.Context, spec runtime.Spec) (c container.I
 	return c, err
 }
 
-// begin starts a created container; one that cannot start is removed, because it never ran.
-func (r *Runtime) begin(ctx context.Context, spec runtime.Spec, id string) error {
-	_, err := r.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
+// beginNew starts a created container; one that cannot start is removed, because it never ran.
+func (r *Runtime) beginNew(ctx context.Context, spec runtime.Spec, id string) error {
+	err := r.begin(ctx, id)
 	if err == nil {
 		return nil
 	}
