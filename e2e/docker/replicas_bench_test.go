@@ -22,7 +22,10 @@ import (
 	"polder.dev/polder/e2e/stage"
 )
 
-var replicas = flag.Int("replicas", 100, "tasks of the service that swarm mode and the pool are compared with")
+var (
+	replicas = flag.Int("replicas", 100, "tasks of the service that swarm mode and the pool are compared with")
+	calls    = flag.String("calls", "8", "how many calls at a time each engine is given when nobody decides; several with commas")
+)
 
 // crowded is a plan and a capacity for many small tasks: what is compared is how they start, not how many fit.
 const (
@@ -37,7 +40,12 @@ func BenchmarkReplicas(b *testing.B) {
 	m := newMachines(b, crowdedPlan, crowdedNode)
 	m.joinSwarm()
 	ways := []way{
-		{"swarm", m.service(m.engine(0)), m.unservice(m.engine(0))}, {"door", m.service(m.client), m.unservice(m.client)}, {"bare", m.bare, m.unbare},
+		{"swarm", m.service(m.engine(0)), m.unservice(m.engine(0))}, {"door", m.service(m.client), m.unservice(m.client)},
+	}
+	for text := range strings.SplitSeq(*calls, ",") {
+		n, err := strconv.Atoi(text)
+		must(b, err)
+		ways = append(ways, way{"bare" + text + "x", m.bare(n), m.unbare})
 	}
 	took, used := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for turn := 0; b.Loop(); turn++ {
@@ -49,8 +57,9 @@ func BenchmarkReplicas(b *testing.B) {
 			for who, cpu := range m.processors() {
 				used[w.name+"-"+who] = append(used[w.name+"-"+who], cpu-before[who])
 			}
-			b.Logf("%s: %.1f s, processor seconds: engines %.1f, pool %.1f", w.name, last(took[w.name]).Seconds(),
-				last(used[w.name+"-engines"]).Seconds(), last(used[w.name+"-pool"]).Seconds())
+			seconds := func(who string) float64 { return last(used[w.name+"-"+who]).Seconds() }
+			b.Logf("%s: %.1f s, processor seconds: dockerd %.1f, containerd %.1f, shims and runc %.1f, pool %.1f", w.name,
+				last(took[w.name]).Seconds(), seconds("dockerd"), seconds("containerd"), seconds("shims"), seconds("pool"))
 			w.remove(fmt.Sprint(w.name, turn))
 			m.emptied()
 		}
@@ -59,8 +68,8 @@ func BenchmarkReplicas(b *testing.B) {
 		b.ReportMetric(median(times).Seconds(), name+"-s")
 	}
 	b.ReportMetric(median(took["door"]).Seconds()/median(took["swarm"]).Seconds(), "door/swarm")
-	for _, name := range []string{"swarm-engines", "door-engines", "bare-engines", "door-pool"} {
-		b.ReportMetric(median(used[name]).Seconds(), name+"-cpu-s")
+	for name, times := range used {
+		b.ReportMetric(median(times).Seconds(), name+"-cpu-s")
 	}
 }
 
@@ -109,31 +118,33 @@ func (m *machines) unservice(c *client) func(name string) {
 	return func(name string) { c.says("service", "rm", name) }
 }
 
-// bare makes as many containers on the engines, eight at a time on each.
-func (m *machines) bare(name string) {
-	m.onEngines(func(ctx context.Context, api *dockerclient.Client, i int) error {
-		made, err := api.ContainerCreate(ctx, dockerclient.ContainerCreateOptions{
-			Name: fmt.Sprint(name, ".", i), Config: &container.Config{Image: image, Cmd: []string{"sleep", "3600"}},
-			HostConfig: &container.HostConfig{Resources: container.Resources{Memory: 16 << 20, NanoCPUs: 100_000_000}},
+// bare makes as many containers on the engines, with some calls at a time on each.
+func (m *machines) bare(calls int) func(name string) {
+	return func(name string) {
+		m.onEngines(calls, func(ctx context.Context, api *dockerclient.Client, i int) error {
+			made, err := api.ContainerCreate(ctx, dockerclient.ContainerCreateOptions{
+				Name: fmt.Sprint(name, ".", i), Config: &container.Config{Image: image, Cmd: []string{"sleep", "3600"}},
+				HostConfig: &container.HostConfig{Resources: container.Resources{Memory: 16 << 20, NanoCPUs: 100_000_000}},
+			})
+			if err == nil {
+				_, err = api.ContainerStart(ctx, made.ID, dockerclient.ContainerStartOptions{})
+			}
+			return err
 		})
-		if err == nil {
-			_, err = api.ContainerStart(ctx, made.ID, dockerclient.ContainerStartOptions{})
-		}
-		return err
-	})
+	}
 }
 
 func (m *machines) unbare(name string) {
-	m.onEngines(func(ctx context.Context, api *dockerclient.Client, i int) error {
+	m.onEngines(8, func(ctx context.Context, api *dockerclient.Client, i int) error {
 		_, err := api.ContainerRemove(ctx, fmt.Sprint(name, ".", i), dockerclient.ContainerRemoveOptions{Force: true})
 		return err
 	})
 }
 
-// onEngines does something for each of so many containers, on the engines in turn.
-func (m *machines) onEngines(do func(ctx context.Context, api *dockerclient.Client, i int) error) {
+// onEngines does something for each of so many containers, on the engines in turn, with some calls at a time on each.
+func (m *machines) onEngines(calls int, do func(ctx context.Context, api *dockerclient.Client, i int) error) {
 	var all errgroup.Group
-	all.SetLimit(8 * len(m.engines))
+	all.SetLimit(calls * len(m.engines))
 	apis := make([]*dockerclient.Client, len(m.engines))
 	for i := range apis {
 		apis[i] = library(m.t, m.engine(i))
@@ -158,7 +169,8 @@ func (m *machines) emptied() {
 	}))
 }
 
-// processors is the processor time of the engines with their containerd, and of the pool's server and agents.
+// processors is the processor time of the engines, of their containerd, of the shims with what they have run for the containers there are
+// (runc, and the engine's own hook in it), and of the pool's server and agents.
 func (m *machines) processors() map[string]time.Duration {
 	out := map[string]time.Duration{"pool": ticks(m.t, m.pool.Server.PID())}
 	for _, a := range m.pool.Agents {
@@ -166,23 +178,41 @@ func (m *machines) processors() map[string]time.Duration {
 	}
 	for _, dir := range m.dirs {
 		for _, name := range []string{"dockerd", "containerd"} {
-			out["engines"] += ticks(m.t, pidIn(m.t, filepath.Join(dir, name+".started")))
+			out[name] += ticks(m.t, pidIn(m.t, filepath.Join(dir, name+".started")))
+		}
+	}
+	shims, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	must(m.t, err)
+	for _, file := range shims {
+		command, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(command), "containerd-shim") || !m.ours(string(command)) {
+			continue // it has ended, or is somebody else's
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			out["shims"] += ticks(m.t, pid)
 		}
 	}
 	return out
 }
 
-// ticks is the processor time of a process, of threads that have ended, too.
-func ticks(t testing.TB, pid int) time.Duration {
+// ours reports whether a command line names a directory of one of the engines.
+func (m *machines) ours(command string) bool {
+	return slices.ContainsFunc(m.dirs, func(dir string) bool { return strings.Contains(command, dir+"/") })
+}
+
+// ticks is the processor time of a process, of threads that have ended and of children it has waited for, too; nothing when it is gone.
+func ticks(t testing.TB, pid int) (sum time.Duration) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	must(t, err)
+	if err != nil {
+		return 0
+	}
 	_, rest, _ := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	must(t, err)
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	must(t, err)
-	return time.Duration(user+system) * 10 * time.Millisecond
+	for _, field := range strings.Fields(rest)[11:15] { // in user and in system mode, and both of its children
+		n, err := strconv.ParseInt(field, 10, 64)
+		must(t, err)
+		sum += time.Duration(n) * 10 * time.Millisecond
+	}
+	return sum
 }
 
 // joinSwarm joins the engines in a swarm of their own, over a network that only they are on.
