@@ -98,8 +98,8 @@ kube: ## bin/polder-kube, the Kubernetes door; ten CPU-minutes the first time
 test-kube: engine kube ## the Kubernetes door: its packages, and pods on real kubelets; needs root
 	@cd kube && CGO_ENABLED=0 $(GO) test -tags e2e -timeout 30m ./...
 
-engines: engine ## the Docker door on three engines with networks, mounts and host names of their own, which are killed, frozen and cut off
-	$(GO) test -tags engines -run 'TestThreeEngines' -count 1 -v ./e2e/docker
+engines: engine ## what the pages about the Docker door type, word for word; and the door on three engines of their own, which are killed, frozen and cut off
+	$(GO) test -tags engines -run 'TestSession|TestThreeEngines' -count 1 -v ./e2e/docker
 
 .PHONY: swarm-compare
 swarm-compare: engine ## a service of 100 tasks in real swarm mode and through the Docker door, by turns on the same three engines; some minutes (flags: ARGS="-replicas 30")

@@ -270,7 +270,7 @@ Three things to try in another terminal:
        polder ask submit --name batch --role offline --count %[5]d --cpu %[6]s -- sh -c 'while :; do sleep 1; done'
        polder role tree
   2. Let online ask for what it is guaranteed; offline is told, and leaves in time:
-       polder run --name web --role online --cpu %[6]s --wait -- sh -c 'echo serving; sleep 60'
+       polder run --name web --role online --cpu %[6]s --wait -- sh -c 'echo serving; sleep 10'
        polder notice list --all
   3. Ask why something waits, and see what happened:
        polder why batch
