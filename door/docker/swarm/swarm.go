@@ -96,8 +96,9 @@ type Swarm struct {
 	up   chan struct{} // closed when it serves
 	wake chan struct{}
 
-	changing sync.Mutex // one change by a client at a time
-	stepping sync.Mutex // one step at a time, its records written before the next
+	changing sync.Mutex    // one change by a client at a time
+	stepping chan struct{} // holds one during a step: one at a time, its records written before the next
+	line     line          // what the next step is about
 	books    *books
 
 	mu      sync.Mutex // guards what follows
@@ -114,7 +115,7 @@ func New(o Options) *Swarm {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Swarm{opt: o, api: o.API, key: newSealer(o.Key), up: make(chan struct{}), wake: make(chan struct{}, 1), m: orchestrator.New(newID),
+	return &Swarm{opt: o, api: o.API, key: newSealer(o.Key), up: make(chan struct{}), wake: make(chan struct{}, 1), stepping: make(chan struct{}, 1), m: orchestrator.New(newID),
 		asks: map[string]string{}, vault: vault{}, engines: map[string]Engine{}, nodes: map[string]*polderv1.Node{}}
 }
 
@@ -182,12 +183,61 @@ func (s *Swarm) load(ctx context.Context) error {
 // errWriting is that what is wanted cannot be written down: then nothing is to be done any more.
 var errWriting = errors.New("writing down what services want")
 
-// step tells the machine what happened, writes down what it wants, and sets about it.
+// line holds what has happened since the last step began.
+type line struct {
+	mu  sync.Mutex // guards all
+	all []happened
+}
+
+// happened is an event, and who waits for its step.
+type happened struct {
+	event orchestrator.Event
+	done  chan error
+}
+
+func (l *line) add(e orchestrator.Event) (done <-chan error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := happened{e, make(chan error, 1)}
+	l.all = append(l.all, h)
+	return h.done
+}
+
+func (l *line) take() []happened {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.all
+	l.all = nil
+	return all
+}
+
+// step tells the machine what happened, writes down what it wants, and sets about it. What happens while another step writes is one step:
+// whoever is next takes what is in the line, and the others find theirs done.
 func (s *Swarm) step(ctx context.Context, e orchestrator.Event) error {
-	s.stepping.Lock()
-	defer s.stepping.Unlock()
+	done := s.line.add(e)
+	s.stepping <- struct{}{}
+	defer func() { <-s.stepping }()
+	select {
+	case err := <-done:
+		return err
+	default:
+	}
+	all := s.line.take()
+	var events orchestrator.Batch
+	for _, h := range all {
+		events = append(events, h.event)
+	}
+	err := s.together(context.WithoutCancel(ctx), events) // it is not only the caller's
+	for _, h := range all {
+		h.done <- err
+	}
+	return err
+}
+
+// together is one step about several events.
+func (s *Swarm) together(ctx context.Context, events orchestrator.Batch) error {
 	s.mu.Lock()
-	effects := s.m.Step(e, s.opt.Now())
+	effects := s.m.Step(events, s.opt.Now())
 	s.mu.Unlock()
 	if err := s.books.write(ctx, effects); err != nil {
 		return fmt.Errorf("%w: %w", errWriting, err)
