@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -113,7 +114,11 @@ func encodeParts(head any, messages ...[]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.AppendParts([]byte{recordParts}, append([][]byte{data}, messages...)...), nil
+	return withParts(data, messages...), nil
+}
+
+func withParts(data []byte, messages ...[]byte) []byte {
+	return store.AppendParts([]byte{recordParts}, append([][]byte{data}, messages...)...)
 }
 
 // decodeRecord reads a record strictly. The error names the key and what to do: a record is never dropped.
@@ -207,13 +212,19 @@ func (r askRecord) payload(into *polderv1.TaskSpec) error {
 	return unmarshalProto(r.wire, into)
 }
 
+// taskHead is a taskRecord that names its node, in JSON.
+func taskHead(node string) []byte {
+	name, _ := json.Marshal(node) // text always has a form in JSON
+	return slices.Concat([]byte(`{"node":`), name, []byte("}"))
+}
+
 // encodeTask writes a task; wire is its spec.
 func encodeTask(t cluster.TaskReport, wire []byte) ([]byte, error) {
 	news, err := marshalReport(t)
 	if err != nil {
 		return nil, err
 	}
-	return encodeParts(taskRecord{Node: t.Node}, news, wire)
+	return withParts(taskHead(t.Node), news, wire), nil
 }
 
 func decodeTask(key string, data []byte) (taskRecord, error) {

@@ -256,8 +256,10 @@ func newUUID() string {
 }
 
 // uuidBytes is a random UUID as its 16 bytes.
-func uuidBytes() []byte {
-	b := make([]byte, 16)
+func uuidBytes() []byte { return randomUUID(make([]byte, 16)) }
+
+// randomUUID makes 16 bytes a random UUID.
+func randomUUID(b []byte) []byte {
 	rand.Read(b)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return b

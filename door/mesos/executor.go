@@ -109,12 +109,14 @@ func (d *Door) executorSpec(e *executor, need wanted) (*polderv1.TaskSpec, error
 	if e.fw.info.GetCheckpoint() {
 		checkpoint = "1"
 	}
-	setEnv(spec, map[string]string{
+	for name, value := range map[string]string{
 		"MESOS_FRAMEWORK_ID": e.fw.id, "MESOS_EXECUTOR_ID": e.id, "MESOS_AGENT_ENDPOINT": d.c.Addr, "MESOS_CHECKPOINT": checkpoint,
 		"MESOS_RECOVERY_TIMEOUT": durationText(recoveryTimeout), "MESOS_SUBSCRIPTION_BACKOFF_MAX": durationText(subscribeMost),
 		"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": durationText(grace), executorToken: e.token, gateToken: e.token,
 		"MESOS_SLAVE_ID": e.node, "MESOS_SLAVE_PID": "slave(1)@" + d.c.Addr, "MESOS_ALLOCATION_ROLE": e.role, "LIBPROCESS_PORT": "0",
-	})
+	} {
+		setEnv(spec, name, value)
+	}
 	sandbox(spec)
 	spec.Kill = killSpec(&mesosv1.KillPolicy{GracePeriod: &mesosv1.DurationInfo{Nanoseconds: new(grace.Nanoseconds())}})
 	return spec, checkText(spec)
@@ -133,7 +135,7 @@ func sandbox(spec *polderv1.TaskSpec) {
 	names := []string{"MESOS_DIRECTORY", "MESOS_SANDBOX"}
 	if spec.Image != "" {
 		for _, name := range names {
-			setEnv(spec, map[string]string{name: containerSandbox})
+			setEnv(spec, name, containerSandbox)
 		}
 		return
 	}

@@ -133,14 +133,17 @@ func (t *task) record() ([]byte, error) {
 	}
 	parts := [][]byte{nil, t.wire}
 	for i, s := range t.statuses {
-		parts, r.Was = append(parts, encoded(s)), append(r.Was, i)
+		parts, r.Was = append(parts, nil), append(r.Was, i)
+		if !slices.ContainsFunc(t.updates, func(u *update) bool { return u.status == s }) {
+			parts[2+i] = encoded(s)
+		}
 	}
 	for _, u := range t.updates {
 		at := slices.Index(t.statuses, u.status)
 		if at < 0 {
-			at, parts = len(parts)-2, append(parts, encoded(u.status))
+			at, parts = len(parts)-2, append(parts, nil)
 		}
-		r.Open = append(r.Open, at)
+		parts[2+at], r.Open = u.encoded(), append(r.Open, at)
 	}
 	head, err := json.Marshal(r)
 	parts[0] = head

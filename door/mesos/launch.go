@@ -2,7 +2,6 @@ package mesos
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -62,7 +61,10 @@ func commandSpec(f *framework, t *task, need wanted) (*polderv1.TaskSpec, error)
 	if spec.Ports, err = portsSpec(t.info.Container, need.ports, t.info.GetDiscovery()); err != nil {
 		return nil, err
 	}
-	setEnv(spec, map[string]string{"MESOS_TASK_ID": t.id(), "MESOS_FRAMEWORK_ID": f.id, "MESOS_AGENT_ID": t.node, "MESOS_ALLOCATION_ROLE": t.role})
+	setEnv(spec, "MESOS_TASK_ID", t.id())
+	setEnv(spec, "MESOS_FRAMEWORK_ID", f.id)
+	setEnv(spec, "MESOS_AGENT_ID", t.node)
+	setEnv(spec, "MESOS_ALLOCATION_ROLE", t.role)
 	spec.Kill = killSpec(t.info.KillPolicy)
 	if d := t.info.GetMaxCompletionTime(); d != nil {
 		spec.MaxRunTime = durationpb.New(time.Duration(d.GetNanoseconds()))
@@ -75,17 +77,31 @@ func commandSpec(f *framework, t *task, need wanted) (*polderv1.TaskSpec, error)
 
 // checkText refuses text that is not UTF-8, which Mesos' own messages may contain: the pool keeps none.
 func checkText(s *polderv1.TaskSpec) error {
-	texts := slices.Concat(s.Command, []string{s.User, s.Image}, slices.Collect(maps.Keys(s.Env)), slices.Collect(maps.Values(s.Env)), slices.Collect(maps.Values(s.Labels)))
+	var bad string
+	check := func(texts ...string) {
+		for _, text := range texts {
+			if !utf8.ValidString(text) {
+				bad = text
+			}
+		}
+	}
+	check(s.Command...)
+	check(s.User, s.Image)
+	for name, value := range s.Env {
+		check(name, value)
+	}
+	for _, value := range s.Labels {
+		check(value)
+	}
 	for _, a := range s.Artifacts {
-		texts = append(texts, a.Uri, a.Path)
+		check(a.Uri, a.Path)
 	}
 	for _, m := range s.Mounts {
-		texts = append(texts, m.Source, m.Target)
+		check(m.Source, m.Target)
 	}
-	for _, text := range append(texts, s.GetHealth().GetCommand()...) {
-		if !utf8.ValidString(text) {
-			return refusal("%.80q is not UTF-8", text)
-		}
+	check(s.GetHealth().GetCommand()...)
+	if bad != "" {
+		return refusal("%.80q is not UTF-8", bad)
 	}
 	return nil
 }
@@ -260,10 +276,9 @@ func healthSpec(h *mesosv1.HealthCheck) (*polderv1.HealthCheck, error) {
 	return out, nil
 }
 
-func setEnv(spec *polderv1.TaskSpec, more map[string]string) {
-	for name, value := range more {
-		if _, own := spec.Env[name]; !own {
-			spec.Env[name] = value
-		}
+// setEnv sets a variable unless the task has its own of that name.
+func setEnv(spec *polderv1.TaskSpec, name, value string) {
+	if _, own := spec.Env[name]; !own {
+		spec.Env[name] = value
 	}
 }

@@ -51,7 +51,7 @@ func (s *stream) send(events ...proto.Message) {
 			s.closed = fmt.Errorf("an event cannot be written: %w", err) // a bug: a required field was forgotten
 		}
 		if s.closed == nil {
-			s.queue = append(s.queue, wire.AppendRecord(nil, record))
+			s.queue = append(s.queue, wire.AppendRecord(make([]byte, 0, len(record)+8), record))
 			s.size += len(record)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/door/mesos/wire"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 )
@@ -163,13 +164,54 @@ func (t *task) endReason(n news) (mesosv1.TaskStatus_Reason, bool) {
 	return mesosv1.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED, true
 }
 
+// agentStatus is a status and everything in it, which is one piece of memory: there is one for each state of each task.
+type agentStatus struct {
+	status    mesosv1.TaskStatus
+	agent     mesosv1.AgentID
+	executor  mesosv1.ExecutorID
+	container mesosv1.ContainerStatus
+	id        mesosv1.ContainerID
+	network   mesosv1.NetworkInfo
+	address   mesosv1.NetworkInfo_IPAddress
+	networks  [1]*mesosv1.NetworkInfo
+	addresses [1]*mesosv1.NetworkInfo_IPAddress
+	state     mesosv1.TaskState
+	source    mesosv1.TaskStatus_Source
+	protocol  mesosv1.NetworkInfo_Protocol
+	at        float64
+	uuid      [16]byte
+}
+
 // status is a status as an agent sends it: reliably, so with a uuid.
 func (t *task) status(state mesosv1.TaskState, message string) *mesosv1.TaskStatus {
-	s := t.made(state, 0, message)
-	s.Source, s.Reason, s.Uuid = mesosv1.TaskStatus_SOURCE_AGENT.Enum(), nil, uuidBytes()
-	s.ExecutorId = &mesosv1.ExecutorID{Value: new(t.executorID())}
-	s.ContainerStatus = t.containerStatus()
+	x := &agentStatus{state: state, source: mesosv1.TaskStatus_SOURCE_AGENT, at: float64(time.Now().UnixNano()) / 1e9}
+	x.agent.Value, x.executor.Value = &t.node, new(t.executorID())
+	s := &x.status
+	s.TaskId, s.AgentId, s.ExecutorId = t.info.TaskId, &x.agent, &x.executor
+	s.State, s.Source, s.Timestamp, s.Uuid = &x.state, &x.source, &x.at, randomUUID(x.uuid[:])
+	if message != "" {
+		s.Message = &message
+	}
+	x.contain(t)
 	return s
+}
+
+// containerStatus says where the task is reached.
+func (t *task) containerStatus() *mesosv1.ContainerStatus {
+	x := &agentStatus{}
+	x.contain(t)
+	return &x.container
+}
+
+// contain says where the task is reached. Some clients need the first address of the first network.
+func (x *agentStatus) contain(t *task) {
+	x.id.Value = &t.native
+	x.protocol = mesosv1.NetworkInfo_IPv4
+	x.address.Protocol, x.address.IpAddress = &x.protocol, &t.ip
+	x.addresses[0], x.networks[0] = &x.address, &x.network
+	x.network.IpAddresses = x.addresses[:]
+	x.container.ContainerId, x.container.NetworkInfos = &x.id, x.networks[:]
+	x.status.ContainerStatus = &x.container
 }
 
 func (t *task) executorID() string {
@@ -177,20 +219,6 @@ func (t *task) executorID() string {
 		return t.executor.id
 	}
 	return t.id()
-}
-
-// containerStatus says where the task is reached. Some clients need the first address of the first network.
-func (t *task) containerStatus() *mesosv1.ContainerStatus {
-	container := t.native
-	if t.executor != nil {
-		container = t.executor.native
-	}
-	return &mesosv1.ContainerStatus{
-		ContainerId: &mesosv1.ContainerID{Value: &container},
-		NetworkInfos: []*mesosv1.NetworkInfo{{IpAddresses: []*mesosv1.NetworkInfo_IPAddress{{
-			Protocol: mesosv1.NetworkInfo_IPv4.Enum(), IpAddress: new(t.ip),
-		}}}},
-	}
 }
 
 // made is a status as a master makes it: it is sent once and not acknowledged.
@@ -214,9 +242,16 @@ func (d *Door) sendMade(f *framework, info *mesosv1.TaskInfo, state mesosv1.Task
 	d.sendStatus(f, madeStatus(info.TaskId, info.AgentId, state, reason, message, d.c.Now()))
 }
 
-func (d *Door) sendStatus(f *framework, s *mesosv1.TaskStatus) {
+func (d *Door) sendStatus(f *framework, s *mesosv1.TaskStatus) { d.sendUpdate(f, &update{status: s}) }
+
+// sendUpdate sends a status; to a framework that reads protobuf, the bytes that are written down.
+func (d *Door) sendUpdate(f *framework, u *update) {
 	e := event(schedulerv1.Event_UPDATE)
-	e.Update = &schedulerv1.Event_Update{Status: s}
+	if f.stream != nil && f.stream.media == wire.Protobuf {
+		e.ProtoReflect().SetUnknown(u.event())
+	} else {
+		e.Update = &schedulerv1.Event_Update{Status: u.status}
+	}
 	f.send(e)
 	d.counters.updates++
 }

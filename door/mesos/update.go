@@ -5,6 +5,8 @@ import (
 	"container/heap"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 )
@@ -14,9 +16,33 @@ const maxResend = 10 * time.Minute
 
 // update is a status on its way to a framework, until that acknowledges it.
 type update struct {
-	status *mesosv1.TaskStatus
-	next   time.Time // when it is sent again
+	status *mesosv1.TaskStatus // it stays as it is
+	wire   []byte              // status as it is written down and sent, once it was
+	next   time.Time           // when it is sent again
 	wait   time.Duration
+}
+
+// encoded is the status as it is written down.
+func (u *update) encoded() []byte {
+	if u.wire == nil {
+		u.wire = encoded(u.status)
+	}
+	return u.wire
+}
+
+// Numbers of the fields around a status that is sent.
+const (
+	eventUpdate  = 5 // mesos.v1.scheduler.Event
+	updateStatus = 1 // mesos.v1.scheduler.Event.Update
+)
+
+// event is the field update of the event that tells of it.
+func (u *update) event() []byte {
+	status := u.encoded()
+	size := protowire.SizeTag(updateStatus) + protowire.SizeBytes(len(status))
+	b := make([]byte, 0, size+10)
+	b = protowire.AppendVarint(protowire.AppendTag(b, eventUpdate, protowire.BytesType), uint64(size))
+	return protowire.AppendBytes(protowire.AppendTag(b, updateStatus, protowire.BytesType), status)
 }
 
 // note takes a status over as the task's state.
@@ -60,7 +86,7 @@ func (d *Door) dispatch(t *task) {
 	d.wait(t)
 	t.sent = u.status.GetState()
 	d.keepTask(t)
-	d.sendStatus(t.fw, u.status)
+	d.sendUpdate(t.fw, u)
 	d.nudge() // to be woken when it is due again
 }
 
