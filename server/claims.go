@@ -126,13 +126,19 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 
 func committed(effects []cluster.Effect) []*polderv1.CommitResult {
 	var out []*polderv1.CommitResult
+	funding := map[string]string{}
+	for _, e := range effects {
+		if l, ok := e.(cluster.Launch); ok {
+			funding[l.Task.Task] = l.Task.Funding
+		}
+	}
 	for _, e := range effects {
 		c, ok := e.(cluster.Committed)
 		if !ok {
 			continue
 		}
 		for _, r := range c.Results {
-			result := &polderv1.CommitResult{Task: r.Task, Ask: r.Ask}
+			result := &polderv1.CommitResult{Task: r.Task, Ask: r.Ask, Funding: funding[r.Task]}
 			if r.Conflict != nil {
 				result.Conflict = reasonProto(*r.Conflict)
 			}

@@ -3544,7 +3544,9 @@ type CommitResult struct {
 	// Why not, otherwise: code "Conflict" and the sentence.
 	Conflict *Reason `protobuf:"bytes,2,opt,name=conflict,proto3" json:"conflict,omitempty"`
 	// Id of the ask that was left as demand.
-	Ask           string `protobuf:"bytes,3,opt,name=ask,proto3" json:"ask,omitempty"`
+	Ask string `protobuf:"bytes,3,opt,name=ask,proto3" json:"ask,omitempty"`
+	// Who pays for it when it won: path of the role, or "borrowed".
+	Funding       string `protobuf:"bytes,4,opt,name=funding,proto3" json:"funding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3596,6 +3598,13 @@ func (x *CommitResult) GetConflict() *Reason {
 func (x *CommitResult) GetAsk() string {
 	if x != nil {
 		return x.Ask
+	}
+	return ""
+}
+
+func (x *CommitResult) GetFunding() string {
+	if x != nil {
+		return x.Funding
 	}
 	return ""
 }
@@ -7611,11 +7620,12 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x04task\x18\x04 \x01(\v2\x13.polder.v1.TaskSpecR\x04task\"_\n" +
 	"\x0eCommitResponse\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.polder.v1.CommitResultR\aresults\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"c\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"}\n" +
 	"\fCommitResult\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12-\n" +
 	"\bconflict\x18\x02 \x01(\v2\x11.polder.v1.ReasonR\bconflict\x12\x10\n" +
-	"\x03ask\x18\x03 \x01(\tR\x03ask\"\xce\x01\n" +
+	"\x03ask\x18\x03 \x01(\tR\x03ask\x12\x18\n" +
+	"\afunding\x18\x04 \x01(\tR\afunding\"\xce\x01\n" +
 	"\x16TaskServiceListRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x10\n" +
 	"\x03ask\x18\x02 \x01(\tR\x03ask\x12\x12\n" +
