@@ -12,6 +12,11 @@ import (
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
+// annotations are what a bound pod says of its lease.
+func annotations(task, role, funding string) map[string]string {
+	return map[string]string{TaskAnnotation: task, RoleAnnotation: role, FundingAnnotation: funding}
+}
+
 // annotate shows on a bound pod what it runs on.
 func (k *keeper) annotate(ctx context.Context, t *polderv1.Task, pod *v1.Pod) {
 	a := pod.Annotations
@@ -20,7 +25,7 @@ func (k *keeper) annotate(ctx context.Context, t *polderv1.Task, pod *v1.Pod) {
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid":         pod.UID, // not another pod of the name
-		"annotations": map[string]string{TaskAnnotation: t.Id, RoleAnnotation: t.Role, FundingAnnotation: t.Funding},
+		"annotations": annotations(t.Id, t.Role, t.Funding),
 	}})
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, callLimit)

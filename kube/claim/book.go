@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -64,35 +65,38 @@ type Book struct {
 	log      *slog.Logger
 	poke     chan struct{}
 
-	mu      sync.Mutex // guards all below
+	mu      sync.RWMutex // guards all below
 	entries map[types.UID]Entry
-	pencil  []pencil // granted, and not in the picture of the nodes yet
+	pencils map[string][]pencil // by node: taken, and not in the picture of the nodes yet
 }
 
 // pencil is an amount that the picture of a node does not show as taken yet.
 type pencil struct {
-	node     string
+	uid      types.UID
 	need     resource.Resources
-	revision int64
+	revision int64 // of the first picture that shows it
 }
+
+// unanswered is the revision of what has not been claimed yet.
+const unanswered = math.MaxInt64
 
 // NewBook makes an empty book. Pods that request nothing at all are charged defaults; without defaults they are refused.
 func NewBook(c *pool.Client, nodes *pool.Nodes, roles Roles, defaults resource.Resources, log *slog.Logger) *Book {
-	return &Book{client: c, nodes: nodes, roles: roles, defaults: defaults, log: log, poke: make(chan struct{}, 1), entries: map[types.UID]Entry{}}
+	return &Book{client: c, nodes: nodes, roles: roles, defaults: defaults, log: log, poke: make(chan struct{}, 1), entries: map[types.UID]Entry{}, pencils: map[string][]pencil{}}
 }
 
 // Get finds the claim of a pod.
 func (b *Book) Get(uid types.UID) (Entry, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	e, ok := b.entries[uid]
 	return e, ok
 }
 
 // ByTask finds the pod that a lease is of.
 func (b *Book) ByTask(task string) (Entry, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	for _, e := range b.entries {
 		if e.Task == task {
 			return e, true
@@ -103,8 +107,8 @@ func (b *Book) ByTask(task string) (Entry, bool) {
 
 // Leases lists the pods with a lease, by pod.
 func (b *Book) Leases() map[types.UID]Entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	out := make(map[types.UID]Entry, len(b.entries))
 	for uid, e := range b.entries {
 		if e.Held() {
@@ -135,29 +139,55 @@ func (b *Book) SetCosts(ctx context.Context, costs map[types.UID]Cost) error {
 	return nil
 }
 
-// free is what a node has left for a claim, as far as is known.
-func (b *Book) free(n pool.Node) resource.Resources {
+// lacks names a resource of which a node has too little left for a claim, as far as is known; empty is none.
+func (b *Book) lacks(n pool.Node, r *request) string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	pencils := b.pencils[n.Name]
+	for _, a := range r.amounts {
+		free := n.Available[a.kind]
+		for _, p := range pencils {
+			if p.revision > n.Revision {
+				free -= p.need[a.kind]
+			}
+		}
+		if free < a.amount {
+			return a.kind
+		}
+	}
+	return ""
+}
+
+// reserve pencils a place in for a pod, before the pool is asked.
+func (b *Book) reserve(uid types.UID, node string, need resource.Resources) {
 	at := b.nodes.Revision()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := resource.Resources{}
-	for kind, a := range n.Available {
-		out[kind] = a
-	}
-	kept := b.pencil[:0]
-	for _, p := range b.pencil {
-		if p.revision <= at {
-			continue
+	kept := slices.DeleteFunc(b.pencils[node], func(p pencil) bool { return p.revision <= at })
+	b.pencils[node] = append(kept, pencil{uid, need, unanswered})
+}
+
+// rub takes the pencil of a pod away.
+func (b *Book) rub(uid types.UID, node string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.settle(uid, node, 0)
+}
+
+// settle notes which picture shows what a pod has taken; zero is all of them. The caller holds the lock.
+func (b *Book) settle(uid types.UID, node string, revision int64) {
+	kept := b.pencils[node][:0]
+	for _, p := range b.pencils[node] {
+		if p.uid == uid {
+			p.revision = revision
 		}
-		kept = append(kept, p)
-		for kind, a := range p.need {
-			if p.node == n.Name {
-				out[kind] -= a
-			}
+		if p.revision > 0 {
+			kept = append(kept, p)
 		}
 	}
-	b.pencil = kept
-	return out
+	if b.pencils[node] = kept; len(kept) == 0 {
+		delete(b.pencils, node)
+	}
 }
 
 // take claims a place for a pod. When it is refused the pod waits for the pool, if that is of any use, and the sentence says why.
@@ -175,7 +205,8 @@ func (b *Book) take(ctx context.Context, e Entry, r *request, node string) (refu
 	defer b.mu.Unlock()
 	if result.Task != "" {
 		e.Task, e.Node, e.Ask, e.Refusal, e.Since = result.Task, node, "", "", time.Now()
-		b.pencil = append(b.pencil, pencil{node, r.need, res.Msg.Revision})
+		e.Funding = result.Funding
+		b.settle(e.UID, node, res.Msg.Revision)
 	} else {
 		e.Ask, e.Refusal = result.Ask, sentence(result.Conflict)
 		refusal = e.Refusal

@@ -1,6 +1,7 @@
 package claim
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ roles:
   offline: {reclaimGrace: 1s}
 `
 
-// TestPodIsClaimedBeforeItIsBound: Reserve leases the place, Unreserve gives it back.
+// TestPodIsClaimedBeforeItIsBound: Bind leases the place first and says so on the pod, Unreserve gives it back.
 func TestPodIsClaimedBeforeItIsBound(t *testing.T) {
 	w := newWorld(t, plan)
 	pod := w.pod("online", "a", "500m")
@@ -38,6 +39,9 @@ func TestPodIsClaimedBeforeItIsBound(t *testing.T) {
 	if len(tasks) != 1 || tasks[0].Id != e.Task || tasks[0].Labels[PodLabel] != "online/a" || tasks[0].Funding != "online" {
 		t.Fatalf("the pool has %v", tasks)
 	}
+	if len(w.bound) != 1 || w.bound[0].Target.Name != "n1" || w.bound[0].Annotations[TaskAnnotation] != e.Task || w.bound[0].Annotations[FundingAnnotation] != "online" {
+		t.Errorf("bound: %v", w.bound)
+	}
 	if by, ok := w.book.ByTask(e.Task); !ok || by.UID != pod.UID {
 		t.Errorf("by its task: %+v", by)
 	}
@@ -45,16 +49,51 @@ func TestPodIsClaimedBeforeItIsBound(t *testing.T) {
 	w.await("the end of the lease", func() bool { return len(w.tasks()) == 0 })
 }
 
-// TestPencil: what was granted is taken before the picture of the nodes shows it.
+// TestPencil: what is reserved is taken before the pool was asked, and after that until the picture of the nodes shows it.
 func TestPencil(t *testing.T) {
 	w := newWorld(t, plan)
 	n, _ := w.nodes.Get("n1")
-	w.book.pencil = []pencil{{"n1", polder.Resources{"cpu": 600}, w.nodes.Revision() + 1000}, {"n1", polder.Resources{"cpu": 600}, 0}, {"n2", polder.Resources{"cpu": 1}, 1 << 60}}
-	if free := w.book.free(n); free["cpu"] != 400 {
-		t.Errorf("free %v", free)
+	short := &request{amounts: []amount{{"cpu", 500}}}
+	w.book.reserve("u1", "n1", polder.Resources{"cpu": 600})
+	w.book.reserve("u2", "n2", polder.Resources{"cpu": 600})
+	if kind := w.book.lacks(n, short); kind != "cpu" {
+		t.Errorf("beside what is reserved it lacks %q", kind)
 	}
-	if len(w.book.pencil) != 2 {
-		t.Errorf("kept %v", w.book.pencil)
+	w.book.settle("u1", "n1", n.Revision+1)
+	if kind := w.book.lacks(n, short); kind != "cpu" {
+		t.Errorf("beside what was granted it lacks %q", kind)
+	}
+	n.Revision++
+	if kind := w.book.lacks(n, short); kind != "" {
+		t.Errorf("in the picture that shows it, it lacks %q", kind)
+	}
+	w.book.rub("u2", "n2")
+	if len(w.book.pencils["n2"]) != 0 {
+		t.Errorf("kept %v", w.book.pencils)
+	}
+}
+
+// TestSignature: pods that need the same are the same to the plugin, unless the pool knows one already.
+func TestSignature(t *testing.T) {
+	w := newWorld(t, plan)
+	p := &Plugin{book: w.book, client: w.kube}
+	sign := func(pod *v1.Pod) (string, bool) {
+		f, s := p.SignPod(t.Context(), pod)
+		return fmt.Sprint(f), s.IsSuccess()
+	}
+	a, b, c := w.pod("online", "a", "100m"), w.pod("online", "b", "100m"), w.pod("online", "c", "200m")
+	first, ok := sign(a)
+	second, _ := sign(b)
+	third, _ := sign(c)
+	if !ok || first != second || first == third {
+		t.Errorf("signatures: %s, %s, %s", first, second, third)
+	}
+	w.schedule(a)
+	if _, ok := sign(a); ok {
+		t.Error("a pod with a lease is signed")
+	}
+	if _, ok := sign(w.pod("nowhere", "d", "1")); ok {
+		t.Error("a pod without a role is signed")
 	}
 }
 

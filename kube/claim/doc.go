@@ -1,10 +1,11 @@
 // Package claim lets kube-scheduler share the pool: a pod is bound only where the pool has granted its lease.
 //
 // [Plugin] is a plugin for kube-scheduler as a library, beside all of the stock ones. Filter looks at what is free in the
-// pool's own picture of a node, whoever holds the rest. Reserve claims the place; the first claim wins. A pod that fits
-// nowhere, or whose claim is refused, becomes an ask of its role: the pool decides in what order waiting pods of all doors are
-// served, and asks borrowers to leave for those inside a guarantee. Until the pool answers, the pod's condition shows the
-// pool's sentence. The answer is a lease on some node, and the pod is bound there.
+// pool's own picture of a node, whoever holds the rest. Reserve pencils the place in. Bind claims it while the scheduler goes on
+// with the next pod, and binds the pod; the first claim wins. A pod that fits nowhere, or whose claim is refused, becomes an ask
+// of its role: the pool decides in what order waiting pods of all doors are served, and asks borrowers to leave for those inside a
+// guarantee. Until the pool answers, the pod's condition shows the pool's sentence. The answer is a lease on some node, and the pod
+// is bound there.
 //
 // [Book] is what is known of pods' claims. It is rebuilt from the pool: tasks and asks carry the pod's uid. [Book.Run] keeps
 // pods and leases together: a lease whose pod is gone is given back, a pod whose lease is over is deleted, and a pod that

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
@@ -25,13 +27,13 @@ const mostNames = 64
 // Plugin is the scheduler's side of a [Book].
 type Plugin struct {
 	book   *Book
-	handle fwk.Handle
+	client kubernetes.Interface
 }
 
 // Factory makes the plugin, for the scheduler to call.
 func Factory(b *Book) func(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) {
 	return func(_ context.Context, _ runtime.Object, h fwk.Handle) (fwk.Plugin, error) {
-		return &Plugin{book: b, handle: h}, nil
+		return &Plugin{book: b, client: h.ClientSet()}, nil
 	}
 }
 
@@ -56,6 +58,7 @@ func (p *Plugin) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod,
 	}
 	state.Write(Name, r)
 	e, _ := p.book.Get(pod.UID)
+	r.lease = e
 	switch {
 	case e.Held():
 		return &fwk.PreFilterResult{NodeNames: sets.New(e.Node)}, nil
@@ -76,6 +79,19 @@ func requestIn(state fwk.CycleState) (*request, *fwk.Status) {
 	return data.(*request), nil
 }
 
+// SignPod says what of a pod this plugin looks at, so that the scheduler may use what it found for the pod before. What the pool knows
+// of the pod already is looked at as well.
+func (p *Plugin) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
+	if _, known := p.book.Get(pod.UID); known {
+		return nil, fwk.NewStatus(fwk.Unschedulable, "the pool knows the pod")
+	}
+	r, err := requestOf(pod, p.book.roles, p.book.defaults)
+	if err != nil {
+		return nil, refused("%v", err)
+	}
+	return []fwk.SignFragment{{Key: Name, Value: r.need}}, nil
+}
+
 // Filter lets nodes pass that have room in the pool's picture.
 func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *v1.Pod, info fwk.NodeInfo) *fwk.Status {
 	r, bad := requestIn(state)
@@ -83,7 +99,7 @@ func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *v1.Pod, in
 		return bad
 	}
 	name := info.Node().Name
-	if e, _ := p.book.Get(pod.UID); e.Held() && e.Node == name {
+	if r.lease.Held() && r.lease.Node == name {
 		return nil
 	}
 	n, ok := p.book.nodes.Get(name)
@@ -93,11 +109,8 @@ func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *v1.Pod, in
 	case n.State != pool.Ready:
 		return refused("%s in the pool", n.State)
 	}
-	free := p.book.free(n)
-	for _, kind := range r.need.Names() {
-		if free[kind] < r.need[kind] {
-			return refused("too little %s free in the pool", kind)
-		}
+	if kind := p.book.lacks(n, r); kind != "" {
+		return refused("too little %s free in the pool", kind)
 	}
 	return nil
 }
@@ -158,31 +171,50 @@ func entryOf(pod *v1.Pod, r *request) Entry {
 	return Entry{UID: pod.UID, Pod: pod.Namespace + "/" + pod.Name, Role: r.role}
 }
 
-// Reserve claims the place. After it the lease holds, whatever the binding takes.
-func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
+// Reserve pencils the place in: the pods after this one look past it.
+func (p *Plugin) Reserve(_ context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
+	r, bad := requestIn(state)
+	if bad != nil {
+		return bad
+	}
+	if !r.lease.Held() || r.lease.Node != node {
+		p.book.reserve(pod.UID, node, r.need)
+	}
+	return nil
+}
+
+// Bind claims the place, beside the scheduler's next pods, and binds the pod to the lease. The first claim wins: a pod that is refused
+// waits for the pool.
+func (p *Plugin) Bind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
 	r, bad := requestIn(state)
 	if bad != nil {
 		return bad
 	}
 	e, _ := p.book.Get(pod.UID)
-	if e.Held() && e.Node == node {
-		return nil
+	if !e.Held() || e.Node != node {
+		refusal, err := p.book.take(ctx, entryOf(pod, r), r, node)
+		switch {
+		case err != nil:
+			return fwk.AsStatus(fmt.Errorf("claiming a place in the pool: %w", err))
+		case refusal != "":
+			return fwk.NewStatus(fwk.Unschedulable, "the pool refuses: "+refusal)
+		}
+		e, _ = p.book.Get(pod.UID)
 	}
-	refusal, err := p.book.take(ctx, entryOf(pod, r), r, node)
-	switch {
-	case err != nil:
-		return fwk.AsStatus(fmt.Errorf("claiming a place in the pool: %w", err))
-	case refusal != "":
-		return fwk.NewStatus(fwk.Unschedulable, "the pool refuses: "+refusal)
+	binding := &v1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Annotations: annotations(e.Task, e.Role, e.Funding)},
+		Target:     v1.ObjectReference{Kind: "Node", Name: node},
 	}
-	return nil
+	return fwk.AsStatus(p.client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{}))
 }
 
 // Unreserve gives the place back when the pod is not bound after all.
 func (p *Plugin) Unreserve(ctx context.Context, _ fwk.CycleState, pod *v1.Pod, node string) {
 	if e, _ := p.book.Get(pod.UID); e.Held() && e.Node == node {
 		p.book.release(ctx, pod.UID)
+		return
 	}
+	p.book.rub(pod.UID, node)
 }
 
 // Activator has the scheduler try waiting pods again.

@@ -54,6 +54,14 @@ type request struct {
 	role string
 	need resource.Resources
 	task *polderv1.TaskSpec
+
+	amounts []amount // need, in order of kind
+	lease   Entry    // of the pod, when the scheduler began with it
+}
+
+type amount struct {
+	kind   string
+	amount resource.Amount
 }
 
 // Clone implements the scheduler's StateData: a request does not change.
@@ -73,8 +81,9 @@ func requestOf(pod *v1.Pod, roles Roles, defaults resource.Resources) (*request,
 		Runtime: pool.KubeRuntime, Resources: map[string]string{}, Requeue: new(false), Priority: priorityOf(pod),
 		Labels: map[string]string{UIDLabel: string(pod.UID), PodLabel: pod.Namespace + "/" + pod.Name},
 	}
-	for kind, a := range r.need {
-		r.task.Resources[kind] = resource.FormatValue(kind, a)
+	for _, kind := range r.need.Names() {
+		r.amounts = append(r.amounts, amount{kind, r.need[kind]})
+		r.task.Resources[kind] = resource.FormatValue(kind, r.need[kind])
 	}
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
 		r.task.Kill = &polderv1.KillPolicy{Grace: durationpb.New(time.Duration(*s) * time.Second)}

@@ -22,9 +22,11 @@ import (
 )
 
 const (
-	lookEvery   = time.Second      // between two looks at the pool's tasks
-	retryEvery  = 15 * time.Second // for pods that wait, whose sentence may be old
-	lastSeconds = 10 * time.Second // for the agent to see by itself that a pod is over
+	lookEvery   = time.Second            // between two looks at the pool's tasks
+	lookSoon    = 100 * time.Millisecond // where something is known to have changed
+	lookShare   = 20                     // a look takes at most one part in so many of the time
+	retryEvery  = 15 * time.Second       // for pods that wait, whose sentence may be old
+	lastSeconds = 10 * time.Second       // for the agent to see by itself that a pod is over
 )
 
 // Cluster is Kubernetes, as [Book.Run] needs it.
@@ -38,19 +40,29 @@ type Cluster struct {
 // Run keeps pods and leases together until ctx is done.
 func (b *Book) Run(ctx context.Context, c Cluster) {
 	k := &keeper{Book: b, Cluster: c, over: map[types.UID]time.Time{}, news: map[types.UID]bool{}}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		if err := k.look(ctx); err != nil && ctx.Err() == nil {
 			b.log.Warn("the pods' leases could not be compared with the pool's tasks", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		rest := time.Since(began) * lookShare
+		if !pause(ctx, max(lookSoon, rest), nil) || !pause(ctx, max(0, lookEvery-max(lookSoon, rest)), b.poke) {
 			return
-		case <-b.poke:
-		case <-tick.C:
 		}
 	}
+}
+
+// pause waits for a time to pass or for wake; it reports whether to go on.
+func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-t.C:
+	}
+	return true
 }
 
 // keeper is a running [Book.Run].

@@ -12,9 +12,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	kubetesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -47,6 +49,7 @@ type world struct {
 	pods   cache.Indexer
 	keeper *keeper
 	queue  queue
+	bound  []*v1.Binding
 }
 
 // queue notes whom the scheduler is to try again.
@@ -72,6 +75,12 @@ func newWorld(t *testing.T, plan string) *world {
 	go func() { defer close(ended); w.nodes.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	w.await("the node", func() bool { n, ok := w.nodes.Get("n1"); return ok && n.State == pool.Ready })
+	w.kube.PrependReactor("create", "pods", func(a kubetesting.Action) (bool, runtime.Object, error) {
+		if a.GetSubresource() == "binding" {
+			w.bound = append(w.bound, a.(kubetesting.CreateAction).GetObject().(*v1.Binding))
+		}
+		return a.GetSubresource() == "binding", nil, nil
+	})
 	w.book = NewBook(client, w.nodes, roles{"online": "online", "offline": "offline"}, polder.Resources{}, log)
 	w.pods = cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	w.keeper = &keeper{Book: w.book, Cluster: Cluster{Client: w.kube, Pods: corelisters.NewPodLister(w.pods), Events: events.NewFakeRecorder(100), Queue: w.queue},
@@ -137,7 +146,7 @@ func (w *world) tasks() []*polderv1.Task {
 
 // schedule is what the scheduler does with a pod, as far as this plugin is asked.
 func (w *world) schedule(pod *v1.Pod) *fwk.Status {
-	p := &Plugin{book: w.book}
+	p := &Plugin{book: w.book, client: w.kube}
 	ctx, state := w.t.Context(), framework.NewCycleState()
 	statuses := framework.NewDefaultNodeToStatus()
 	_, s := p.PreFilter(ctx, state, pod, nil)
@@ -145,7 +154,13 @@ func (w *world) schedule(pod *v1.Pod) *fwk.Status {
 		info := framework.NewNodeInfo()
 		info.SetNode(&v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
 		if s = p.Filter(ctx, state, pod, info); s.IsSuccess() {
-			return p.Reserve(ctx, state, pod, "n1")
+			if s = p.Reserve(ctx, state, pod, "n1"); s.IsSuccess() {
+				s = p.Bind(ctx, state, pod, "n1")
+			}
+			if !s.IsSuccess() {
+				p.Unreserve(ctx, state, pod, "n1")
+			}
+			return s
 		}
 	}
 	s.SetPlugin(Name)

@@ -31,6 +31,7 @@ import (
 type Plugin struct {
 	Name    string
 	Factory schedulerruntime.PluginFactory
+	Binds   bool // it binds pods, too
 }
 
 // admissionName is the name of [Config.Admission] among the plugins of the API server.
@@ -186,12 +187,17 @@ func scheduler(ctx context.Context, f *files) error {
 // writeSchedulerConfig writes a configuration of the scheduler with the plugins. Its own preemption is off: who leaves is for
 // the pool to say.
 func (f *files) writeSchedulerConfig() error {
-	enabled := ""
+	enabled, binders := "", ""
 	for _, p := range f.Plugins {
 		enabled += "\n      - name: " + p.Name
+		if p.Binds {
+			binders += "\n      - name: " + p.Name
+		}
 	}
 	if enabled != "" {
-		enabled = "\n    multiPoint:\n      enabled:" + enabled + "\n      disabled:\n      - name: DefaultPreemption"
+		// Who binds is asked in order, and the first that does is the last.
+		enabled = "\n    multiPoint:\n      enabled:" + enabled + "\n      disabled:\n      - name: DefaultPreemption" +
+			"\n    bind:\n      enabled:" + binders + "\n      - name: DefaultBinder\n      disabled:\n      - name: '*'"
 	}
 	text := fmt.Sprintf(`apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration

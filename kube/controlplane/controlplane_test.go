@@ -136,8 +136,8 @@ func TestBadAddresses(t *testing.T) {
 
 // TestSchedulerConfig: the plugin is on and preemption is off; without a plugin everything is stock.
 func TestSchedulerConfig(t *testing.T) {
-	f := &files{Config: Config{Dir: t.TempDir(), Plugins: []Plugin{{Name: "Polder"}}}}
-	for _, want := range []string{"- name: Polder\n      disabled:\n      - name: DefaultPreemption\n", "schedulerName: default-scheduler\n"} {
+	f := &files{Config: Config{Dir: t.TempDir(), Plugins: []Plugin{{Name: "Polder", Binds: true}}}}
+	for _, want := range []string{"- name: Polder\n      disabled:\n      - name: DefaultPreemption\n    bind:\n      enabled:\n      - name: Polder\n      - name: DefaultBinder\n", "schedulerName: default-scheduler\n"} {
 		if err := f.writeSchedulerConfig(); err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,7 @@ type Node struct {
 	*polderv1.Node
 	Capacity  resource.Resources // by kind
 	Available resource.Resources // free for anybody now, by kind
+	Revision  int64              // of the picture that this is of
 }
 
 // Nodes is the picture of the nodes that can run pods.
@@ -59,6 +60,7 @@ func (n *Nodes) Get(name string) (Node, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	node, ok := n.nodes[name]
+	node.Revision = n.at
 	return node, ok
 }
 
@@ -66,7 +68,11 @@ func (n *Nodes) Get(name string) (Node, bool) {
 func (n *Nodes) All() []Node {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(n.nodes), func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	all := slices.SortedFunc(maps.Values(n.nodes), func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	for i := range all {
+		all[i].Revision = n.at
+	}
+	return all
 }
 
 // Revision is how new the picture is, as [polderv1.CommitResponse] counts.
@@ -165,7 +171,7 @@ func set(nodes map[string]Node, node *polderv1.Node) {
 		delete(nodes, node.Name)
 		return
 	}
-	nodes[node.Name] = Node{node, amounts(node.Capacity), amounts(node.Available)}
+	nodes[node.Name] = Node{Node: node, Capacity: amounts(node.Capacity), Available: amounts(node.Available)}
 }
 
 // amounts reads amounts by kind. What cannot be read is not there.

@@ -32,7 +32,7 @@ func (r *reclaimer) steer(ctx context.Context) {
 	}
 	known, leases := r.Book.Leases(), map[types.UID]*lease{}
 	for uid, e := range known {
-		if pod := r.pod(e.Task); pod != nil {
+		if pod := r.podOf(e); pod != nil {
 			leases[uid] = &lease{pod: pod, gone: r.open[e.Task] != nil || pod.DeletionTimestamp != nil, cost: claim.Cost{Amount: deletionCost(pod)}}
 		}
 	}

@@ -163,7 +163,7 @@ func (r *reclaimer) confirm(ctx context.Context) {
 	}
 	told := map[string]*v1.Pod{} // by task
 	for _, e := range r.Book.Leases() {
-		if pod := r.pod(e.Task); pod != nil && pod.Annotations[IDAnnotation] != "" {
+		if pod := r.podOf(e); pod != nil && pod.Annotations[IDAnnotation] != "" {
 			told[e.Task] = pod
 		}
 	}
@@ -217,6 +217,11 @@ func (r *reclaimer) pod(task string) *v1.Pod {
 	if !ok {
 		return nil
 	}
+	return r.podOf(e)
+}
+
+// podOf is the pod that a lease is of; nil when it is gone.
+func (r *reclaimer) podOf(e claim.Entry) *v1.Pod {
 	namespace, name, _ := strings.Cut(e.Pod, "/")
 	pod, err := r.Pods.Pods(namespace).Get(name)
 	if err != nil || pod.UID != e.UID {

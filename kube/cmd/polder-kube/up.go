@@ -116,7 +116,7 @@ type doorway struct {
 // run starts the control plane, and the door's controllers once it answers.
 func (d *doorway) run(ctx context.Context) error {
 	plane := controlplane.Config{Dir: d.o.dir, Listen: d.o.listen, ServiceCIDR: d.o.serviceCIDR, UnsafeNoSync: d.o.noSync,
-		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin}},
+		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin, Binds: true}},
 		Tokens:  d.callers, Authorize: authorizer.AuthorizerFunc(d.requests.Authorize), Admission: d.admission}
 	if host, _, err := net.SplitHostPort(d.o.listen); err == nil {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
