@@ -1,0 +1,7 @@
+// Package bench measures what the pool costs kube-scheduler: pods a second and processor time with the plugin and everything that goes
+// with it, beside the stock scheduler on the same objects, by turns. Everything is real but the machines: etcd, the API server, the
+// controller manager and the scheduler are one process, the pool's server is another, and thousands of nodes are objects on one side and
+// sessions on the other.
+//
+// It is a measurement and not a test: "make bench-kube" runs it.
+package bench
