@@ -325,7 +325,7 @@ func (p *pool) claimRest(round *reclaim.Round, w *claimant) *reclaim.Round {
 // were asked leave their payer's list, and the index is told what nodes have.
 func (p *pool) endRound() {
 	p.asking = false
-	for _, u := range p.asked {
+	for _, u := range slices.Backward(p.asked) { // who was asked first is on top of a heap: taking the last ones out first moves few others
 		p.unlist(u)
 	}
 	clear(p.asked)

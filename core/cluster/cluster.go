@@ -37,6 +37,7 @@ type Cluster struct {
 	now      time.Time
 	out      []Effect
 	said     said // of out
+	dated    date
 }
 
 // New returns an empty cluster with an empty plan. It decides nothing before [Recovered] if anything is restored.

@@ -132,7 +132,12 @@ func (u *unit) reachable() bool {
 // unit describes a unit to the planner, with what it costs to lose it.
 func (p *pool) unit(u *unit) *reclaim.Unit {
 	first, cost := u.tasks[0], u.cost()
-	out := &reclaim.Unit{
+	piece := &struct { // most units have one task
+		unit reclaim.Unit
+		part [1]reclaim.Part
+	}{}
+	out := &piece.unit
+	*out = reclaim.Unit{
 		ID: u.seq, Owner: u, Charge: u.charge,
 		RolePriority: p.c.tree.Roles[u.charge.Leaf].Priority, Over: p.over(u.charge.Leaf), TaskPriority: first.shape.Priority,
 		Guard: cost.guard(), Cost: cost.Amount,
@@ -140,6 +145,7 @@ func (p *pool) unit(u *unit) *reclaim.Unit {
 	if u.stopping() {
 		out.RolePriority = math.MinInt // before anything that could go on
 	}
+	out.Parts = piece.part[:0]
 	for _, t := range u.tasks {
 		out.Parts = append(out.Parts, reclaim.Part{Node: t.node.id, Amount: t.need})
 		if !t.started.IsZero() {
@@ -203,7 +209,7 @@ func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline
 	c.emit(SaveTask{t.id}, SendNotice{t.node.Name, t.notice.Notice, deadline.Sub(c.now)})
 	c.changed(ObjectTask, t.id)
 	c.emit(Happened{Kind: "NoticeSent", Subject: t.id, Role: t.role, Node: t.node.Name,
-		Message: t.id + " gives " + amount.text() + " back by " + deadline.UTC().Format(time.RFC3339) + " for " + claimant})
+		Message: t.id + " gives " + amount.text() + " back by " + c.dated.text(deadline) + " for " + claimant})
 }
 
 // claimant names who a claim is for, in one phrase.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"strconv"
+	"time"
 
 	"polder.dev/polder/core/resource"
 )
@@ -48,6 +49,20 @@ func (s *wordings) keep(w *wording) {
 		s.known = map[string]*wording{}
 	}
 	s.known[string(s.key)] = w
+}
+
+// date is the instant that was put in words last: who is told in one decision mostly has the same time.
+type date struct {
+	at    time.Time
+	words string
+}
+
+// text puts an instant in words.
+func (d *date) text(at time.Time) string {
+	if d.words == "" || !d.at.Equal(at) {
+		d.at, d.words = at, at.UTC().Format(time.RFC3339)
+	}
+	return d.words
 }
 
 // text is the amount as people read it.

@@ -135,6 +135,9 @@ type Round struct {
 
 	fields  map[fieldKey]*field
 	changed []change // nodes that plans have changed, in order
+
+	levels []stage           // room for those of the sweep that goes on
+	owed   []resource.Amount // room for theirs
 }
 
 // NewRound starts a round on a ledger.

@@ -44,13 +44,15 @@ type option struct {
 }
 
 func newSweep(r *Round, c Claim, v role.ID) *sweep {
-	s := &sweep{Round: r, claim: c}
+	s := &sweep{Round: r, claim: c, levels: r.levels[:0]}
 	s.claim.Charge.At = v
 	tree := r.ledger.Tree()
 	s.within = tree.ReclaimBound(v, 0)
 	kinds, depth := r.ledger.Kinds(), tree.Roles[v].Depth
-	s.levels = make([]stage, 0, depth)
-	owed := make([]resource.Amount, depth*kinds)
+	if need := depth * kinds; len(r.owed) < need {
+		r.owed = make([]resource.Amount, need)
+	}
+	owed := r.owed
 	for child, f := v, tree.Roles[v].Parent; f != role.None; child, f = f, tree.Roles[f].Parent {
 		st := stage{role: f, grace: tree.Roles[child].LendGrace, owed: owed[:kinds:kinds]}
 		owed = owed[kinds:]
@@ -59,6 +61,7 @@ func newSweep(r *Round, c Claim, v role.ID) *sweep {
 		}
 		s.levels = append(s.levels, st)
 	}
+	r.levels = s.levels
 	return s
 }
 
