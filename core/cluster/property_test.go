@@ -344,6 +344,14 @@ func (a *actor) drainOne() {
 	}
 }
 
+// depth is how deep the deepest role is that the plan names.
+func (a *actor) depth() (d int) {
+	for path := range a.plan.Roles {
+		d = max(d, strings.Count(path, "/")+1)
+	}
+	return d
+}
+
 func (a *actor) verdict() {
 	a.checkApart()
 	a.checkWaste()
@@ -361,6 +369,7 @@ func (a *actor) verdict() {
 // for as a naive integrator has it, and that nobody shares a host port or, exclusive, a node. Nodes are in two pools and two zones.
 func TestContract(t *testing.T) {
 	verdicts, days, begun := map[string]int{}, 0, time.Now()
+	deep, halves := map[int]int{}, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		if days++; days%1000 == 0 {
 			t.Logf("%d random days in %s", days, time.Since(begun).Round(time.Second))
@@ -372,8 +381,14 @@ func TestContract(t *testing.T) {
 		}
 		a.replay()
 		a.verdict()
+		deep[a.depth()]++
+		halves += a.halves
 	})
+	t.Logf("trees by depth: %v; leaders killed between two messages of one step: %d", deep, halves)
 	t.Logf("claims that waited longer than T, by excuse: %v", verdicts)
+	if days >= 1000 && (deep[5] == 0 || halves == 0) && !t.Failed() {
+		t.Errorf("trees by depth: %v; leaders killed between two messages of one step: %d", deep, halves)
+	}
 	if days >= 1000 && verdicts["Fragmented"] == 0 && !t.Failed() {
 		t.Errorf("no claim was ever in vain for fragmentation: %v", verdicts)
 	}

@@ -32,6 +32,7 @@ type world struct {
 	tape    []recorded     // every step of this leader, for I17
 	naive   integrator     // of this leader, against its waste book
 	fuse    int            // effects until the leader is killed; zero is never
+	halves  int            // leaders killed between two messages of one step
 	witness *witness       // judges every decision; nil judges none
 }
 
@@ -108,6 +109,9 @@ func (w *world) step(e Event) error {
 // acknowledged that is not written.
 func (w *world) crash(effects []Effect, sent int) {
 	durable := w.fuse%2 == 0
+	if 0 < sent && sent < len(effects) {
+		w.halves++
+	}
 	for i, e := range effects {
 		switch e.(type) {
 		case SaveAsk, DeleteAsk, SaveTask, DeleteTask, SaveNode, DeleteNode, Ack:

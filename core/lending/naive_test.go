@@ -57,7 +57,7 @@ func drawTree(t *rapid.T) (*role.Tree, resource.Vector) {
 			}
 		}
 	}
-	grow("", 2, capacity)
+	grow("", 4, capacity)
 	if ps := role.Validate(p); len(ps) > 0 {
 		t.Fatalf("the generator made a bad plan: %v", ps)
 	}

@@ -44,7 +44,7 @@ func (w *world) reclaim(u *Unit) (victims []*Unit, ok bool) {
 
 // byDepth is usage by the depth of the role that pays for it, deepest first, every kind added up.
 func (w *world) byDepth() []resource.Amount {
-	out := make([]resource.Amount, 5)
+	out := make([]resource.Amount, 7) // roles are up to five deep, and the work of one that has children is one deeper
 	for _, u := range w.units {
 		for _, a := range u.Charge.Amount {
 			out[len(out)-1-w.tree.Roles[u.Charge.At].Depth] += a

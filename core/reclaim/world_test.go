@@ -83,7 +83,7 @@ func drawTree(rt *rapid.T, total resource.Vector) *role.Tree {
 			}
 		}
 	}
-	grow("", 2, total)
+	grow("", 4, total)
 	return role.Effective(p, time.Unix(0, 0), resource.NewKinds())
 }
 
