@@ -163,6 +163,9 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, at string) {
 	var names []string
 	for i := range v.NumField() {
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			continue // not for files
+		}
 		fields[name] = i
 		names = append(names, name)
 	}

@@ -22,6 +22,7 @@ type BadLine struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Reason string `json:"reason"`
+	Head   bool   `json:"-"` // it is the one that names the columns: without it none can be read
 }
 
 // Error writes file:line: reason.
@@ -71,12 +72,12 @@ func readTable(file string, from io.Reader, columns []string, bad func(BadLine) 
 	c.ReuseRecord, c.FieldsPerRecord = true, -1
 	head, err := c.Read()
 	if err != nil {
-		return BadLine{file, 1, "no line with the names of the columns: " + err.Error()}
+		return BadLine{File: file, Line: 1, Reason: fmt.Sprintf("no line with the names of the columns: %v; it needs %s", err, strings.Join(columns, ", ")), Head: true}
 	}
 	head = slices.Clone(head)
 	for _, name := range columns {
 		if !slices.Contains(head, name) {
-			return BadLine{file, 1, fmt.Sprintf("there is no column %s; it needs %s", name, strings.Join(columns, ", "))}
+			return BadLine{File: file, Line: 1, Reason: fmt.Sprintf("there is no column %s; it needs %s", name, strings.Join(columns, ", ")), Head: true}
 		}
 	}
 	for n := 0; ; n++ {
@@ -86,7 +87,7 @@ func readTable(file string, from io.Reader, columns []string, bad func(BadLine) 
 		}
 		line, _ := c.FieldPos(0)
 		if n >= MaxTraceLines {
-			return BadLine{file, line, fmt.Sprintf("more than %d lines", MaxTraceLines)}
+			return BadLine{File: file, Line: line, Reason: fmt.Sprintf("more than %d lines", MaxTraceLines)}
 		}
 		if err == nil && len(cells) != len(head) {
 			err = fmt.Errorf("%d values for %d columns", len(cells), len(head))
@@ -101,7 +102,7 @@ func readTable(file string, from io.Reader, columns []string, bad func(BadLine) 
 		if errors.As(err, &broken) {
 			line, err = broken.StartLine, broken.Err
 		}
-		b := BadLine{file, line, err.Error()}
+		b := BadLine{File: file, Line: line, Reason: err.Error()}
 		if bad == nil || !bad(b) {
 			return b
 		}

@@ -33,6 +33,7 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"unknown field":   {"kind: batch", "kind: batch, colour: red", `line 10: work[0].colour: unknown field "colour"`},
+		"no field":        {"kind: batch", "kind: batch, \"\": 1", `line 10: work[0][""]: unknown field ""`},
 		"unknown role":    {"role: a", "role: b", `line 10: work[0].role: the plan has no role "b"`},
 		"bad duration":    {"duration: 5m", "duration: soon", `line 10: work[0].duration: duration "soon"`},
 		"no time":         {"every: exp 1m", "every: 0s", "line 10: work[0].every: without time between asks"},

@@ -279,7 +279,8 @@ func (v *verifier) assume(tree *role.Tree) {
 		out = append(out, "tasks below "+v.st.Role+" ask inside their own guarantees, or accept a notice that their siblings' lendGrace and lend allow")
 	}
 	if v.inPackages() {
-		out = append(out, "the guarantee is whole packages (unit), and only its amounts are looked at: that every package has a node to itself is not proven here")
+		out = append(out, "the guarantee is whole packages (unit), and only their amounts are proven: a package is had where it has a home, a node with room for it beside what does "+
+			"not give way, and that depends on the nodes and on what ran there when it got one, which is not in a plan; what waits for a home says so (Packages)")
 	}
 	v.out.Assumptions = slices.Concat(v.out.Assumptions, out)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,6 +121,9 @@ is not a good scenario is refused before anything starts, with every line at fau
 			if err != nil {
 				return err
 			}
+			if o.seeds < 1 {
+				return usageError(cmd, fmt.Errorf("--seeds %d: play at least one", o.seeds))
+			}
 			if o.seeds > 1 {
 				return a.sweep(cmd.Context(), s, o)
 			}
@@ -160,6 +164,9 @@ func (a *app) scenario(name string) (*sim.Scenario, error) {
 // play runs one seed and prints what it found.
 func (a *app) play(ctx context.Context, s *sim.Scenario, o simOptions) error {
 	opt := sim.Options{Seed: o.seed, Progress: a.simProgress(o, s)}
+	if err := hasPlace(o.out); err != nil {
+		return err
+	}
 	if o.trace != "" {
 		f, err := os.Create(o.trace)
 		if err != nil {
@@ -192,6 +199,18 @@ func simFailed(r *sim.Report) string {
 		}
 	}
 	return fmt.Sprintf("%s, seed %d: %d of %d expectations did not hold, %d violations", r.Scenario, r.Seed, n, len(r.Findings), r.Violated)
+}
+
+// hasPlace refuses a file for which there is no directory, before anything is played for it.
+func hasPlace(file string) error {
+	if file == "" {
+		return nil
+	}
+	dir := filepath.Dir(file)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fail(exitUsage, "Make it first, or name a file elsewhere.", "%s: there is no directory %s", file, dir)
+	}
+	return nil
 }
 
 // keepReport writes the report that was asked for as a file.

@@ -59,6 +59,29 @@ func TestSim(t *testing.T) {
 	}
 }
 
+// TestSimRefuses sees that what cannot be played is refused before anything is, with the reason.
+func TestSimRefuses(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.csv")
+	write(t, empty, "")
+	trace := []string{"sim", "trace", empty, "--nodes", empty}
+	for want, args := range map[string][]string{
+		"--seeds 0: play at least one":           {"sim", "run", "day-night", "--seeds", "0"},
+		"there is no directory /nonexistent":     {"sim", "run", "day-night", "--out", "/nonexistent/r.html"},
+		"--seeds -1, --jobs 1: play":             {"sim", "random", "--seeds", "-1"},
+		"--seeds 1, --jobs 0: play":              {"sim", "random", "--seeds", "1", "--jobs", "0"},
+		"--node-share 0: keep a part":            append(trace, "--node-share", "0"),
+		"--skip -5s: begin with the trace":       append(trace, "--skip", "-5s"),
+		"--turn 0s: decide at most":              append(trace, "--turn", "0s"),
+		"empty.csv:1: no line with the names":    trace,
+		"the first line names them":              trace,
+		"there is no scenario and no file \"x\"": {"sim", "compare", "x"},
+	} {
+		if r := (command{}).run(args...); r.code != exitUsage && r.code != exitNotFound || !strings.Contains(r.err, want) {
+			t.Errorf("%v: exit %d: %s", args, r.code, r.err)
+		}
+	}
+}
+
 // TestSimTrace reads a trace with a broken line both ways.
 func TestSimTrace(t *testing.T) {
 	dir := t.TempDir()

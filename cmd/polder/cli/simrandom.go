@@ -38,6 +38,9 @@ A seed gives the same cluster in one version of Polder only: --keep writes the s
 				_, err = a.Out.Write(text)
 				return err
 			}
+			if o.seeds < 1 || o.jobs < 1 {
+				return usageError(cmd, fmt.Errorf("--seeds %d, --jobs %d: play at least one seed, at least one at a time", o.seeds, o.jobs))
+			}
 			return a.random(cmd.Context(), o)
 		},
 	}
@@ -52,6 +55,11 @@ A seed gives the same cluster in one version of Polder only: --keep writes the s
 }
 
 func (a *app) random(ctx context.Context, o randomOptions) error {
+	if o.keep != "" {
+		if err := os.MkdirAll(o.keep, 0o755); err != nil {
+			return err
+		}
+	}
 	sum, err := sim.RunRandom(ctx, o.seed, o.seeds, o.jobs, a.sweepProgress("random clusters", o.simOptions))
 	if sum.Seeds > 0 {
 		if err := a.printSweep(o.simOptions, sum); err != nil {
@@ -71,13 +79,10 @@ func (a *app) random(ctx context.Context, o randomOptions) error {
 	return nil
 }
 
-// keepFailed writes the scenarios of failed seeds into a directory.
+// keepFailed writes the scenarios of failed seeds into a directory that is there.
 func (a *app) keepFailed(dir string, sum *sim.Sweep) error {
 	if dir == "" || len(sum.Failed) == 0 {
 		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
 	}
 	for _, f := range sum.Failed {
 		text, err := sim.RandomText(f.Seed)

@@ -46,6 +46,9 @@ A GPU is a number of thousandths of a node; which card a share is on is not look
 			if o.nodes == "" {
 				return usageError(cmd, errors.New("on which nodes? Give --nodes FILE"))
 			}
+			if err := o.check(); err != nil {
+				return usageError(cmd, err)
+			}
 			s, err := a.traceScenario(args[0], o)
 			if err != nil {
 				return err
@@ -69,6 +72,19 @@ A GPU is a number of thousandths of a node; which card a share is on is not look
 	return cmd
 }
 
+// check refuses numbers that would be taken for others.
+func (o *traceOptions) check() error {
+	switch {
+	case !(o.share > 0 && o.share <= 1):
+		return fmt.Errorf("--node-share %g: keep a part of the nodes above 0, up to 1", o.share)
+	case o.skip < 0:
+		return fmt.Errorf("--skip %s: begin with the trace or after it", o.skip)
+	case o.turn < time.Millisecond:
+		return fmt.Errorf("--turn %s: decide at most once in a millisecond", o.turn)
+	}
+	return nil
+}
+
 // traceScenario reads a trace. Broken lines are told, counted, and end it or not as --on-error says.
 func (a *app) traceScenario(pods string, o traceOptions) (*sim.Scenario, error) {
 	p, err := openTable(pods)
@@ -89,7 +105,11 @@ func (a *app) traceScenario(pods string, o traceOptions) (*sim.Scenario, error) 
 		return o.onError == "skip"
 	})
 	if bad := (sim.BadLine{}); errors.As(err, &bad) {
-		return nil, fail(exitUsage, "Correct the line, or leave broken lines out with --on-error skip.", "%v", bad)
+		next := "Correct the line, or leave broken lines out with --on-error skip."
+		if bad.Head {
+			next = "\"polder sim trace --help\" lists the columns: the first line names them."
+		}
+		return nil, fail(exitUsage, next, "%v", bad)
 	}
 	if err != nil {
 		return nil, err

@@ -121,7 +121,15 @@ func (a *app) verify(ctx context.Context, s *sim.Statement, o verifyOptions) err
 }
 
 func (a *app) printVerdict(v *sim.Verdict) {
-	fmt.Fprintf(a.Out, "%s; %d stretches of the calendar were looked at, the longest T is %s\n", v.Outcome, v.Stretches, v.Bound)
+	stretches := "1 stretch of the calendar was"
+	if v.Stretches != 1 {
+		stretches = fmt.Sprintf("%d stretches of the calendar were", v.Stretches)
+	}
+	fmt.Fprintf(a.Out, "%s; %s looked at", v.Outcome, stretches)
+	if v.Outcome == "proven" {
+		fmt.Fprintf(a.Out, ", the longest T is %s", v.Bound)
+	}
+	fmt.Fprintln(a.Out)
 	for _, why := range v.Why {
 		fmt.Fprintf(a.Out, "  %s\n", clean(why))
 	}
