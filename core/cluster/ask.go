@@ -47,6 +47,8 @@ type class struct {
 
 	nowhere int64 // opens and one, when a claim of it was last looked for another place in vain
 	tried   int64 // epoch in which nothing more of it could start
+	lasting lasting
+	branch  role.ID // the role below the root on the way to its leaf
 	refusal *verdict
 	impasse impasse
 	wants   wants
@@ -242,7 +244,8 @@ func (c *Cluster) resolve(cl *class) (err error) {
 	cl.grace = shorter(r.ReclaimGrace, cl.shape.ReclaimGrace)
 	cl.minRun = shorter(r.MinRuntime, cl.shape.MinRuntime)
 	cl.need = cl.shape.Resources.Vector(c.kinds, "")
-	cl.tried = 0
+	cl.branch = c.branchOf(cl.leaf)
+	cl.tried, cl.lasting = 0, lasting{}
 	cl.release()
 	cl.compiled, err = cl.pool.index.Compile(cl.placementShape())
 	return err

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -237,28 +238,33 @@ func (p *pool) newRound() *reclaim.Round {
 type claimant struct {
 	*class
 	asks    []*ask          // with such claims
+	above   float64         // its role's entitlement; see [pool.above]
 	outcome reclaim.Outcome // why the next of them was planned nowhere
 }
 
-// claimants lists who claims in a round, in the order of need, and how deep the deepest of their roles is.
+// claimants lists who claims in a round, in the order of need, and how deep the deepest of their roles is. It notes since when what waits does
+// so in vain.
 func (p *pool) claimants() (out []*claimant, deepest int) {
-	for _, cl := range p.byNeed() {
+	for cl := range p.queue.all() {
 		if cl.earmark && cl.refusal == nil {
 			cl.refusal = unkept
 		}
-		w := &claimant{class: cl, outcome: reclaim.NotGuaranteed}
+		var of []*ask
 		for _, a := range cl.asks {
 			if p.due(cl, a) {
-				w.asks = append(w.asks, a)
+				of = append(of, a)
 			}
 		}
-		if len(w.asks) > 0 {
-			out, deepest = append(out, w), max(deepest, p.c.tree.Roles[cl.leaf].Depth)
-			if cl.impasse.lasts(p) && !cl.impasse.until.IsZero() {
-				p.c.wakeAt(cl.impasse.until)
-			}
+		if len(of) == 0 {
+			continue
+		}
+		out = append(out, &claimant{class: cl, asks: of, above: p.above(cl.leaf), outcome: reclaim.NotGuaranteed})
+		deepest = max(deepest, p.c.tree.Roles[cl.leaf].Depth)
+		if cl.impasse.lasts(p) && !cl.impasse.until.IsZero() {
+			p.c.wakeAt(cl.impasse.until)
 		}
 	}
+	slices.SortFunc(out, (*claimant).compare)
 	return out, deepest
 }
 
@@ -273,6 +279,9 @@ func (p *pool) claimAt(round *reclaim.Round, w *claimant, depth int) *reclaim.Ro
 	}
 	for _, a := range w.asks {
 		for p.unclaimed(a) {
+			if !p.ledger.MayCoverAt(v, w.need) {
+				return round // planning would find so
+			}
 			plans, o := p.planMembersAt(round, w.claim(), v)
 			if o != reclaim.Planned {
 				if o != reclaim.NotGuaranteed {
@@ -353,23 +362,23 @@ func (p *pool) freshen() {
 	p.stale, p.asking = p.stale[:0], asking
 }
 
-// byNeed lists the classes in the order their claims are planned: roles most below their entitlement first, then by priority and
-// arrival.
+// byNeed lists the classes in that order.
 func (p *pool) byNeed() []*class {
-	out := slices.Collect(p.queue.all())
-	slices.SortStableFunc(out, func(a, b *class) int {
-		if x, y := p.above(a.leaf), p.above(b.leaf); x != y {
-			if x < y {
-				return -1
-			}
-			return 1
-		}
-		if a.shape.Priority != b.shape.Priority {
-			return b.shape.Priority - a.shape.Priority
-		}
-		return int(a.asks[0].seq - b.asks[0].seq)
-	})
+	var order []*claimant
+	for cl := range p.queue.all() {
+		order = append(order, &claimant{class: cl, above: p.above(cl.leaf)})
+	}
+	slices.SortFunc(order, (*claimant).compare)
+	out := make([]*class, len(order))
+	for i, w := range order {
+		out[i] = w.class
+	}
 	return out
+}
+
+// compare is the order in which classes claim: roles most below their entitlement first, then by priority and arrival.
+func (w *claimant) compare(o *claimant) int {
+	return cmp.Or(cmp.Compare(w.above, o.above), cmp.Compare(o.shape.Priority, w.shape.Priority), cmp.Compare(w.class.asks[0].seq, o.class.asks[0].seq))
 }
 
 // unclaimed reports whether something of an ask is ready and has no claim.

@@ -82,6 +82,7 @@ type hungry struct {
 	leaf    role.ID
 	above   float64 // its entitlement; see [pool.above]
 	classes []*class
+	next    int // of them to be tried
 }
 
 type hunger []*hungry
@@ -109,6 +110,9 @@ func (h *hunger) Pop() any {
 // startPinned starts what may not borrow before its own role's borrowers deepen into the guarantee: they can go on without
 // it.
 func (p *pool) startPinned() {
+	if p.pinned == 0 {
+		return
+	}
 	for cl := range p.queue.all() {
 		if cl.shape.Pinned && !cl.earmark && cl.tried != p.epoch+1 {
 			p.weigh()
@@ -118,13 +122,16 @@ func (p *pool) startPinned() {
 	}
 }
 
-// startAll starts what it can.
+// startAll starts what it can. Who was refused before, and is again because of what has started, is told why.
 func (p *pool) startAll() {
-	p.startFrom(p.hungry(func(*class) bool { return true }))
+	all := func(*class) bool { return true }
+	if p.startFrom(p.hungry(all)) {
+		p.startFrom(p.hungry(all))
+	}
 }
 
-// startFrom starts what it can of some leaves, always for the one most below its entitlement.
-func (p *pool) startFrom(h hunger) {
+// startFrom starts what it can of some leaves, always for the one most below its entitlement. It reports whether that was anything.
+func (p *pool) startFrom(h hunger) (any bool) {
 	heap.Init(&h)
 	for h.Len() > 0 {
 		top := h[0]
@@ -132,28 +139,29 @@ func (p *pool) startFrom(h hunger) {
 			heap.Pop(&h)
 			continue
 		}
+		any = true
 		top.above = p.above(top.leaf)
 		heap.Fix(&h, 0)
 	}
+	return any
 }
 
 // hungry lists the leaves with classes that may start, the classes in the order they are served.
 func (p *pool) hungry(wanted func(*class) bool) hunger {
-	byLeaf := map[role.ID]*hungry{}
 	var h hunger
 	for cl := range p.queue.all() {
-		if cl.tried == p.epoch+1 || cl.earmark || !wanted(cl) {
+		if cl.tried == p.epoch+1 || cl.earmark || !wanted(cl) || p.stillRefused(cl) {
 			continue
 		}
-		e := byLeaf[cl.leaf]
-		if e == nil {
-			e = &hungry{leaf: cl.leaf, above: p.above(cl.leaf)}
-			byLeaf[cl.leaf] = e
+		e := &p.waiting[cl.leaf].hungry
+		if len(e.classes) == 0 {
+			e.leaf, e.above = cl.leaf, p.above(cl.leaf)
 			h = append(h, e)
 		}
 		e.classes = append(e.classes, cl)
 	}
 	for _, e := range h {
+		e.next = 0
 		slices.SortStableFunc(e.classes, func(a, b *class) int {
 			return cmp.Or(cmp.Compare(b.shape.Priority, a.shape.Priority), cmp.Compare(a.asks[0].seq, b.asks[0].seq))
 		})
@@ -179,9 +187,12 @@ func (p *pool) above(leaf role.ID) float64 {
 
 // startOne starts one task or gang of a leaf; false when none of its classes can start.
 func (p *pool) startOne(e *hungry) bool {
-	for len(e.classes) > 0 {
-		cl := e.classes[0]
+	for ; e.next < len(e.classes); e.next++ {
+		cl := e.classes[e.next]
 		for _, a := range cl.asks {
+			if p.stillRefused(cl) {
+				break
+			}
 			if a.readyCount(p.c.now)-a.claims*cl.count < cl.count {
 				continue
 			}
@@ -190,8 +201,8 @@ func (p *pool) startOne(e *hungry) bool {
 			}
 			break
 		}
-		e.classes = e.classes[1:]
 	}
+	e.classes = e.classes[:0]
 	return false
 }
 
@@ -202,6 +213,7 @@ func (p *pool) start(cl *class, a *ask) bool {
 		cl.tried = p.epoch + 1
 		cl.refusal = v
 		cl.note()
+		p.remember(cl, v)
 		if cl.impasse.at == cl.tried && cl.impasse.why != nil {
 			cl.refusal = cl.impasse.why
 		}

@@ -11,6 +11,9 @@ import (
 func (c *Cluster) forget() {
 	for _, p := range c.pools {
 		p.shares = nil
+		for cl := range p.queue.all() {
+			cl.lasting = lasting{}
+		}
 	}
 }
 

@@ -37,20 +37,23 @@ type pool struct {
 	aheads   []*ahead  // what is needed when windows open, as of this pass of a decision
 	packages *packages // guarantees in whole packages; nil when there are none
 
-	shares   *lending.Due         // demand and entitlement as of the last decision; nil before the first under a tree
-	waiting  []waiting            // by role
-	stirred  []role.ID            // leaves that are to be weighed again
-	noted    []*ask               // of which more or less waits than is counted
-	paid     map[role.ID]struct{} // roles whose funding fell since units were last deepened
-	epoch    int64                // rises when something may fit that did not
-	leads    int                  // raises whose lead ran when notices were last looked through
-	dropped  int64                // calendar they were looked through for
-	led      leadState            // what lead notices were last worked out from
-	strained bool                 // tasks were adopted: repair what they break, if anything
-	touched  bool                 // something was freed or withdrawn: notices may be unneeded
-	worded   wordings
-	offers   *Offers // nil when nobody takes offers
-	accounts accounts
+	shares    *lending.Due // demand and entitlement as of the last decision; nil before the first under a tree
+	waiting   []waiting    // by role
+	stirred   []role.ID    // leaves that are to be weighed again
+	stirrings int64        // there were
+	pinned    int          // classes that wait and may not borrow
+	rootLends rootLends
+	noted     []*ask               // of which more or less waits than is counted
+	paid      map[role.ID]struct{} // roles whose funding fell since units were last deepened
+	epoch     int64                // rises when something may fit that did not
+	leads     int                  // raises whose lead ran when notices were last looked through
+	dropped   int64                // calendar they were looked through for
+	led       leadState            // what lead notices were last worked out from
+	strained  bool                 // tasks were adopted: repair what they break, if anything
+	touched   bool                 // something was freed or withdrawn: notices may be unneeded
+	worded    wordings
+	offers    *Offers // nil when nobody takes offers
+	accounts  accounts
 }
 
 func newPool(c *Cluster, name string) *pool {

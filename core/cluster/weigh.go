@@ -12,6 +12,8 @@ import (
 type waiting struct {
 	classes []*class // in no order
 	stirred bool     // something began, ended, waits or is charged otherwise since the last decision weighed it
+	stirs   int64    // of a branch of the tree: rises with each time something in it is
+	hungry  hungry   // for one walk over what waits
 }
 
 // backlog is what of an ask is counted in a class.
@@ -23,6 +25,8 @@ type backlog struct {
 
 // stir notes that what runs or waits in a leaf, or who pays for it, may have changed.
 func (p *pool) stir(leaf role.ID) {
+	p.stirrings++
+	p.waiting[p.c.branchOf(leaf)].stirs = p.stirrings
 	if w := &p.waiting[leaf]; !w.stirred {
 		w.stirred = true
 		p.stirred = append(p.stirred, leaf)
@@ -86,6 +90,9 @@ func (p *pool) enqueue(cl *class) {
 	p.queue.join(cl)
 	w := &p.waiting[cl.leaf]
 	w.classes = append(w.classes, cl)
+	if cl.shape.Pinned {
+		p.pinned++
+	}
 	p.stir(cl.leaf)
 }
 
@@ -95,6 +102,9 @@ func (p *pool) dequeue(cl *class) {
 	w := &p.waiting[cl.leaf]
 	i := slices.Index(w.classes, cl)
 	w.classes = slices.Delete(w.classes, i, i+1)
+	if cl.shape.Pinned {
+		p.pinned--
+	}
 	p.stir(cl.leaf)
 }
 

@@ -43,6 +43,37 @@ func (l *Ledger) Refundable(hold time.Duration, from, to role.ID, out resource.V
 	}
 }
 
+// MayCover reports whether a guarantee on a leaf's path below the root has so much left that [Ledger.TryInside] may find it inside. Where
+// none has, it finds it inside none.
+func (l *Ledger) MayCover(leaf role.ID, x resource.Vector) bool {
+	for id := leaf; id > role.Root; id = l.accts[id].parent {
+		if l.MayCoverAt(id, x) {
+			return true
+		}
+	}
+	return false
+}
+
+// MayCoverAt is MayCover for one role.
+func (l *Ledger) MayCoverAt(id role.ID, x resource.Vector) bool {
+	for i, n := range x {
+		if n > 0 && n > l.accts[id].market.left[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Lends reports whether so much may be borrowed from the root for a hold, and of which kind not.
+func (l *Ledger) Lends(hold time.Duration, x resource.Vector) (short resource.Kind, ok bool) {
+	for i, n := range x {
+		if n > 0 && l.accts[role.Root].market.slack(i, hold) < n {
+			return resource.Kind(i), false
+		}
+	}
+	return 0, true
+}
+
 func (l *Ledger) most(c *Charge, i int, n resource.Amount) resource.Amount {
 	for id := c.Leaf; id != c.At && n > 0; id = l.accts[id].parent {
 		a := &l.accts[id]

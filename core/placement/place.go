@@ -41,7 +41,7 @@ type search struct {
 // A shape with preferences or soft spreads is looked up among the nodes that meet each of them first, so a rare preferred
 // node is not missed unless hundreds before it break a spread.
 func (ix *Index) Place(c *Compiled) (NodeID, bool) {
-	if c.failedAt == ix.improved+1 {
+	if ix.Full(c) {
 		return 0, false
 	}
 	if c.maybe == nil {
@@ -74,6 +74,9 @@ func (ix *Index) Place(c *Compiled) (NodeID, bool) {
 	}
 	return s.best, true
 }
+
+// Full reports whether no node takes a shape, as far as that is known: [Index.Place] would find none, and not look.
+func (ix *Index) Full(c *Compiled) bool { return c.failedAt == ix.improved+1 }
 
 // sample compares the first nodes of a class that fit, from s.from on and round.
 func (ix *Index) sample(s *search, k *class, crowded int) {

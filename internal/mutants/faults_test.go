@@ -95,4 +95,8 @@ var faults = []fault{
 		cluster, "TestStories/spared-by-gang", 0, "I20"},
 	{"what was found not to start is never tried again", "core/cluster/pool.go", "	p.epoch++\n	p.opens++\n	p.touched = true\n", "	p.touched = true\n",
 		cluster, "TestContract", 300, "I13"},
+	{"what waits in vain is not tried again when nodes have room", "core/cluster/lasting.go", "		return !short && p.index.Full(cl.compiled)\n", "		return true\n",
+		cluster, "TestForgetful", 1000, "I13"},
+	{"what waits in vain is not tried again when its branch of the tree has changed", "core/cluster/weigh.go", "	p.waiting[p.c.branchOf(leaf)].stirs = p.stirrings\n", "",
+		cluster, "TestForgetful", 1000, "I13"},
 }
