@@ -179,11 +179,12 @@ func TestLeaderChangesWhileSubscribing(t *testing.T) {
 	w := newWorld(t, onePlan, 1, func(c *Config) { c.Store = store.NewMemory() })
 	const n = 8
 	ids := make(chan string, n)
+	base := w.base // of the door that ends
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
 			body := fmt.Sprintf(`{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"f%d","role":"a","failover_timeout":3600}}}`, i)
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.base+"/api/v1/scheduler", strings.NewReader(body))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/api/v1/scheduler", strings.NewReader(body))
 			if err != nil {
 				t.Error(err)
 				return

@@ -47,7 +47,13 @@ func (d *Door) serveSubscribe(who principal, call *schedulerv1.Call, w http.Resp
 	s := newStream(media, newUUID())
 	f, err := d.open(who, call.Subscribe, s)
 	if err == nil {
-		err = d.durable(r.Context())
+		if err := d.durable(r.Context()); err != nil { // another door leads, or none; nothing was said yet
+			d.hungUp(f, s, err)
+			return answer(http.StatusServiceUnavailable, "the registration could not be written down: %v", err)
+		}
+	}
+	if errors.Is(err, errStopped) {
+		return answer(http.StatusServiceUnavailable, "No leading master: %v", err)
 	}
 	if err != nil {
 		e := event(schedulerv1.Event_ERROR)
@@ -80,6 +86,9 @@ func (d *Door) open(who principal, sub *schedulerv1.Call_Subscribe, s *stream) (
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ctx != nil && d.ctx.Err() != nil { // nobody would end the stream
+		return nil, errStopped
+	}
 	f, err := d.claimID(who, info)
 	if err != nil {
 		return nil, err
