@@ -13,12 +13,28 @@ import (
 	"polder.dev/polder/store"
 )
 
-// dirty collects what a turn touched, so that each object is written and published once, as it is at the turn's end.
+// dirty collects what a turn touched, so that each object is written and published once, as it is at the turn's end. It is cleared before
+// it is used.
 type dirty struct {
 	saved   []cluster.Effect // one Save effect an object, in the order they were first touched
 	savedAt map[cluster.Effect]bool
 	changed []cluster.Changed
 	seen    map[cluster.Changed]bool
+}
+
+// keepTouched is how many objects of one kind it has room for between turns.
+const keepTouched = 512
+
+// clear forgets them all. The room stays for the next turn, unless it was much.
+func (d *dirty) clear() {
+	if d.savedAt == nil || max(len(d.savedAt), len(d.seen)) > keepTouched {
+		*d = dirty{savedAt: map[cluster.Effect]bool{}, seen: map[cluster.Changed]bool{}}
+		return
+	}
+	clear(d.savedAt)
+	clear(d.seen)
+	clear(d.saved)
+	d.saved, d.changed = d.saved[:0], d.changed[:0]
 }
 
 func (d *dirty) save(e cluster.Effect) {
@@ -37,7 +53,8 @@ func (d *dirty) change(c cluster.Changed) {
 
 // carryOut sends commands to agents, collects what must be durable, and publishes the new picture.
 func (t *turn) carryOut() error {
-	d := &dirty{savedAt: map[cluster.Effect]bool{}, seen: map[cluster.Changed]bool{}}
+	d := &t.touched
+	d.clear()
 	for _, e := range t.effects {
 		if t.command(e) {
 			t.batch.urgent = true // what an agent was told is written at once, though not first

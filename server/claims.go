@@ -103,6 +103,7 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 		drafts = append(drafts, d)
 	}
 	out := &polderv1.CommitResponse{}
+	event.Tasks = make([]cluster.Claim, 0, len(drafts))
 	err := s.change(ctx, func(t *turn) error {
 		for i, d := range drafts {
 			d.spec.Submitted = t.now

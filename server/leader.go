@@ -47,6 +47,8 @@ type leader struct {
 	answers                              answers
 	working                              picture
 	pending                              []change
+	room                                 []cluster.Effect // of the last turn, for the next
+	touched                              dirty
 	endedTasks, endedAsks, closedNotices ended
 	rolesDirty                           bool
 	rolesAt                              time.Time
@@ -146,7 +148,7 @@ func (l *leader) turn(first command) error {
 	began := time.Now() // not the configured clock: this is for people who tune
 	defer func() { l.meters.turns.Observe(time.Since(began).Seconds()) }()
 	l.advance()
-	t := &turn{leader: l, batch: newBatch()}
+	t := &turn{leader: l, batch: newBatch(), effects: l.room}
 	t.run(first)
 	for range min(len(l.queue), maxTurn) {
 		t.run(<-l.queue)
@@ -158,8 +160,18 @@ func (l *leader) turn(first command) error {
 	if err := t.carryOut(); err != nil {
 		return err
 	}
+	l.keepRoom(t.effects)
 	l.persist.add(t.batch)
 	return nil
+}
+
+// keepRoom keeps what held the effects of a turn for the next one, unless they were many.
+func (l *leader) keepRoom(effects []cluster.Effect) {
+	l.room = nil
+	if len(effects) <= 4*maxTurn {
+		clear(effects)
+		l.room = effects[:0]
+	}
 }
 
 // advance reads the clock. The cluster's time never goes back, whatever the machine's does.

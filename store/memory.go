@@ -101,7 +101,7 @@ func Conflict(c Condition, have int64) error {
 
 // apply changes the rows at the next revision and returns what did change.
 func (m *Memory) apply(ops []Op) []Op {
-	var done []Op
+	done := make([]Op, 0, len(ops))
 	for _, op := range ops {
 		if _, exists := m.rows[op.Key]; op.Delete && !exists {
 			continue
