@@ -200,9 +200,7 @@ func (l *leader) run(ctx context.Context, cancel context.CancelCauseFunc) error 
 	persisted := make(chan struct{})
 	go func() {
 		defer close(persisted)
-		if err := l.persist.run(ctx); err != nil {
-			cancel(fmt.Errorf("writing to the store: %w", err))
-		}
+		cancel(fmt.Errorf("writing to the store: %w", l.persist.run(ctx)))
 	}()
 	err := l.write(ctx)
 	cancel(err)
