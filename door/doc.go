@@ -8,6 +8,6 @@
 //
 // It is not a protocol and keeps no state: sessions, objects and their books belong to the door.
 //
-// An [API] is safe for concurrent use. A call that is answered once runs in the caller's goroutine, a stream in one beside it, which ends with
-// the stream.
+// An [API] is safe for concurrent use. A call that is answered once runs in the caller's goroutine, and so does what [API.WatchNodes] and
+// [API.WatchEvents] follow; any other stream runs in one beside it, which ends with the stream.
 package door

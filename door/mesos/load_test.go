@@ -157,15 +157,69 @@ func BenchmarkState(b *testing.B) {
 	b.ResetTimer()
 	from := cpuTime()
 	for range b.N {
-		r, _ := http.NewRequest(http.MethodGet, l.base+"/state", nil)
-		r.SetBasicAuth("admin", l.admin)
-		res, err := http.DefaultClient.Do(r)
-		if err != nil {
-			b.Fatal(err)
-		}
-		n, _ := io.Copy(io.Discard, res.Body)
-		res.Body.Close()
-		b.SetBytes(n)
+		b.SetBytes(l.state())
 	}
 	b.ReportMetric(float64((cpuTime()-from).Milliseconds())/float64(b.N), "cpu-ms/op")
+}
+
+// state reads /state and returns how long it is.
+func (l *load) state() int64 {
+	r, err := http.NewRequest(http.MethodGet, l.base+"/state", nil)
+	if err != nil {
+		panic(err)
+	}
+	r.SetBasicAuth("admin", l.admin)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		panic(err)
+	}
+	defer res.Body.Close()
+	n, _ := io.Copy(io.Discard, res.Body)
+	return n
+}
+
+// BenchmarkPolled launches tasks while 10,000 others run, first alone, then while 20 tools ask for /state every ten seconds each. The CPU
+// time is the server's, and that of the tools that read.
+func BenchmarkPolled(b *testing.B) {
+	l := newLoad(b, 1000)
+	client := l.client()
+	client(order{0, 100, 10_000})
+	for run, pollers := range []int{0, 20, 0, 20} {
+		b.Run(fmt.Sprint(pollers), func(b *testing.B) {
+			before, from := l.launched(), cpuTime()
+			stop := l.poll(pollers, 10*time.Second)
+			b.ResetTimer()
+			got := client(order{1 + run, 100, b.N})
+			used := cpuTime() - from
+			b.StopTimer()
+			b.ReportMetric(float64(stop()), "polls")
+			launched := float64(l.launched() - before)
+			b.ReportMetric(launched/used.Seconds(), "launches/server-cpu-s")
+			b.ReportMetric(launched/b.Elapsed().Seconds(), "launches/s")
+			b.ReportMetric(float64(got.Median.Microseconds())/1000, "p50-ms")
+		})
+	}
+}
+
+// poll asks for /state from so many clients, each once in every, evenly spread. What it returns ends that and says how often they asked.
+func (l *load) poll(clients int, every time.Duration) (stop func() int64) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	var asked atomic.Int64
+	for i := range clients {
+		all.Go(func() {
+			next := time.After(time.Duration(i) * every / time.Duration(clients))
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-next:
+				}
+				next = time.After(every)
+				l.state()
+				asked.Add(1)
+			}
+		})
+	}
+	return func() int64 { cancel(); all.Wait(); return asked.Load() }
 }
