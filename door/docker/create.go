@@ -244,8 +244,7 @@ func (d *Door) choose(ctx context.Context, x *draft) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
-	nodes = slices.DeleteFunc(nodes, func(n *polderv1.EngineNode) bool { return n.State == "unreachable" || d.info(ctx, n.Name).ID == "" })
-	if len(nodes) == 0 {
+	if nodes = d.answering(ctx, nodes); len(nodes) == 0 {
 		return site{}, fail(http.StatusConflict, "no node with a container engine may run this container: %s",
 			cmp.Or(strings.Join(append(slices.Clone(x.task.Constraints), x.pins.why...), ", "), "there is none"))
 	}
@@ -271,7 +270,25 @@ func (d *Door) choose(ctx context.Context, x *draft) (site, error) {
 			break // it fits where the image is not
 		}
 	}
-	return sites[0], d.copyImage(ctx, x, holders, sites[0])
+	err = d.copyImage(ctx, x, holders, sites[0])
+	if statusIn(err) == http.StatusServiceUnavailable { // who had it is gone; others may have one of that name
+		d.recent.imagesChanged()
+		err = d.bringImage(ctx, x, sites[0])
+	}
+	return sites[0], err
+}
+
+// answering are the nodes whose engines answer. When none did a moment ago they are asked again: nothing else is left.
+func (d *Door) answering(ctx context.Context, nodes []*polderv1.EngineNode) []*polderv1.EngineNode {
+	answers := func(n *polderv1.EngineNode) bool { return n.State != "unreachable" && d.info(ctx, n.Name).ID != "" }
+	if !slices.ContainsFunc(nodes, answers) {
+		d.mu.Lock()
+		for _, n := range nodes {
+			delete(d.infos, n.Name)
+		}
+		d.mu.Unlock()
+	}
+	return slices.DeleteFunc(nodes, func(n *polderv1.EngineNode) bool { return !answers(n) })
 }
 
 func newID() string {

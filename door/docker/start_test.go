@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+
+	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
 // TestStartedWithWhatItSays: a container that was just made is started with the task that its labels tell whoever comes later.
@@ -33,4 +35,12 @@ func TestStartedWithWhatItSays(t *testing.T) {
 			t.Errorf("%s: now it is started with\n%v\nlater with\n%v, %v", body, now, later, err)
 		}
 	}
+}
+
+// TestEngineIsBack: an engine that did not answer a moment ago is asked again when there is no other.
+func TestEngineIsBack(t *testing.T) {
+	s := newStand(t, 1, ordinary)
+	s.wants(http.StatusCreated, "Id", "POST", "/containers/create", `{"Image":"app"}`)
+	s.door.silence(engine{nodes: []*polderv1.EngineNode{{Name: "n0"}}})
+	s.wants(http.StatusCreated, "Id", "POST", "/containers/create", `{"Image":"app"}`)
 }
