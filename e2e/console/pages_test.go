@@ -79,6 +79,19 @@ func (b *tab) faults(axe string) []string {
 	return out
 }
 
+// TestFirstScreen: who borrows most, why tasks wait, and where the idle part is are on the first screen, without scrolling.
+func TestFirstScreen(t *testing.T) {
+	b := up(t, "have joined", "--simulate", "80").open(t, true)
+	b.size(1440, 900, "light")
+	for _, id := range []string{"borrowers", "waits", "where", "waste"} {
+		b.until(id+" is in view", func() bool {
+			var bottom float64
+			b.eval(`document.getElementById("`+id+`")?.closest("section").querySelector(":is(a.row, li, p)")?.getBoundingClientRect().bottom ?? 9999`, &bottom)
+			return bottom < 900
+		})
+	}
+}
+
 // TestRolesInView: of many roles those in view are drawn when all change; the others are when they come into view, also by keyboard.
 func TestRolesInView(t *testing.T) {
 	p := up(t, "Ctrl-C stops", "--runtime", "process", "--agents", "1")
