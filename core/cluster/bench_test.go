@@ -187,7 +187,8 @@ func BenchmarkBooking(b *testing.B) {
 }
 
 // BenchmarkCommit claims places on 1,000 nodes that stay nine tenths full, 25 in a commit: an operation is 250 claims and the decision
-// after them, where as many tasks have ended before. The figure for a claim is processor time, for machines with other work.
+// after them, where as many tasks have ended before. The figure for a claim is processor time of the thread that decides, without what
+// the collector does beside it: it can be compared on machines with other work.
 func BenchmarkCommit(b *testing.B) {
 	const each, claims = 90, 250
 	c, leaves := shop(b, 1000)
