@@ -37,12 +37,12 @@ type pool struct {
 	aheads   []*ahead  // what is needed when windows open, as of this pass of a decision
 	packages *packages // guarantees in whole packages; nil when there are none
 
-	shares    *lending.Due // demand and entitlement as of the last decision; nil before the first under a tree
-	waiting   []waiting    // by role
-	stirred   []role.ID    // leaves that are to be weighed again
-	stirrings int64        // there were
-	pinned    int          // classes that wait and may not borrow
-	rootLends rootLends
+	shares    *lending.Due         // demand and entitlement as of the last decision; nil before the first under a tree
+	waiting   []waiting            // by role
+	stirred   []role.ID            // leaves that are to be weighed again
+	stirrings int64                // how often a leaf was stirred; tells states of a branch apart
+	pinned    int                  // classes that wait and may not borrow
+	rootLends rootLends            // of single tasks, to tell whether a refusal lasts
 	noted     []*ask               // of which more or less waits than is counted
 	paid      map[role.ID]struct{} // roles whose funding fell since units were last deepened
 	epoch     int64                // rises when something may fit that did not
