@@ -78,11 +78,28 @@ func readyNodes(ctx context.Context, t *testing.T, client *pool.Client) (out []*
 	}
 }
 
-// machine is a node that says of every lease that it runs.
+// machine is a node that says of every lease that it runs. A session that ends, as some do while thousands begin, is followed by another.
 func machine(ctx context.Context, api *door.API, name string) {
 	ctx = door.As(ctx, door.Caller{Identity: auth.Identity{Kind: auth.Agent, Name: name}})
+	var runs []*polderv1.TaskReport
+	for ctx.Err() == nil {
+		session(ctx, api, name, &runs)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// session is one session of a machine. What runs on it is in runs.
+func session(ctx context.Context, api *door.API, name string, runs *[]*polderv1.TaskReport) {
+	ctx, cancel := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	defer cancel()
 	stream := api.Agents.Session(ctx)
-	hello := &polderv1.Hello{Node: name, Runtimes: []string{pool.KubeRuntime}, Version: "bench", Capacity: map[string]string{"cpu": nodeCPU, "memory": nodeMemory}}
+	hello := &polderv1.Hello{Node: name, Runtimes: []string{pool.KubeRuntime}, Version: "bench", Tasks: *runs,
+		Capacity: map[string]string{"cpu": nodeCPU, "memory": nodeMemory}}
 	if stream.Send(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Hello{Hello: hello}}) != nil {
 		return
 	}
@@ -92,22 +109,27 @@ func machine(ctx context.Context, api *door.API, name string) {
 		defer sending.Unlock()
 		return stream.Send(m)
 	}
-	go func() {
-		for beat := time.Tick(4 * time.Second); ; <-beat {
-			if say(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Heartbeat{Heartbeat: &polderv1.Heartbeat{}}}) != nil {
+	beating.Go(func() {
+		beat := time.NewTicker(4 * time.Second)
+		defer beat.Stop()
+		for {
+			select {
+			case <-ctx.Done():
 				return
+			case <-beat.C:
+				_ = say(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Heartbeat{Heartbeat: &polderv1.Heartbeat{}}}) // the reader sees the end
 			}
 		}
-	}()
+	})
 	for {
 		m, err := stream.Receive()
 		if err != nil {
 			return
 		}
 		if launch := m.GetLaunch(); launch != nil {
-			_ = say(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Report{Report: &polderv1.TaskReport{
-				Assignment: launch, State: polderv1.TaskState_TASK_STATE_RUNNING, Started: timestamppb.Now(),
-			}}})
+			r := &polderv1.TaskReport{Assignment: launch, State: polderv1.TaskState_TASK_STATE_RUNNING, Started: timestamppb.Now()}
+			*runs = append(*runs, r)
+			_ = say(&polderv1.AgentMessage{Body: &polderv1.AgentMessage_Report{Report: r}})
 		}
 	}
 }
