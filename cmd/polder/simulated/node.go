@@ -181,14 +181,17 @@ func (n *node) launch(a *polderv1.Assignment) {
 	}
 	t := &task{report: &polderv1.TaskReport{Assignment: a, State: polderv1.TaskState_TASK_STATE_STARTING}}
 	n.tasks[a.Task] = t
-	t.after(time.Duration(100+n.chance.IntN(900))*time.Millisecond, func() {
-		t.report.State, t.report.Started = polderv1.TaskState_TASK_STATE_RUNNING, timestamppb.Now()
-		if d, ok := sleeps(a.Spec); ok {
-			t.endsBy = time.Now().Add(d)
-		}
-		n.settle(t)
-		n.tell(t)
-	})
+	t.after(time.Duration(100+n.chance.IntN(900))*time.Millisecond, func() { n.begin(t) })
+}
+
+// begin is a task that runs from now on.
+func (n *node) begin(t *task) {
+	t.report.State, t.report.Started = polderv1.TaskState_TASK_STATE_RUNNING, timestamppb.Now()
+	if d, ok := sleeps(t.report.Assignment.Spec); ok {
+		t.endsBy = time.Now().Add(d)
+	}
+	n.settle(t)
+	n.tell(t)
 }
 
 // sleeps is how long a task "sleep N" takes.
@@ -210,8 +213,12 @@ func (n *node) settle(t *task) {
 	}
 }
 
-// notice accepts a notice; the task leaves somewhere between its first fifth and its end.
+// notice accepts a notice; the task leaves somewhere between its first fifth and its end. One that has not started yet does so
+// now: what is due next for it is to leave, and were that withdrawn it would never run.
 func (n *node) notice(t *task, m *polderv1.NoticeTask) {
+	if t.report.State == polderv1.TaskState_TASK_STATE_STARTING {
+		n.begin(t)
+	}
 	grace := m.Grace.AsDuration()
 	own := m.Notice
 	own.Deadline = timestamppb.New(time.Now().Add(grace))
