@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 	"polder.dev/polder/core/waste"
@@ -30,10 +31,8 @@ func (c *Cluster) reasonOf(a *ask) Reason {
 	if v == nil {
 		return Reason{Code: "Queued", Message: "it has not been looked at yet", UnblockedBy: "the next decision"}
 	}
-	_, covered := a.class.pool.covering(a.class)
-	if due := a.blocked.Add(c.settings.ReclaimDelay); !a.blocked.IsZero() && c.now.Before(due) && covered {
-		return Reason{Code: "ReclaimDelay", Message: v.message + "; its guarantee covers it, and borrowers are asked back once it has waited " +
-			c.settings.ReclaimDelay.String(), UnblockedBy: "time", Expected: due}
+	if r, ok := c.delayed(a, v); ok {
+		return r
 	}
 	r := Reason{Code: v.code, Message: v.message, UnblockedBy: v.next}
 	if path, windows, ok := c.relief(a); ok {
@@ -46,6 +45,33 @@ func (c *Cluster) reasonOf(a *ask) Reason {
 		r.UnblockedBy += ", or " + kind + " is added to the guarantee of " + path
 	}
 	return r
+}
+
+// delayed explains an ask whose guarantee covers it, and which has not waited long enough for anybody to be asked back.
+func (c *Cluster) delayed(a *ask, v *verdict) (Reason, bool) {
+	asked := a.blocked.Add(c.settings.ReclaimDelay)
+	if a.blocked.IsZero() || !c.now.Before(asked) || !a.class.askable() {
+		return Reason{}, false
+	}
+	if _, covered := a.class.pool.covering(a.class); !covered {
+		return Reason{}, false
+	}
+	return Reason{
+		Code: "ReclaimDelay",
+		Message: fmt.Sprintf("%s; its guarantee covers it, and borrowers are asked back at %s, once it has waited %s",
+			v.message, asked.UTC().Format(time.RFC3339), c.settings.ReclaimDelay),
+		UnblockedBy: "borrowers are asked back and leave",
+		Expected:    a.blocked.Add(c.tree.ReclaimBound(a.class.leaf, c.settings.ReclaimDelay)),
+	}, true
+}
+
+// askable reports whether it helps a class that others leave: nothing but amounts keeps it off the nodes, or off one of them.
+func (cl *class) askable() bool {
+	if cl.heldUp() != waste.NoFit || cl.compiled == nil {
+		return true
+	}
+	e := cl.pool.index.Explain(cl.compiled)
+	return e.Fit > 0 || slices.ContainsFunc(e.Rejections, func(r placement.Rejection) bool { return r.Reason == placement.ReasonResources })
 }
 
 // detailsOf lists the steps behind the reason: where the instances are, what the ask could draw on, who is before it.

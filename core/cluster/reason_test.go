@@ -3,6 +3,8 @@ package cluster
 import (
 	"testing"
 	"time"
+
+	"polder.dev/polder/core/placement"
 )
 
 // TestReasonIsFoundWhenRead checks that why no node takes a task is told as the nodes are when somebody asks: not as they were when it
@@ -32,4 +34,33 @@ func TestReasonIsFoundWhenRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	says("something ended", "Queued", "it has not been looked at yet")
+}
+
+// TestDelayExpectsTheStart checks that an ask that waits before borrowers are asked back expects a time by which it has started, also
+// where most nodes are out of the question for another reason than what borrowers hold.
+func TestDelayExpectsTheStart(t *testing.T) {
+	w := newWorld(simplePlan("a 2 - 20s -", "b - - - 20s"))
+	for node, kind := range map[string]string{"n1": "x", "n2": "y", "n3": "y"} {
+		w.join(node, cpu(2), map[string]string{"kind": kind})
+	}
+	onX := []placement.Constraint{must(placement.ParseConstraint("kind==x"))}
+	for _, spec := range []AskSpec{askFor("borrower", "b", 1, 2), askFor("owner", "a", 1, 2)} {
+		spec.Shape.Constraints = onX
+		w.step(Submit{spec})
+		w.settle()
+	}
+	asked := w.now
+	got, _, _ := w.c.Explain("owner")
+	if want := asked.Add(25 * time.Second); got.Code != "ReclaimDelay" || got.Expected.After(want) || got.Expected.Before(want.Add(-time.Second)) {
+		t.Fatalf("%+v, want ReclaimDelay and %s expected", got, want)
+	}
+	w.run(6 * time.Second)
+	if told, _, _ := w.c.Explain("owner"); told.Code != "Reclaiming" || told.Expected.After(got.Expected) {
+		t.Errorf("then %+v, want Reclaiming and nothing later than %s expected", told, got.Expected)
+	}
+	w.run(20 * time.Second)
+	if _, ok := w.c.Task("owner.0"); !ok {
+		t.Error("the owner does not run after the time it expected")
+	}
+	w.check(t)
 }
