@@ -653,6 +653,21 @@ func TestNoticeWhilePreparing(t *testing.T) {
 	})
 }
 
+// TestNoticeWithdrawnWhilePreparing: a task that may stay after all starts as if nobody had asked.
+func TestNoticeWithdrawnWhilePreparing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t, func(runtime.Spec) fake.Script { return fake.Script{PrepareTakes: time.Minute} })
+		m.server.launch(assignment("t1"))
+		m.server.notice("t1", 10*time.Second)
+		pass(time.Second)
+		m.server.withdraw("t1")
+		pass(30 * time.Second)
+		m.want("t1", starting, "")
+		pass(30 * time.Second)
+		m.want("t1", running, "")
+	})
+}
+
 func TestNoticeForATaskThatIsStoppedForAnEarlierOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t, stubborn)
