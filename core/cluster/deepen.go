@@ -91,9 +91,9 @@ func (p *pool) mayDeepen(v role.ID, room *depth) pile[*queue] {
 		if len(next.items) == 0 {
 			from = f // what moves makes room at who pays for it now and above, for others to move; below there is only less
 		}
-		for _, k := range p.elders.in(f, v, last) {
-			if room.has(&k.units[0].unit.charge, from) {
-				next.push(&queue{kin: k})
+		for _, x := range p.elders.in(f, v, last) {
+			if room.has(&x.kin.units[0].unit.charge, from) {
+				next.push(&queue{kin: x.kin})
 			}
 		}
 	}

@@ -12,7 +12,13 @@ import (
 // elders lists the units that are charged and not leaving by who pays for them and, below that, by what makes them the same to
 // deepening: where one of such kin cannot be paid for deeper, none can as long as the book stays as it is. So deepening looks at the
 // first of each kin and at nobody else.
-type elders map[role.ID][]*kin
+type elders map[role.ID][]filed
+
+// filed is a kin with its leaf beside it: a search for a leaf must not fetch every kin on its way from memory.
+type filed struct {
+	leaf role.ID
+	kin  *kin
+}
 
 // kin is units that one role pays for in one leaf, of one priority and with equal charges: a heap, who came first on top. Each knows
 // its place there.
@@ -51,9 +57,9 @@ func (e elders) add(u *unit) {
 	i, ok := e.find(at, &want)
 	if !ok {
 		k := want // only what is kept is put in memory of its own
-		e[at] = slices.Insert(e[at], i, &k)
+		e[at] = slices.Insert(e[at], i, filed{k.leaf, &k})
 	}
-	k := e[at][i]
+	k := e[at][i].kin
 	u.kin = k
 	k.units = append(k.units, elder{})
 	k.up(len(k.units)-1, elder{u.seq, u})
@@ -61,15 +67,24 @@ func (e elders) add(u *unit) {
 
 // find returns where a kin is, or is to be, among those that at pays for.
 func (e elders) find(at role.ID, want *kin) (int, bool) {
-	all, from := e[at], 0
-	for to := len(all); from < to; {
-		if mid := (from + to) / 2; all[mid].compare(want) < 0 {
+	from, to := e.span(at, want.leaf, want.leaf)
+	all, end := e[at], to
+	for from < to {
+		if mid := (from + to) / 2; all[mid].kin.compare(want) < 0 {
 			from = mid + 1
 		} else {
 			to = mid
 		}
 	}
-	return from, from < len(all) && all[from].compare(want) == 0
+	return from, from < end && all[from].kin.compare(want) == 0
+}
+
+// span is from where to where the kin are that at pays for in the leaves from first to last.
+func (e elders) span(at, first, last role.ID) (from, to int) {
+	byLeaf := func(f filed, leaf role.ID) int { return cmp.Compare(f.leaf, leaf) }
+	from, _ = slices.BinarySearchFunc(e[at], first, byLeaf)
+	to, _ = slices.BinarySearchFunc(e[at][from:], last+1, byLeaf)
+	return from, from + to
 }
 
 // remove takes a unit out that at pays for, whatever else its charge is by now.
@@ -84,12 +99,9 @@ func (e elders) remove(u *unit, at role.ID) {
 }
 
 // in lists the kin that at pays for in the leaves from first to last.
-func (e elders) in(at, first, last role.ID) []*kin {
-	all := e[at]
-	byLeaf := func(k *kin, leaf role.ID) int { return cmp.Compare(k.leaf, leaf) }
-	from, _ := slices.BinarySearchFunc(all, first, byLeaf)
-	to, _ := slices.BinarySearchFunc(all, last+1, byLeaf)
-	return all[from:to]
+func (e elders) in(at, first, last role.ID) []filed {
+	from, to := e.span(at, first, last)
+	return e[at][from:to]
 }
 
 // take takes the unit at a place out of the heap.

@@ -36,9 +36,13 @@ func TestElders(t *testing.T) {
 	})
 }
 
-func sameKin(rt *rapid.T, kins []*kin, want []*unit) {
+func sameKin(rt *rapid.T, kins []filed, want []*unit) {
 	shown := 0
-	for _, k := range kins {
+	for _, f := range kins {
+		k := f.kin
+		if f.leaf != k.leaf {
+			rt.Fatalf("a kin of leaf %d is filed under %d", k.leaf, f.leaf)
+		}
 		shown += len(k.units)
 		for i, x := range k.units {
 			own := kinOf(x.unit)

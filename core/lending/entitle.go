@@ -95,13 +95,13 @@ func (l *Ledger) fill(tier []role.ID, left resource.Vector, out, demand []resour
 		rest[i] = float64(left[i])
 	}
 	slices.SortStableFunc(ps, func(a, b *portion) int { return cmp.Compare(a.full, b.full) })
-	level, next := 0.0, 0
+	level, next, rates := 0.0, 0, make([]float64, len(rest))
 	for next < len(ps) {
 		if ps[next].frozen {
 			next++
 			continue
 		}
-		rates := sumRates(ps[next:], len(rest))
+		sumRates(rates, ps[next:])
 		step, kind := ps[next].full-level, -1
 		for i, r := range rates {
 			if r > 0 && rest[i]/r < step {
@@ -127,11 +127,13 @@ func (l *Ledger) fill(tier []role.ID, left resource.Vector, out, demand []resour
 
 // portions lists the roles of a tier that may get surplus.
 func (l *Ledger) portions(tier []role.ID, out, demand []resource.Vector) []*portion {
-	total := l.Capacity()
-	var ps []*portion
-	for _, c := range tier {
-		q := l.accts[c].quota
-		p := &portion{id: c, want: make(resource.Vector, l.kinds), rate: make([]float64, l.kinds)}
+	total, k := l.Capacity(), l.kinds
+	room, want, rate := make([]portion, len(tier)), make(resource.Vector, k*len(tier)), make([]float64, k*len(tier))
+	ps := make([]*portion, 0, len(tier))
+	for n, c := range tier {
+		q := &l.accts[c].quota
+		p := &room[n]
+		*p = portion{id: c, want: want[n*k:][:k:k], rate: rate[n*k:][:k:k]}
 		dominant := 0.0
 		for i := range p.want {
 			most := min(demand[c][i], q.Limit.At(i), q.Guarantee[i].Add(q.Borrow.At(i)))
@@ -152,8 +154,9 @@ func (l *Ledger) portions(tier []role.ID, out, demand []resource.Vector) []*port
 	return ps
 }
 
-func sumRates(ps []*portion, kinds int) []float64 {
-	sum := make([]float64, kinds)
+// sumRates writes to sum what all portions that are not frozen take per unit of level, by kind.
+func sumRates(sum []float64, ps []*portion) {
+	clear(sum)
 	for _, p := range ps {
 		if !p.frozen {
 			for i, r := range p.rate {
@@ -161,7 +164,6 @@ func sumRates(ps []*portion, kinds int) []float64 {
 			}
 		}
 	}
-	return sum
 }
 
 // give settles a portion at a level.
