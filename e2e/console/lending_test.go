@@ -1,11 +1,13 @@
 package console
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -79,4 +81,36 @@ func TestHeatAndCalendar(t *testing.T) {
 	if !strings.Contains(query, "at=") {
 		t.Errorf("the instant is not in the address: %s", query)
 	}
+}
+
+// TestTimesInReasons: an instant in a sentence of the server is shown as this machine's time, and says all of itself under the mouse.
+func TestTimesInReasons(t *testing.T) {
+	p := up(t, "Ctrl-C stops", "--runtime", "process", "--agents", "1")
+	opens := time.Now().UTC().Add(72 * time.Hour).Truncate(time.Minute)
+	plan := strings.Replace(p.polder("plan", "get"), "offline: {", "offline: {limit: {cpu: 100m}, ", 1) + fmt.Sprintf(`
+windows:
+  - name: later
+    when: {from: %q, to: %q, tz: UTC}
+    set:
+      offline: {limit: {cpu: 1}}
+`, opens.Format("2006-01-02T15:04"), opens.Add(time.Hour).Format("2006-01-02T15:04"))
+	file := filepath.Join(t.TempDir(), "plan.yaml")
+	if err := os.WriteFile(file, []byte(plan), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.polder("plan", "apply", "-f", file, "--yes")
+	p.polder("ask", "submit", "--name", "much", "--role", "offline", "--count", "3", "--cpu", "0.1", "--", "sleep", "1000")
+	b := p.open(t, true)
+	b.size(1440, 1000, "light")
+	for _, page := range []string{"/queue", "/"} {
+		b.visit(page)
+		b.sees("main", opens.Local().Format("at 2 Jan 2006, 15:04:05 window"))
+		var full string
+		b.eval(`document.querySelector("main time[title]").title`, &full)
+		if full != opens.Format(time.RFC3339) || strings.Contains(b.text("main"), full) {
+			t.Errorf("%s: the time is %q in the title, and the page says:\n%s", page, full, b.text("main"))
+		}
+	}
+	b.visit("/queue")
+	b.sees("main td.why", "the next of 2 expected by")
 }

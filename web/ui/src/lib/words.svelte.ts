@@ -28,6 +28,9 @@ export function span(s: number): string {
   return Math.floor(s / size) + unit + (more ? ` ${more}${rest![0]}` : '')
 }
 
+/** A span in words, as of an average: "12 minutes". */
+export const roughly = (s: number): string => (s < 90 ? plural(Math.round(s), 'second') : plural(Math.round(s / 60), 'minute'))
+
 export const ago = (time: string | undefined): string => (time ? span((clock.now - Date.parse(time)) / 1000) : '–')
 
 export function at(time: string | undefined): string {
@@ -35,6 +38,13 @@ export function at(time: string | undefined): string {
   const d = new Date(time)
   const today = d.toDateString() === new Date(clock.now).toDateString()
   return today ? d.toLocaleTimeString('en-GB') : d.toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' })
+}
+
+/** An instant to the second, with its day where that is not today. */
+export function to(time: string): string {
+  const d = new Date(time)
+  const today = d.toDateString() === new Date(clock.now).toDateString()
+  return d.toLocaleString('en-GB', today ? { timeStyle: 'medium' } : { dateStyle: 'medium', timeStyle: 'medium' })
 }
 
 export const stateOf = (task: { state: string }): string => task.state.replace('TASK_STATE_', '').toLowerCase()
