@@ -55,6 +55,19 @@ export function percent(part: number, whole: number): string {
   return n === 0 && part > 0 ? '< 1 %' : `${n} %`
 }
 
+/** Parts of a whole and their sum, in tenths of a percent; what the rounding leaves over goes where most was cut off, so that they add up. */
+export function tenths(parts: number[], whole: number): { parts: string[]; sum: string } {
+  if (!(whole > 0)) return { parts: parts.map(() => '–'), sum: '–' }
+  const exact = parts.map((p) => (1000 * p) / whole)
+  const out = exact.map(Math.floor)
+  const sum = Math.round(exact.reduce((a, b) => a + b, 0))
+  const cut = exact.map((e, i) => [e - out[i]!, i] as const).sort((a, b) => b[0] - a[0])
+  const over = sum - out.reduce((a, b) => a + b, 0)
+  for (const [, i] of cut.slice(0, over)) out[i]!++
+  const text = (n: number) => `${(n / 10).toFixed(1)} %`
+  return { parts: out.map((n, i) => (n === 0 && exact[i]! > 0 ? '< 0.1 %' : text(n))), sum: text(sum) }
+}
+
 const order = ['cpu', 'memory', 'gpu', 'disk']
 
 /** Names of resources in the order people expect: cpu, memory, gpu, disk, the rest; a pool's own after the others. */

@@ -56,6 +56,7 @@ export interface Ledger {
   leaving: number
   kept: number
   off: number
+  offBy: Record<string, number> // by the state of the node
   free: number
   guaranteed: number
   lent: number
@@ -67,6 +68,7 @@ export function ledger(roles: Role[], nodes: Node[], resource: string): Ledger {
   let used = 0
   let kept = 0
   let off = 0
+  const offBy: Record<string, number> = {}
   for (const n of nodes) {
     const whole = of(n.capacity, resource)
     const taken = of(n.used, resource)
@@ -74,7 +76,9 @@ export function ledger(roles: Role[], nodes: Node[], resource: string): Ledger {
     capacity += whole
     used += taken
     kept += held
-    if (n.state !== 'ready') off += whole - taken
+    if (n.state === 'ready') continue
+    off += whole - taken
+    offBy[n.state] = (offBy[n.state] ?? 0) + whole - taken
   }
   let borrowed = 0
   let leaving = 0
@@ -94,7 +98,7 @@ export function ledger(roles: Role[], nodes: Node[], resource: string): Ledger {
   }
   borrowed = Math.min(borrowed, used)
   return {
-    capacity, used, borrowed, leaving: Math.min(leaving, used), own: used - borrowed, kept, off,
+    capacity, used, borrowed, leaving: Math.min(leaving, used), own: used - borrowed, kept, off, offBy,
     free: Math.max(0, capacity - used - kept - off), guaranteed, lent, pending,
   }
 }
