@@ -148,7 +148,22 @@ func topSummary(ctx context.Context, c *client) (top.Summary, error) {
 		more := map[bool]string{true: "or more "}[open.GetNextPageToken() != ""]
 		s.Facts = append(s.Facts, fmt.Sprintf("%d %snotices open", len(open.GetNotices()), more))
 	}
+	if idle := topIdle(root); idle != "" {
+		s.Facts = append(s.Facts, "idle "+idle)
+	}
 	return s, err
+}
+
+// topIdle is what of the pool nobody uses, on nodes out of service too: "264 cpu, 8Gi memory". The bars have two kinds more.
+func topIdle(root *polderv1.RoleStatus) string {
+	var out []string
+	for _, kind := range kindsOf(root, nil) {
+		if whole := value(kind, root.GetEntitlement()[kind]); whole > 0 && len(out) < 2 {
+			idle := resource.Amount(max(0, whole-value(kind, root.GetUsage()[kind])))
+			out = append(out, readable(kind, resource.FormatValue(kind, idle))+" "+kind)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // topBar is one resource of the pool: what the root is due is all there is. False if there is none of it.
