@@ -35,19 +35,7 @@ func (p *pool) deepen(roles []role.ID) {
 	p.paid = paid
 }
 
-// deepenOwn moves borrowers to what the guarantees of their own roles have idle, and nobody to what a role above has: after a window opened, what
-// has left for it left for claims, and for those who started early in their place.
-func (p *pool) deepenOwn() {
-	for id := range p.c.tree.Roles {
-		v := role.ID(id)
-		if len(p.c.tree.Roles[id].Children) == 0 && v != role.Root && !p.ledger.Idle(v).IsZero() {
-			p.deepenTo(v)
-		}
-	}
-}
-
-// deepenTo moves what it can of v's subtree to v's guarantee: more important first, then older. What goes when a window opens stays as it is:
-// the guarantee is for those who stay, and for who comes.
+// deepenTo moves what it can of v's subtree to v's guarantee: more important first, then older.
 func (p *pool) deepenTo(v role.ID) {
 	if p.ledger.Idle(v).IsZero() {
 		return
@@ -58,14 +46,11 @@ func (p *pool) deepenTo(v role.ID) {
 	for len(next.items) > 0 {
 		q := next.pop()
 		u := q.first()
-		told := u.toldAhead()
-		moved, ok := u.charge, !told && room.has(&u.charge, u.charge.At)
+		moved, ok := u.charge, room.has(&u.charge, u.charge.At)
 		if ok {
 			moved, ok = p.ledger.TryRefund(u.charge, v)
 		}
 		switch {
-		case told:
-			q.pass()
 		case !ok:
 			stuck = append(stuck, q)
 			continue

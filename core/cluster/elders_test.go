@@ -122,7 +122,7 @@ func (p *pool) deepenPlainly() {
 	})
 	for _, v := range p.relieved() {
 		for _, u := range us {
-			if u.leaving || u.toldAhead() || u.charge.At == v || !p.c.within(u.charge.Leaf, v) || !p.c.within(v, u.charge.At) {
+			if u.leaving || u.charge.At == v || !p.c.within(u.charge.Leaf, v) || !p.c.within(v, u.charge.At) {
 				continue
 			}
 			if moved, ok := p.ledger.TryRefund(u.charge, v); ok && !p.mayRefund(u, moved) {

@@ -28,15 +28,23 @@ type scene struct {
 	planned map[*class][]reclaim.Plan // for what waits, inside its guarantee
 }
 
-// newScene books everything of a pool under a tree that holds at an instant. What has notice for a window that opens by then goes when
-// everything is booked: what it frees is for those whom it was told to leave for, and everybody else stays where it was when it was told.
+// newScene books everything of a pool under a tree that holds at an instant: what has notice for a window that opens by then is
+// gone.
 func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 	s := &scene{
 		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, known: map[*unit]*reclaim.Unit{}, gone: map[*unit]bool{},
 		book: lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
 		more: map[placement.NodeID]resource.Vector{}, at: at, planned: map[*class][]reclaim.Plan{},
 	}
-	p.bookAll(s.book, p.ledger.Tree(), s.bookUnit)
+	var demoted []*unit
+	for _, u := range byStanding(p.units, p.ledger.Tree()) {
+		if !s.bookUnit(u, p.ledger.Tree().Roles[u.charge.At].Depth) {
+			demoted = append(demoted, u)
+		}
+	}
+	for _, u := range demoted {
+		s.bookUnit(u, 0)
+	}
 	for _, cl := range p.claims {
 		c := cl.charge
 		c.Leaf = leafIn(tree, cl.ask.Role)
@@ -50,34 +58,12 @@ func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
 			s.more[n.id] = make(resource.Vector, len(n.total))
 		}
 	}
-	s.seeOff()
 	for _, u := range p.units {
-		if !s.gone[u] {
-			s.funded[s.charge[u].At] = append(s.funded[s.charge[u].At], u)
-		}
-	}
-	return s
-}
-
-// seeOff lets those go who have notice for a window that opens by then, and their roles' own borrowers have what that frees: one of them may
-// have started early in the place of whom it was for.
-func (s *scene) seeOff() {
-	freed := false
-	for _, u := range s.units {
-		if !u.leaving && s.told(u) {
-			s.book.Leave(s.charge[u])
-			s.gone[u], freed = true, true
+		if s.gone[u] && !u.leaving {
 			s.free(u)
 		}
 	}
-	if !freed {
-		return
-	}
-	for _, u := range byStanding(s.units, s.ledger.Tree()) {
-		if c := s.charge[u]; !s.gone[u] && c.At != c.Leaf {
-			s.charge[u], _ = s.book.TryRefund(c, c.Leaf)
-		}
-	}
+	return s
 }
 
 // leafIn is the role that holds work of a path in a tree: the path's work role, that of its nearest ancestor when the tree does
@@ -91,17 +77,18 @@ func leafIn(tree *role.Tree, path string) role.ID {
 	return role.Root
 }
 
-// bookUnit charges a unit in the scene; false, and nothing charged, when it may not be charged so.
-func (s *scene) bookUnit(u *unit, by payer) bool {
+// bookUnit charges a unit in the scene, as deep as its rules allow; false when that is less deep than it must be.
+func (s *scene) bookUnit(u *unit, depth int) bool {
 	c := u.charge
 	c.Leaf = leafIn(s.tree, u.tasks[0].role)
-	if u.leaving {
+	if u.leaving || s.told(u) {
 		c.At = role.Root
 		s.book.Add(c)
 		s.book.Leave(c)
 		s.gone[u] = true
-	} else if funded, ok := by.book(s.book, c, u); ok {
+	} else if funded, ok := rebooked(s.book, c, u.pinned, depth); ok {
 		c = funded
+		s.funded[c.At] = append(s.funded[c.At], u)
 	} else {
 		return false
 	}
@@ -209,8 +196,12 @@ func (s *scene) plan(repairFor string) []leaver {
 	for _, v := range round.Repair() {
 		out = append(out, s.leave(v.Unit.Owner.(*unit), repairFor))
 	}
-	waits, planned := s.byNeed(), map[*ask]int{}
-	for depth := deepestIn(s.tree); depth > 0; depth-- { // what a deep guarantee covers goes before what one above it does
+	waits, deepest := s.byNeed(), 0
+	for i := range s.tree.Roles {
+		deepest = max(deepest, s.tree.Roles[i].Depth)
+	}
+	planned := map[*ask]int{}
+	for depth := deepest; depth > 0; depth-- { // what a deep guarantee covers goes before what one above it does
 		for _, cl := range waits {
 			leaf := leafIn(s.tree, cl.path)
 			v := above(s.tree, leaf, depth)
@@ -314,7 +305,6 @@ func (p *pool) leadFor(r role.Raise) {
 	}
 	for _, l := range s.plan("window " + r.Windows[0]) {
 		p.c.notify(l.unit, ForWindow, l.claimant, r.At)
-		l.unit.leavesFrom = s.tree.Roles[s.charge[l.unit].At].Depth + 1
 	}
 	for _, u := range noticed {
 		if s.mayStay(u) {
@@ -330,7 +320,7 @@ type leadState struct {
 	seq      int64
 }
 
-// mayStay takes a unit that was to leave for the scene back if all that waits is served without it, paid no shallower than it was booked.
+// mayStay takes a unit that was to leave for the scene back if all that waits is served without it.
 func (s *scene) mayStay(u *unit) bool {
 	for _, t := range u.tasks {
 		if !t.need.Fits(s.Spare(t.node.id, 0)) {
@@ -339,12 +329,7 @@ func (s *scene) mayStay(u *unit) bool {
 	}
 	c := s.charge[u]
 	s.book.Gone(c)
-	funded, why := s.book.Fund(c, u.pinned)
-	shallower := why == nil && s.tree.Roles[funded.At].Depth < s.tree.Roles[c.At].Depth
-	if shallower {
-		s.book.Remove(funded)
-	}
-	if why != nil || shallower {
+	if _, why := s.book.Fund(c, u.pinned); why != nil {
 		s.book.Add(c)
 		s.book.Leave(c)
 		return false

@@ -159,11 +159,6 @@ func (p *pool) unit(u *unit) *reclaim.Unit {
 // over is by what share of the pool a role is above its entitlement.
 func (p *pool) over(leaf role.ID) float64 { return max(0, p.above(leaf)) }
 
-// toldAhead reports whether a unit has notice for a window that is to open. When it has, the notice is one for a claim.
-func (u *unit) toldAhead() bool {
-	return slices.ContainsFunc(u.tasks, func(t *task) bool { return t.notice != nil && t.notice.Kind == ForWindow })
-}
-
 // evict gives notice to a unit whose funding the ledger has given away already, and returns its last deadline.
 func (p *pool) evict(u *unit, kind NoticeKind, claimant string) time.Time {
 	if p.asking {

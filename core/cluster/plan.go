@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/reclaim"
 	"polder.dev/polder/core/role"
 )
@@ -119,20 +120,23 @@ func (c *Cluster) retree() {
 // rebook fills a fresh ledger with everything the pool has charged.
 func (p *pool) rebook() {
 	old := p.ledger.Tree()
+	us := byStanding(p.units, old)
 	p.reledger()
 	for cl := range p.queue.all() {
 		p.c.resolve(cl)
 		cl.note()
 	}
 	p.rewait()
-	p.bookAll(p.ledger, old, p.rebookUnit)
-	for _, u := range p.units { // last: what it frees is for those whom it was told to leave for
-		if !u.leaving && u.leadIsOver(p.c.now) {
-			p.leave(u) // withdrawn at once if nobody needs it
+	var demoted []*unit
+	for _, u := range us {
+		if !p.rebookUnit(u, old.Roles[u.charge.At].Depth) {
+			demoted = append(demoted, u)
 		}
 	}
+	for _, u := range demoted {
+		p.rebookUnit(u, 0)
+	}
 	p.packages.settle()
-	p.deepenOwn()
 	p.repair("plan revision " + strconv.FormatInt(p.c.revision, 10))
 	clear(p.paid)
 	for id := range p.c.tree.Roles {
@@ -141,8 +145,28 @@ func (p *pool) rebook() {
 	p.opened()
 }
 
-// rebookUnit charges a unit in the fresh ledger; false, and nothing charged, when it may not be charged so.
-func (p *pool) rebookUnit(u *unit, by payer) bool {
+// byStanding orders units as they are booked into another tree: those that may not borrow first, then those whose funding
+// was deepest in the old tree, then by priority and age. Who cannot stay as deep, because a guarantee is lower now, comes after
+// everybody else: or it would take what its siblings' own tasks are due, until they claim it.
+func byStanding(units []*unit, old *role.Tree) []*unit {
+	us := slices.Clone(units)
+	depth := func(u *unit) int { return old.Roles[u.charge.At].Depth }
+	pinned := func(u *unit) int {
+		if u.pinned {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(us, func(a, b *unit) int {
+		return cmp.Or(pinned(b)-pinned(a), cmp.Compare(depth(b), depth(a)),
+			cmp.Compare(b.tasks[0].shape.Priority, a.tasks[0].shape.Priority), cmp.Compare(a.seq, b.seq))
+	})
+	return us
+}
+
+// rebookUnit charges a unit in the fresh ledger, as deep as its rules allow; false, and nothing charged, when that is less deep than
+// it must be.
+func (p *pool) rebookUnit(u *unit, depth int) bool {
 	c := p.c
 	u.charge.Leaf = c.leafOf(u.tasks[0].role)
 	u.charge.Amount = u.charge.Amount.Clone(c.kinds.Len())
@@ -151,7 +175,7 @@ func (p *pool) rebookUnit(u *unit, by payer) bool {
 		charge.At = c.fundingRole(u.paidBy, charge.Leaf)
 		p.ledger.Add(charge)
 		p.ledger.Leave(charge)
-	} else if charge, ok = by.book(p.ledger, charge, u); !ok {
+	} else if charge, ok = rebooked(p.ledger, charge, u.pinned, depth); !ok {
 		return false
 	}
 	u.charge = charge
@@ -165,7 +189,21 @@ func (p *pool) rebookUnit(u *unit, by payer) bool {
 	p.keepPayer(u)
 	p.list(u)
 	p.announce(u)
+	if u.leadIsOver(c.now) {
+		p.leave(u) // withdrawn at once if nobody needs it
+	}
 	return true
+}
+
+// rebooked charges what runs in the book of another tree, as deep as its rules allow, or to the root, where a repair deals with it;
+// false, and nothing charged, when that is less deep than it must be.
+func rebooked(l *lending.Ledger, c lending.Charge, pinned bool, depth int) (lending.Charge, bool) {
+	funded := fundOrBorrow(l, c, pinned)
+	if l.Tree().Roles[funded.At].Depth < depth {
+		l.Remove(funded)
+		return c, false
+	}
+	return funded, true
 }
 
 // leadIsOver reports whether a unit under notice for a window has seen it open; the notice is one for a claim from then on.

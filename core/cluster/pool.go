@@ -92,22 +92,21 @@ func (p *pool) opened() {
 
 // unit is what is charged and leaves together: a task, or all tasks of a gang.
 type unit struct {
-	seq        int64
-	pool       *pool
-	charge     lending.Charge
-	pinned     bool
-	tasks      []*task
-	leaving    bool   // its funding is given away; its tasks are under notice
-	planned    bool   // it is to leave for a claim that is being planned
-	leavesFrom int    // the depth, and one, of who paid when it was told to leave when a window opens; zero where that is not known
-	started    int    // tasks that had started when it entered pool.funded
-	slot       int    // position there
-	kin        *kin   // in pool.elders
-	place      int    // position there
-	exit       int    // position in pool.leavers
-	pos        int    // position in pool.units
-	paidBy     string // funding last told to its agents
-	booked     booked
+	seq     int64
+	pool    *pool
+	charge  lending.Charge
+	pinned  bool
+	tasks   []*task
+	leaving bool   // its funding is given away; its tasks are under notice
+	planned bool   // it is to leave for a claim that is being planned
+	started int    // tasks that had started when it entered pool.funded
+	slot    int    // position there
+	kin     *kin   // in pool.elders
+	place   int    // position there
+	exit    int    // position in pool.leavers
+	pos     int    // position in pool.units
+	paidBy  string // funding last told to its agents
+	booked  booked
 }
 
 // newUnit makes a unit and n tasks for it, which come and go together: one task and its unit are one piece of memory.

@@ -77,11 +77,6 @@ func (l *Ledger) TryInside(c Charge) bool {
 	return true
 }
 
-// TryFund is Try for whoever does not ask why not.
-func (l *Ledger) TryFund(c Charge) bool {
-	return l.Inflow(c) == nil && l.hasSlack(c) && l.Try(c) == nil
-}
-
 // TryRefund moves a charge to a deeper funding role if every rule stays true.
 func (l *Ledger) TryRefund(c Charge, to role.ID) (Charge, bool) {
 	l.Remove(c)

@@ -75,8 +75,6 @@ var faults = []fault{
 		cluster, "TestStories/deepen", 0, "I3"},
 	{"no lead is given before a window opens", "core/cluster/lead.go", "		p.leadUp(current)\n", "		_ = current\n",
 		cluster, "TestStories/singles-day", 0, "I16"},
-	{"a window's guarantee pays for borrowers before who waits inside of it", "core/cluster/standing.go", "				waits.reserve(d)\n", "				_ = waits\n",
-		cluster, "TestStories/window-leaves-room", 0, "I16"},
 	{"a lead keeps nobody from starting", "core/cluster/ahead.go", "		if p.c.outstays(cl, r) {\n", "		if r.At.Before(p.c.now) {\n",
 		cluster, "TestLeadIsInTime", 300, "I16"},
 	{"a start in a lead takes the room of a planned claim", "core/cluster/ahead.go", "	return need.Fits(room)\n", "	return need.Fits(need)\n",
