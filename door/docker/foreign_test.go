@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -173,17 +172,7 @@ func FuzzPassedOn(f *testing.F) {
 			}
 			w.WriteHeader(http.StatusOK)
 		})
-		server := httptest.NewServer(s.door)
-		defer server.Close()
-		conn, err := net.Dial("tcp", server.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_, _ = conn.Write(request) // a server that has had enough hangs up
-		_ = conn.(*net.TCPConn).CloseWrite()
-		_, _ = io.ReadAll(conn) // what it says is judged elsewhere
-		server.Close()
+		talked(t, s.door, request) // what it says is judged elsewhere
 		mu.Lock()
 		defer mu.Unlock()
 		meant := understood(request)

@@ -252,17 +252,7 @@ func FuzzRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, request []byte) {
 		s := newStand(t, 1, ordinary)
 		s.forbidden["host team"] = true
-		server := httptest.NewServer(s.door)
-		defer server.Close()
-		conn, err := net.Dial("tcp", server.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_, _ = conn.Write(request) // a server that has had enough hangs up
-		_ = conn.(*net.TCPConn).CloseWrite()
-		answers, _ := io.ReadAll(conn) // what came is counted
-		server.Close()
+		answers := talked(t, s.door, request)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if n := bytes.Count(answers, []byte("HTTP/1.1 201 ")); n != len(s.made) {
@@ -278,4 +268,20 @@ func FuzzRequests(f *testing.F) {
 			}
 		}
 	})
+}
+
+// talked sends the bytes of a connection to a server, and returns what it said by its end.
+func talked(t *testing.T, h http.Handler, request []byte) []byte {
+	t.Helper()
+	server := httptest.NewServer(h)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = conn.Write(request) // a server that has had enough hangs up
+	_ = conn.(*net.TCPConn).CloseWrite()
+	said, _ := io.ReadAll(conn) // what came counts
+	return said
 }

@@ -1,10 +1,8 @@
 package console
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -14,7 +12,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	_ "polder.dev/polder/api/polder/v1"
-	"polder.dev/polder/web"
 )
 
 // evil is in every text of every answer.
@@ -108,15 +105,7 @@ func lieOf(f protoreflect.FieldDescriptor) protoreflect.Value {
 
 // TestHostileNames: whatever is in a name, it stays text, and no page breaks.
 func TestHostileNames(t *testing.T) {
-	h, err := web.New(web.Config{Server: http.HandlerFunc(liar), Key: bytes.Repeat([]byte{1}, 32)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(h)
-	s.EnableHTTP2 = true // as the real one; a browser opens few connections without it
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	p := &pool{t: t, addr: strings.TrimPrefix(s.URL, "https://")}
+	p := before(t, http.HandlerFunc(liar))
 	b := p.open(t, false)
 	b.visit("/")
 	b.fill("#token", "anything")

@@ -3,13 +3,11 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,8 +20,6 @@ import (
 	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/cdproto/profiler"
 	"github.com/chromedp/chromedp"
-
-	"polder.dev/polder/web"
 )
 
 var (
@@ -36,15 +32,7 @@ var (
 // is made up: a real one of that size on the same two cores would be measured instead. It judges nothing: the main thread's own time
 // is what to compare, since a loaded machine drops frames whatever the page does.
 func TestScale(t *testing.T) {
-	h, err := web.New(web.Config{Server: crowded(), Key: bytes.Repeat([]byte{1}, 32)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(h)
-	s.EnableHTTP2 = true
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	p := &pool{t: t, addr: strings.TrimPrefix(s.URL, "https://")}
+	p := before(t, crowded())
 	b := p.open(t, false)
 	b.size(1440, 1000, "light")
 	b.visit("/")

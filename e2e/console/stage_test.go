@@ -2,18 +2,22 @@ package console
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"polder.dev/polder/web"
 )
 
 // patience is how long anything may take before a test gives up.
@@ -66,6 +70,20 @@ type pool struct {
 	addr    string
 	args    []string
 	process *exec.Cmd
+}
+
+// before serves the console before a server that is made up.
+func before(t *testing.T, server http.Handler) *pool {
+	t.Helper()
+	h, err := web.New(web.Config{Server: server, Key: bytes.Repeat([]byte{1}, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(h)
+	s.EnableHTTP2 = true // as the real one; a browser opens few connections without it
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return &pool{t: t, addr: strings.TrimPrefix(s.URL, "https://")}
 }
 
 // up starts a pool and waits until it says word.

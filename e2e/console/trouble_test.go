@@ -1,11 +1,9 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,7 +12,6 @@ import (
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	api "polder.dev/polder/api/polder/v1/polderv1connect"
-	"polder.dev/polder/web"
 )
 
 // moody is a server that keeps changes for nobody: whoever follows events is told that what they missed is gone. Once the token
@@ -64,15 +61,7 @@ func TestFallenBehind(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle(api.NewEventServiceHandler(m))
 	mux.Handle(api.NewAccessServiceHandler(m))
-	h, err := web.New(web.Config{Server: mux, Key: bytes.Repeat([]byte{1}, 32)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(h)
-	s.EnableHTTP2 = true
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	p := &pool{t: t, addr: strings.TrimPrefix(s.URL, "https://")}
+	p := before(t, mux)
 	b := p.open(t, false)
 	b.visit("/events?find=read")
 	b.fill("#token", "anything")
