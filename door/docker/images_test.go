@@ -62,6 +62,10 @@ func TestFetch(t *testing.T) {
 			reply(w, http.StatusOK, thing{"Id": "sha256:1"})
 		case r.Header.Get("X-Registry-Auth") == "wrong":
 			reply(w, http.StatusOK, thing{"errorDetail": thing{"message": "unauthorized"}})
+		case r.Header.Get("X-Registry-Auth") == "silent":
+			reply(w, http.StatusOK, thing{"errorDetail": thing{}})
+		case r.Header.Get("X-Registry-Auth") == "broken":
+			w.WriteHeader(http.StatusInternalServerError)
 		default:
 			have = true
 			reply(w, http.StatusOK, thing{"status": "done"})
@@ -74,6 +78,11 @@ func TestFetch(t *testing.T) {
 	}
 	if err := c.Fetch(ctx, "team", "shop/app", "wrong"); err == nil || !strings.Contains(err.Error(), "node n0 cannot pull it: unauthorized") {
 		t.Errorf("with wrong ones: %v", err)
+	}
+	for auth, why := range map[string]string{"silent": "it does not say why", "broken": "500 Internal Server Error"} {
+		if err := c.Fetch(ctx, "team", "shop/app", auth); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("with %s: %v", auth, err)
+		}
 	}
 	s.calls()
 	for range 2 {

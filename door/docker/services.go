@@ -3,6 +3,7 @@ package docker
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -174,9 +175,9 @@ func (c containersOf) pull(ctx context.Context, node string, e errand, name stri
 	if err != nil {
 		return gone(err, node)
 	}
-	why := said(res.StatusCode, heard).message
-	if res.StatusCode == http.StatusOK {
-		why = failedIn(heard)
+	why := failedIn(heard)
+	if res.StatusCode != http.StatusOK {
+		why = cmp.Or(said(res.StatusCode, heard).message, res.Status)
 	}
 	if why != "" {
 		return fail(http.StatusNotFound, "No such image: %s, and node %s cannot pull it: %s", clip(name), node, clip(why))
@@ -186,10 +187,11 @@ func (c containersOf) pull(ctx context.Context, node string, e errand, name stri
 
 // failedIn is the error that ends a stream of progress; empty when none does.
 func failedIn(stream []byte) string {
-	var m struct{ ErrorDetail struct{ Message string } }
 	for line := range bytes.Lines(stream) {
-		if json.Unmarshal(line, &m) == nil && m.ErrorDetail.Message != "" {
-			return m.ErrorDetail.Message
+		if bytes.Contains(line, []byte(`"errorDetail"`)) {
+			var m struct{ ErrorDetail struct{ Message string } }
+			_ = json.Unmarshal(line, &m) // one that cannot be read is an error all the same
+			return cmp.Or(m.ErrorDetail.Message, "it does not say why")
 		}
 	}
 	return ""
