@@ -3,7 +3,10 @@ package mesos
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -140,5 +143,25 @@ func callsOnFiles(w *world, ann, eve, dir string) {
 		if status, _ := ask(eve, call); status != http.StatusForbidden {
 			w.t.Errorf("%v for another tenant is answered %d", call.GetType(), status)
 		}
+	}
+}
+
+// TestBrokenOff: an answer that breaks off is not taken for a whole one.
+func TestBrokenOff(t *testing.T) {
+	d := &Door{log: slog.New(slog.DiscardHandler)}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer d.recovered(w, r)
+		_, _ = w.Write([]byte("half"))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer s.Close()
+	res, err := http.Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got, err := io.ReadAll(res.Body); err == nil || string(got) != "half" {
+		t.Errorf("%q and %v", got, err)
 	}
 }

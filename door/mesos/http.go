@@ -31,10 +31,15 @@ func (d *Door) Handler() http.Handler {
 
 // recovered answers for a handler that panicked.
 func (d *Door) recovered(w http.ResponseWriter, r *http.Request) {
-	if p := recover(); p != nil {
-		d.log.Error("a handler of the mesos door panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-		writeProblem(w, answer(http.StatusInternalServerError, "a bug in the server; its log says more"))
+	p := recover()
+	if p == nil {
+		return
 	}
+	if p == http.ErrAbortHandler { // what was begun is to break off
+		panic(p)
+	}
+	d.log.Error("a handler of the mesos door panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	writeProblem(w, answer(http.StatusInternalServerError, "a bug in the server; its log says more"))
 }
 
 // handler serves a path for somebody. What it returns is answered unless something was written.
