@@ -90,10 +90,10 @@ func (w *exits) look(ctx context.Context) error {
 		if err != nil {
 			continue // gone meanwhile, or asked again at the next look
 		}
-		w.seen[c.Id] = true
 		if err := w.note(uid, name, res.GetStatus()); err != nil {
-			return err
+			return err // and asked again at the next look
 		}
+		w.seen[c.Id] = true
 	}
 	for id := range w.seen {
 		if !there[id] {

@@ -67,3 +67,21 @@ func TestHowPodsEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestEndIsWrittenLater: an end that could not be written down is asked about again.
+func TestEndIsWrittenLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "exits")
+	w := &exits{dir: dir, from: containers{end("a", "p", "main", 3, 1, "Error")}, seen: map[string]bool{}, pods: map[string]map[string]ended{}}
+	if err := w.look(t.Context()); err == nil {
+		t.Fatal("it was written nowhere")
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(dir, "p")); string(got) != `{"container":"main","code":3}` {
+		t.Errorf("it says %q", got)
+	}
+}
