@@ -209,12 +209,14 @@ func (p *pool) reclaim() {
 		for n < len(free) && p.c.tree.Roles[free[n]].Depth == depth {
 			n++
 		}
-		if n > 0 && round != nil { // who was asked back does not deepen, and the next claim is to see who pays for whom now
-			p.endRound()
-			round = nil
+		if n > 0 {
+			if round != nil { // who was asked back does not deepen, and the next claim is to see who pays for whom now
+				p.endRound()
+				round = nil
+			}
+			p.deepen(free[:n])
+			free = free[n:]
 		}
-		p.deepen(free[:n])
-		free = free[n:]
 		for _, w := range waits {
 			round = p.claimAt(round, w, depth)
 		}
@@ -362,7 +364,7 @@ func (p *pool) freshen() {
 	p.stale, p.asking = p.stale[:0], asking
 }
 
-// byNeed lists the classes in that order.
+// byNeed lists the classes in the order in which they claim, see [claimant.compare].
 func (p *pool) byNeed() []*class {
 	var order []*claimant
 	for cl := range p.queue.all() {

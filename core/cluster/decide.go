@@ -189,11 +189,11 @@ func (p *pool) above(leaf role.ID) float64 {
 func (p *pool) startOne(e *hungry) bool {
 	for ; e.next < len(e.classes); e.next++ {
 		cl := e.classes[e.next]
+		if p.stillRefused(cl) {
+			continue
+		}
 		for _, a := range cl.asks {
-			if p.stillRefused(cl) {
-				break
-			}
-			if a.readyCount(p.c.now)-a.claims*cl.count < cl.count {
+			if !p.unclaimed(a) {
 				continue
 			}
 			if p.start(cl, a) {

@@ -50,10 +50,10 @@ func (c *Cluster) reasonOf(a *ask) Reason {
 // delayed explains an ask whose guarantee covers it, and which has not waited long enough for anybody to be asked back.
 func (c *Cluster) delayed(a *ask, v *verdict) (Reason, bool) {
 	asked := a.blocked.Add(c.settings.ReclaimDelay)
-	if a.blocked.IsZero() || !c.now.Before(asked) || !a.class.askable() {
+	if a.blocked.IsZero() || !c.now.Before(asked) {
 		return Reason{}, false
 	}
-	if _, covered := a.class.pool.covering(a.class); !covered {
+	if _, covered := a.class.pool.covering(a.class); !covered || !a.class.askable() {
 		return Reason{}, false
 	}
 	return Reason{

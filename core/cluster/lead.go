@@ -209,7 +209,7 @@ func (s *scene) plan(repairFor string) []leaver {
 				continue
 			}
 			for _, a := range cl.asks {
-				if !s.planAsk(round, a, v, planned, &out) {
+				if !s.planAsk(round, a, leaf, v, planned, &out) {
 					break
 				}
 			}
@@ -225,14 +225,14 @@ func (s *scene) leave(u *unit, claimant string) leaver {
 }
 
 // planAsk plans what of an ask is inside a role's guarantee in the scene, and has not been planned; false when the next of it is not.
-func (s *scene) planAsk(round *reclaim.Round, a *ask, v role.ID, planned map[*ask]int, out *[]leaver) bool {
+func (s *scene) planAsk(round *reclaim.Round, a *ask, leaf, v role.ID, planned map[*ask]int, out *[]leaver) bool {
 	cl := a.class
 	waiting := a.readyCount(s.c.now) - a.claims*cl.count - planned[a]
 	claimant := a.Role + " (" + a.ID + ")"
+	c := cl.claim()
+	c.Charge.Leaf = leaf
+	c.Whole = wholeIn(s.tree, s.name, c.Charge, v)
 	for range waiting {
-		c := cl.claim()
-		c.Charge.Leaf = leafIn(s.tree, cl.path)
-		c.Whole = wholeIn(s.tree, s.name, c.Charge, v)
 		p, o := round.Plan(c, v)
 		if o != reclaim.Planned {
 			return false
