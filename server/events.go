@@ -74,23 +74,16 @@ func (s events) watch(ctx context.Context, m *polderv1.EventServiceWatchRequest,
 			return err
 		}
 	}
-	for {
-		changes, err := w.wait(ctx)
-		if err != nil {
-			return err
-		}
-		v := s.viewer(callerOf(ctx)) // what the caller may view is looked up anew for every batch
+	return s.follow(ctx, w, func(changes []change, v *viewer) error {
 		var list []*polderv1.Event
 		for _, c := range changes {
 			if e, ok := c.value.(*polderv1.Event); ok && under(e.Role, m.Role) && v.mayView(e.Role) {
 				list = append(list, e)
 			}
 		}
-		if len(list) > 0 {
-			err = send(list)
+		if len(list) == 0 {
+			return nil
 		}
-		if err != nil {
-			return err
-		}
-	}
+		return send(list)
+	})
 }

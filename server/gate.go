@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,10 +31,8 @@ func (l *leader) passGate(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no door of this server serves tasks", http.StatusNotFound)
 		return
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	defer context.AfterFunc(l.ctx, func() { cancel(errStopped) })()
-	defer guard{l}.recheck(ctx, c, cancel)()
+	ctx, stop := guard{l}.lasting(r.Context(), c)
+	defer stop()
 	in := r.Clone(ctx)
 	in.URL.Path, in.URL.RawPath, in.TLS = strings.TrimPrefix(r.URL.Path, auth.GatePath), "", nil
 	in.Header.Del("Authorization")

@@ -127,16 +127,27 @@ func (g guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.S
 func (g guard) stream(ctx context.Context, procedure string, serve func(context.Context) (*auth.Entry, error)) (err error) {
 	defer func() { g.meters.answered(procedure, err) }()
 	defer g.recovered(procedure, &err)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(g.ctx, func() { cancel(errStopped) })()
-	defer g.recheck(ctx, callerOf(ctx), cancel)()
+	ctx, stop := g.lasting(ctx, callerOf(ctx))
+	defer stop()
 	entry, err := serve(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	g.failed(ctx, entry, err)
 	return apiError(err)
+}
+
+// lasting is a context that ends with this leadership and when the credentials of who calls are no longer good; stop is to be called at its
+// end.
+func (g guard) lasting(ctx context.Context, c *caller) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stopped := context.AfterFunc(g.ctx, func() { cancel(errStopped) })
+	unwatch := g.recheck(ctx, c, cancel)
+	return ctx, func() {
+		unwatch()
+		stopped()
+		cancel(nil)
+	}
 }
 
 // guardedStream authorises the first message that comes in.

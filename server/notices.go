@@ -49,26 +49,27 @@ func (s notices) Watch(ctx context.Context, req *connect.Request[polderv1.Notice
 			}
 		}
 	}
-	return s.follow(ctx, w, func(at change, v *viewer) error {
-		if n, ok := at.value.(cluster.Notice); ok {
-			return show(at.revision, n, v)
+	return s.follow(ctx, w, func(changes []change, v *viewer) error {
+		for _, at := range changes {
+			if n, ok := at.value.(cluster.Notice); ok {
+				if err := show(at.revision, n, v); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	})
 }
 
-// follow gives each every change until it fails or ctx ends. What the caller may view is looked up anew for every batch.
-func (l *leader) follow(ctx context.Context, w *watcher, each func(change, *viewer) error) error {
+// follow gives each every batch of changes until it fails or ctx ends. What the caller may view is looked up anew for every batch.
+func (l *leader) follow(ctx context.Context, w *watcher, each func([]change, *viewer) error) error {
 	for {
 		changes, err := w.wait(ctx)
 		if err != nil {
 			return err
 		}
-		v := l.viewer(callerOf(ctx))
-		for _, c := range changes {
-			if err := each(c, v); err != nil {
-				return err
-			}
+		if err := each(changes, l.viewer(callerOf(ctx))); err != nil {
+			return err
 		}
 	}
 }
