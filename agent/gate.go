@@ -22,9 +22,6 @@ const gateKey = "gate"
 // gateMost is how many requests of tasks are under way at once; each stream is one for as long as it lasts.
 const gateMost = 512
 
-// gateToken is the variable in which a task that sends no credentials may have a bearer token for its door.
-const gateToken = "POLDER_GATE_TOKEN"
-
 // openGate begins to listen where tasks reach doors through the server, at the same address as before if that is free. Without it the agent
 // works: only tasks that call a door, such as executors of Mesos, miss it. The function it returns hangs up on them; they come back
 // when the agent does.
@@ -82,7 +79,7 @@ func gateHandler(server http.RoundTripper) http.Handler {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			own := r.In.Header.Get("Authorization")
 			if own == "" {
-				if token := peer.VariableOf(r.In, gateToken); token != "" {
+				if token := peer.VariableOf(r.In, auth.GateToken); token != "" {
 					own = "Bearer " + token
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/auth"
 	"polder.dev/polder/door/mesos/wire/executorv1"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
@@ -112,7 +113,7 @@ func (d *Door) executorSpec(e *executor, need wanted) (*polderv1.TaskSpec, error
 	for name, value := range map[string]string{
 		"MESOS_FRAMEWORK_ID": e.fw.id, "MESOS_EXECUTOR_ID": e.id, "MESOS_AGENT_ENDPOINT": d.c.Addr, "MESOS_CHECKPOINT": checkpoint,
 		"MESOS_RECOVERY_TIMEOUT": durationText(recoveryTimeout), "MESOS_SUBSCRIPTION_BACKOFF_MAX": durationText(subscribeMost),
-		"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": durationText(grace), executorToken: e.token, gateToken: e.token,
+		"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": durationText(grace), executorToken: e.token, auth.GateToken: e.token,
 		"MESOS_SLAVE_ID": e.node, "MESOS_SLAVE_PID": "slave(1)@" + d.c.Addr, "MESOS_ALLOCATION_ROLE": e.role, "LIBPROCESS_PORT": "0",
 	} {
 		setEnv(spec, name, value)
@@ -122,12 +123,9 @@ func (d *Door) executorSpec(e *executor, need wanted) (*polderv1.TaskSpec, error
 	return spec, checkText(spec)
 }
 
-// executorToken is the variable in which an executor has the token of its calls, gateToken the one in which its node's agent finds it when
-// a call has none.
-const (
-	executorToken = "MESOS_EXECUTOR_AUTHENTICATION_TOKEN"
-	gateToken     = "POLDER_GATE_TOKEN"
-)
+// executorToken is the variable in which an executor has the token of its calls. Its node's agent finds it in [auth.GateToken] when a call
+// has none.
+const executorToken = "MESOS_EXECUTOR_AUTHENTICATION_TOKEN"
 
 // sandbox tells where the sandbox is, and the agent. In a container the sandbox is known; a process is told both by its node's agent, which
 // passes its calls on to this door.
