@@ -88,9 +88,8 @@ func (d *Door) redirect(_ principal, w http.ResponseWriter, _ *http.Request) err
 }
 
 func (d *Door) serveTeardown(who principal, w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return answer(http.StatusMethodNotAllowed, "Expecting one of { 'POST' }, but received '%s'", r.Method)
+	if err := onlyPost(w, r); err != nil {
+		return err
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 4096)
 	return d.operatorTeardown(who, r.FormValue("frameworkId"))

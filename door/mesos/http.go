@@ -100,11 +100,19 @@ func cleanPath(p string) string {
 	return p
 }
 
-// readCall reads the body of a call. The words are Mesos'.
-func readCall(w http.ResponseWriter, r *http.Request, call proto.Message) (wire.Media, error) {
+// onlyPost refuses every other method, in Mesos' words.
+func onlyPost(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return "", answer(http.StatusMethodNotAllowed, "Expecting one of { 'POST' }, but received '%s'", r.Method)
+		return answer(http.StatusMethodNotAllowed, "Expecting one of { 'POST' }, but received '%s'", r.Method)
+	}
+	return nil
+}
+
+// readCall reads the body of a call. The words are Mesos'.
+func readCall(w http.ResponseWriter, r *http.Request, call proto.Message) (wire.Media, error) {
+	if err := onlyPost(w, r); err != nil {
+		return "", err
 	}
 	media, err := wire.RequestMedia(r.Header)
 	switch {

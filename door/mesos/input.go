@@ -28,9 +28,8 @@ var errNoInput = answer(http.StatusInternalServerError, "I/O switchboard server 
 // serveInput takes a container's input: a record that names it, then what it is to read. The end of the request is not the end of the
 // input, and so says nothing to the container.
 func (d *Door) serveInput(who principal, media wire.Media, w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return answer(http.StatusMethodNotAllowed, "Expecting one of { 'POST' }, but received '%s'", r.Method)
+	if err := onlyPost(w, r); err != nil {
+		return err
 	}
 	in := &input{media: media, records: wire.NewRecordReader(r.Body, maxInput)}
 	first, err := in.next()

@@ -303,9 +303,8 @@ func (d *Door) serveSchedule(who principal, w http.ResponseWriter, r *http.Reque
 // serveMachines takes the machines of a list down, or up.
 func serveMachines(down bool) handler {
 	return func(d *Door, who principal, w http.ResponseWriter, r *http.Request) error {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
-			return answer(http.StatusMethodNotAllowed, "Expecting one of { 'POST' }, but received '%s'", r.Method)
+		if err := onlyPost(w, r); err != nil {
+			return err
 		}
 		m := &masterv1.Call_StartMaintenance{}
 		err := readJSON(w, r, func(data []byte) error {
