@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +33,7 @@ import (
 	"polder.dev/polder/kube/claim"
 	"polder.dev/polder/kube/controlplane"
 	"polder.dev/polder/kube/pool"
+	"polder.dev/polder/kube/port"
 	"polder.dev/polder/kube/reclaim"
 )
 
@@ -192,12 +192,11 @@ func makePod(ctx context.Context, kube kubernetes.Interface, i int) error {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	n, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", n)
 }
 
 func read(t *testing.T, file string) string {

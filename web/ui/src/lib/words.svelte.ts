@@ -33,19 +33,16 @@ export const roughly = (s: number): string => (s < 90 ? plural(Math.round(s), 's
 
 export const ago = (time: string | undefined): string => (time ? span((clock.now - Date.parse(time)) / 1000) : '–')
 
-export function at(time: string | undefined): string {
-  if (!time) return '–'
+function on(time: string, timeStyle: 'short' | 'medium'): string {
   const d = new Date(time)
   const today = d.toDateString() === new Date(clock.now).toDateString()
-  return today ? d.toLocaleTimeString('en-GB') : d.toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'short' })
+  return today ? d.toLocaleTimeString('en-GB') : d.toLocaleString('en-GB', { dateStyle: 'medium', timeStyle })
 }
 
+export const at = (time: string | undefined): string => (time ? on(time, 'short') : '–')
+
 /** An instant to the second, with its day where that is not today. */
-export function to(time: string): string {
-  const d = new Date(time)
-  const today = d.toDateString() === new Date(clock.now).toDateString()
-  return d.toLocaleString('en-GB', today ? { timeStyle: 'medium' } : { dateStyle: 'medium', timeStyle: 'medium' })
-}
+export const to = (time: string): string => on(time, 'medium')
 
 export const stateOf = (task: { state: string }): string => task.state.replace('TASK_STATE_', '').toLowerCase()
 
