@@ -15,10 +15,10 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube check-kube bench-kube test-kube swarmkit peers
+.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube check-kube bench-kube test-kube swarmkit swarm-compare peers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: engine build ## a server and three agents on this machine, until Ctrl-C (flags: ARGS="--agents 5")
 	@exec e2e/with-engine.sh usual .polder/engine bin/polder up --dir "$(CURDIR)/.polder" $(ARGS)
@@ -107,7 +107,6 @@ test-kube: engine kube ## the Kubernetes door: its packages, and pods on real ku
 engines: engine ## what the pages about the Docker door type, word for word; and the door on three engines of their own, which are killed, frozen and cut off
 	$(GO) test -tags engines -run 'TestSession|TestThreeEngines' -count 1 -v ./e2e/docker
 
-.PHONY: swarm-compare
 swarm-compare: engine ## a service of 100 tasks in real swarm mode and through the Docker door, by turns on the same three engines; some minutes (flags: ARGS="-replicas 30")
 	$(GO) test -tags engines -run '^$$' -bench Replicas -benchtime 3x -timeout 60m -v ./e2e/docker $(ARGS)
 

@@ -4328,7 +4328,7 @@ func (x *ListFilesRequest) GetPath() string {
 
 type ListFilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By name; of more than ten thousand the first ones.
+	// By name; of more than ten thousand only so many, whichever.
 	Files         []*File `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
