@@ -226,8 +226,12 @@ func (c *Cluster) classOf(a *ask) class {
 // identity is the same text for asks that are the same to the scheduler.
 func (cl *class) identity() string {
 	s := cl.shape
-	return fmt.Sprintf("%s|%s|%v|%d|%v|%v|%d|%v|%v|%v|%v|%v", cl.path, s.Resources, s.Ports, cl.count, s.Constraints, s.Spread,
+	text := fmt.Sprintf("%s|%s|%v|%d|%v|%v|%d|%v|%v|%v|%v|%v", cl.path, s.Resources, s.Ports, cl.count, s.Constraints, s.Spread,
 		s.Priority, s.Pinned, duration(s.ReclaimGrace), duration(s.MinRuntime), cl.group, cl.earmark)
+	if s.Volume {
+		text += "|volume"
+	}
+	return text
 }
 
 func duration(d *time.Duration) string {

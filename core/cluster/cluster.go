@@ -94,7 +94,7 @@ func (c *Cluster) apply(e Event) error {
 	case Disconnect:
 		c.disconnect(e.Node)
 	case RemoveNode:
-		return c.removeNode(e.Node)
+		return c.removeNode(e)
 	case Cordon:
 		return c.cordon(e)
 	case Drain:

@@ -26,8 +26,12 @@ type Register struct {
 // Disconnect is a node that no longer answers. Its tasks are neither running nor lost.
 type Disconnect struct{ Node string }
 
-// RemoveNode forgets a node; its tasks are lost.
-type RemoveNode struct{ Node string }
+// RemoveNode forgets a node; its tasks are lost. One that keeps volumes stays known, with nothing but them, until it is back or somebody
+// says that they are lost, too.
+type RemoveNode struct {
+	Node        string
+	LoseVolumes bool
+}
 
 // Cordon keeps new tasks off a node or lets them on again, which also ends a drain.
 type Cordon struct {
@@ -197,6 +201,7 @@ type Shape struct {
 	Exclusive    bool // never two tasks of one ask on a node
 	Priority     int
 	Pinned       bool           // not preemptible: runs only on its own role's guarantee
+	Volume       bool           // nothing that runs: it keeps a directory until it is killed; see volume.go
 	ReclaimGrace *time.Duration // nil: the role's; never more than the role's
 	MinRuntime   *time.Duration // nil: the role's; never more than the role's
 	Requeue      bool           // comes back after a reclaim or a lost node

@@ -33,9 +33,12 @@ func (p *pool) checkNodes(bad complain) {
 		if n == nil {
 			continue
 		}
-		used, leaving := make(resource.Vector, len(n.total)), make(resource.Vector, len(n.total))
+		used, leaving, volumes := make(resource.Vector, len(n.total)), make(resource.Vector, len(n.total)), 0
 		for _, t := range n.tasks {
 			used.Inc(t.need)
+			if t.volume() {
+				volumes++
+			}
 			if t.unit.leaving {
 				leaving.Inc(t.need)
 			}
@@ -48,6 +51,9 @@ func (p *pool) checkNodes(bad complain) {
 		}
 		if !used.Equal(n.used) || !leaving.Equal(n.leaving) {
 			bad("I1: node %s books %v used and %v leaving, its tasks hold %v and %v", n.Name, n.used, n.leaving, used, leaving)
+		}
+		if volumes != n.volumes {
+			bad("I21: node %s counts %d volumes and has %d", n.Name, n.volumes, volumes)
 		}
 		if !n.used.Fits(n.total) {
 			bad("I1: node %s has %v, its leases hold %v", n.Name, n.total, n.used)
@@ -156,6 +162,9 @@ func (p *pool) checkRules(bad complain) {
 	for _, u := range p.units {
 		if u.pinned && !u.leaving && u.charge.At != u.charge.Leaf {
 			bad("I19: %s may not borrow but %s pays", u.tasks[0].id, p.c.fundingName(u.charge.At))
+		}
+		if u.volume() && (u.charge.At != u.charge.Leaf || u.leaving && !u.stopping()) {
+			bad("I21: volume %s is asked to leave, or %s pays for it", u.tasks[0].id, p.c.fundingName(u.charge.At))
 		}
 	}
 }

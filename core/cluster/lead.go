@@ -86,7 +86,7 @@ func (s *scene) bookUnit(u *unit, depth int) bool {
 		s.book.Add(c)
 		s.book.Leave(c)
 		s.gone[u] = true
-	} else if funded, ok := rebooked(s.book, c, u.pinned, depth); ok {
+	} else if funded, ok := rebooked(s.book, c, u, depth); ok {
 		c = funded
 		s.funded[c.At] = append(s.funded[c.At], u)
 	} else {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"polder.dev/polder/core/placement"
@@ -24,6 +25,7 @@ type node struct {
 	stale     bool  // the index is to be told what it has
 	touched   int64 // pool.touches when it last changed
 	shelved   shelved
+	volumes   int  // of tasks
 	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover
 }
 
@@ -278,16 +280,23 @@ func (c *Cluster) disconnect(name string) {
 	c.happened("NodeUnreachable", name, "", name, "node %s does not answer; its %d tasks count as neither running nor lost", name, len(n.tasks))
 }
 
-func (c *Cluster) removeNode(name string) error {
-	n := c.nodes[name]
+func (c *Cluster) removeNode(e RemoveNode) error {
+	name, n := e.Node, c.nodes[e.Node]
 	if n == nil {
 		return noNode(name)
 	}
 	lost := n.sortedTasks()
+	if !e.LoseVolumes {
+		lost = slices.DeleteFunc(lost, (*task).volume)
+	}
 	for _, t := range lost {
 		c.end(t, Lost, nil, Reason{Code: "NodeLost", Message: "node " + name + " is gone"}, c.now)
 	}
 	c.dissolveOn(n)
+	if len(n.tasks) > 0 {
+		c.outlast(n)
+		return nil
+	}
 	p := n.pool
 	c.unplace(n)
 	p.opened()
@@ -296,6 +305,14 @@ func (c *Cluster) removeNode(name string) error {
 	c.changed(ObjectNode, name)
 	c.happened("NodeLost", name, "", name, "node %s was removed; %d tasks were lost with it", name, len(lost))
 	return nil
+}
+
+// andVolumes is what is said of volumes that stay, if there are any.
+func (n *node) andVolumes() string {
+	if n.volumes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d volumes stay", n.volumes)
 }
 
 func noNode(name string) *Refusal {
@@ -348,6 +365,6 @@ func (c *Cluster) drain(e Drain) error {
 	c.setCordon(n, true)
 	c.drainTasks(n)
 	c.changed(ObjectNode, n.Name)
-	c.happened("NodeDraining", n.Name, "", n.Name, "node %s is drained: %d tasks leave", n.Name, len(n.tasks))
+	c.happened("NodeDraining", n.Name, "", n.Name, "node %s is drained: %d tasks leave%s", n.Name, len(n.tasks)-n.volumes, n.andVolumes())
 	return nil
 }

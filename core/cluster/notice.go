@@ -362,8 +362,8 @@ func (c *Cluster) shrink(t *task, less resource.Vector) {
 // drainTasks gives notice to every task on a draining node that has none.
 func (c *Cluster) drainTasks(n *node) {
 	for _, t := range n.sortedTasks() {
-		if t.notice != nil || t.state == Stopping {
-			continue // it leaves in any case: notices on a draining node are not withdrawn
+		if t.notice != nil || t.state == Stopping || t.volume() {
+			continue // it leaves in any case, notices on a draining node are not withdrawn; or it stays
 		}
 		if !t.unit.leaving {
 			t.unit.pool.leave(t.unit)

@@ -16,6 +16,9 @@ func (c *Cluster) setPlan(e SetPlan) error {
 	if err := c.stillUsed(e.Plan); err != nil {
 		return err
 	}
+	if err := c.stillKept(e.Plan); err != nil {
+		return err
+	}
 	if err := e.Plan.Intern(c.kinds); err != nil {
 		return refuse("InvalidArgument", "correct the plan", "%v", err)
 	}
@@ -145,14 +148,17 @@ func (p *pool) rebook() {
 	p.opened()
 }
 
-// byStanding orders units as they are booked into another tree: those that may not borrow first, then those whose funding
+// byStanding orders units as they are booked into another tree: volumes first, then what may not borrow, then those whose funding
 // was deepest in the old tree, then by priority and age. Who cannot stay as deep, because a guarantee is lower now, comes after
 // everybody else: or it would take what its siblings' own tasks are due, until they claim it.
 func byStanding(units []*unit, old *role.Tree) []*unit {
 	us := slices.Clone(units)
 	depth := func(u *unit) int { return old.Roles[u.charge.At].Depth }
 	pinned := func(u *unit) int {
-		if u.pinned {
+		switch {
+		case u.volume():
+			return 2
+		case u.pinned:
 			return 1
 		}
 		return 0
@@ -175,7 +181,7 @@ func (p *pool) rebookUnit(u *unit, depth int) bool {
 		charge.At = c.fundingRole(u.paidBy, charge.Leaf)
 		p.ledger.Add(charge)
 		p.ledger.Leave(charge)
-	} else if charge, ok = rebooked(p.ledger, charge, u.pinned, depth); !ok {
+	} else if charge, ok = rebooked(p.ledger, charge, u, depth); !ok {
 		return false
 	}
 	u.charge = charge
@@ -197,8 +203,11 @@ func (p *pool) rebookUnit(u *unit, depth int) bool {
 
 // rebooked charges what runs in the book of another tree, as deep as its rules allow, or to the root, where a repair deals with it;
 // false, and nothing charged, when that is less deep than it must be.
-func rebooked(l *lending.Ledger, c lending.Charge, pinned bool, depth int) (lending.Charge, bool) {
-	funded := fundOrBorrow(l, c, pinned)
+func rebooked(l *lending.Ledger, c lending.Charge, u *unit, depth int) (lending.Charge, bool) {
+	if u.volume() {
+		return payAtLeaf(l, c), true
+	}
+	funded := fundOrBorrow(l, c, u.pinned)
 	if l.Tree().Roles[funded.At].Depth < depth {
 		l.Remove(funded)
 		return c, false

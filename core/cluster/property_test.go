@@ -154,6 +154,19 @@ func (a *actor) submit() {
 	a.step(Submit{spec})
 }
 
+// keepVolume asks for a volume.
+func (a *actor) keepVolume() {
+	a.n++
+	shape := Shape{Resources: resource.Resources{"memory": resource.Amount(rapid.IntRange(1, 3).Draw(a.t, "size"))}, Volume: true, Pinned: true}
+	spec := AskSpec{ID: fmt.Sprintf("v%02d", a.n), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: 1, Submitted: a.now, Shape: shape}
+	n := rapid.SampledFrom(a.c.Nodes()).Draw(a.t, "node")
+	if rapid.Bool().Draw(a.t, "here") && n.Pool == "" {
+		a.step(Commit{Tasks: []Claim{{spec, n.Name}}, LeaveDemand: rapid.Bool().Draw(a.t, "leave")})
+	} else {
+		a.step(Submit{spec})
+	}
+}
+
 func (a *actor) anyTask() (TaskView, bool) {
 	ts := a.live()
 	if len(ts) == 0 {
@@ -163,13 +176,13 @@ func (a *actor) anyTask() (TaskView, bool) {
 }
 
 func (a *actor) act() {
-	switch rapid.IntRange(0, 21).Draw(a.t, "act") {
+	switch rapid.IntRange(0, 22).Draw(a.t, "act") {
 	case 0, 1, 2, 3:
 		a.submit()
 	case 4, 5, 6:
 		a.run(rapid.SampledFrom([]time.Duration{time.Second, 7 * time.Second, 40 * time.Second}).Draw(a.t, "pass"))
 	case 7:
-		if t, ok := a.anyTask(); ok {
+		if t, ok := a.anyTask(); ok && !t.Shape.Volume {
 			a.ends(t.Task, rapid.SampledFrom([]State{Succeeded, Failed}).Draw(a.t, "end"))
 		}
 	case 8:
@@ -203,6 +216,8 @@ func (a *actor) act() {
 		a.fuse = rapid.IntRange(1, 30).Draw(a.t, "fuse")
 	case 20:
 		a.resize()
+	case 22:
+		a.keepVolume()
 	case 21:
 		if t, ok := a.anyTask(); ok {
 			a.step(SetCost{Task: t.Task, Cost: Cost{rapid.Bool().Draw(a.t, "guarded"), rapid.Int64Range(-1, 1).Draw(a.t, "cost")}})
@@ -242,8 +257,13 @@ func (a *actor) resize() {
 func (a *actor) lose() {
 	name := rapid.SampledFrom(a.c.Nodes()).Draw(a.t, "node").Name
 	if len(a.nodes) > 3 {
-		delete(a.nodes, name)
-		a.step(RemoveNode{name})
+		if m := a.nodes[name]; m != nil && rapid.Bool().Draw(a.t, "to come back") {
+			m.up = false
+			a.step(Disconnect{name})
+		} else {
+			delete(a.nodes, name)
+		}
+		a.step(RemoveNode{name, rapid.Bool().Draw(a.t, "with volumes")})
 	}
 }
 
@@ -261,7 +281,13 @@ func (a *actor) replan() {
 		}
 		next.Roles[path] = s
 	}
-	if len(role.Validate(next)) == 0 {
+	switch {
+	case len(role.Validate(next)) > 0:
+	case a.c.stillKept(next) != nil:
+		if a.step(SetPlan{next, 1}) == nil {
+			a.fault("I21: a plan is in force that does not cover what is kept")
+		}
+	default:
 		a.plan = next
 		a.step(SetPlan{next, 1})
 	}
@@ -291,7 +317,7 @@ func (a *actor) commit() {
 func (a *actor) calm() {
 	for _, n := range a.c.Nodes() {
 		if a.nodes[n.Name] == nil {
-			a.step(RemoveNode{n.Name})
+			a.step(RemoveNode{n.Name, true})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.nodes)) {
@@ -314,7 +340,7 @@ func (a *actor) flap() {
 	name := rapid.SampledFrom(ns).Draw(a.t, "node").Name
 	m := a.nodes[name]
 	if m == nil {
-		a.step(RemoveNode{name}) // a leader that was killed had not written that it is gone
+		a.step(RemoveNode{name, false}) // a leader that was killed had not written that it is gone
 	} else if m.up = !m.up; m.up {
 		a.register(name)
 	} else {
@@ -369,7 +395,7 @@ func (a *actor) verdict() {
 // for as a naive integrator has it, and that nobody shares a host port or, exclusive, a node. Nodes are in two pools and two zones.
 func TestContract(t *testing.T) {
 	verdicts, days, begun := map[string]int{}, 0, time.Now()
-	deep, halves := map[int]int{}, 0
+	deep, halves, volumes := map[int]int{}, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		if days++; days%1000 == 0 {
 			t.Logf("%d random days in %s", days, time.Since(begun).Round(time.Second))
@@ -383,11 +409,12 @@ func TestContract(t *testing.T) {
 		a.verdict()
 		deep[a.depth()]++
 		halves += a.halves
+		volumes += a.stayed
 	})
-	t.Logf("trees by depth: %v; leaders killed between two messages of one step: %d", deep, halves)
+	t.Logf("trees by depth: %v; leaders killed between two messages of one step: %d; volumes that outlasted a drain or their node: %d", deep, halves, volumes)
 	t.Logf("claims that waited longer than T, by excuse: %v", verdicts)
-	if days >= 1000 && (deep[5] == 0 || halves == 0) && !t.Failed() {
-		t.Errorf("trees by depth: %v; leaders killed between two messages of one step: %d", deep, halves)
+	if days >= 1000 && (deep[5] == 0 || halves == 0 || volumes == 0) && !t.Failed() {
+		t.Errorf("trees by depth: %v; leaders killed between two messages of one step: %d; volumes that outlasted something: %d", deep, halves, volumes)
 	}
 	if days >= 1000 && verdicts["Fragmented"] == 0 && !t.Failed() {
 		t.Errorf("no claim was ever in vain for fragmentation: %v", verdicts)

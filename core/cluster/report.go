@@ -69,8 +69,12 @@ func (c *Cluster) believable(r *TaskReport, n *node) bool {
 
 // disown ends a task the cluster does not want on a node.
 func (c *Cluster) disown(n *node, r TaskReport, why string) {
-	if r.State.Terminal() {
+	switch {
+	case r.State.Terminal():
 		c.emit(Ack{n.Name, r.Task})
+		return
+	case r.Shape.Volume:
+		c.strange(n, r, why)
 		return
 	}
 	c.emit(StopTask{Node: n.Name, Task: r.Task, Reason: Reason{Code: "Stale", Message: why}})
@@ -281,6 +285,9 @@ func (c *Cluster) enroll(t *task, r TaskReport) {
 		p.ledger.Leave(charge)
 		p.seeOff(u, true)
 		u.countLeaving(+1)
+	} else if u.volume() {
+		p.strained = true
+		u.charge = payAtLeaf(p.ledger, charge)
 	} else if p.strained = true; p.ledger.TryHold(charge) != nil {
 		u.charge = fundOrBorrow(p.ledger, charge, t.shape.Pinned)
 	}

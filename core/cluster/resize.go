@@ -23,6 +23,11 @@ func (c *Cluster) resize(e Resize) error {
 	if err := t.mayResize(!more.IsZero()); err != nil {
 		return err
 	}
+	if t.volume() && t.ask != nil {
+		if r := c.roomForVolume(t.ask, t.need.Plus(more).Resources(c.kinds, "")); r != nil {
+			return r
+		}
+	}
 	if !more.IsZero() {
 		if err := c.grow(t, more); err != nil {
 			return err

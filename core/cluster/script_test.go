@@ -222,8 +222,10 @@ func (s *script) command(words []string) error {
 		s.nodes[name].up = true
 		s.register(name)
 	case "remove":
-		delete(s.nodes, name)
-		return s.step(RemoveNode{name})
+		if o["away"] == "" { // the machine may come back
+			delete(s.nodes, name)
+		}
+		return s.step(RemoveNode{Node: name, LoseVolumes: o["volumes"] != ""})
 	case "drain":
 		by := time.Duration(0)
 		if d := o.duration("deadline"); d != nil {
@@ -259,6 +261,9 @@ func (s *script) ask(id string, o options) AskSpec {
 	a.Shape = Shape{
 		Resources: o.amounts(kindNames...), Pool: o["pool"], Exclusive: o["exclusive"] != "", Priority: o.number("priority", 0), Pinned: o["pinned"] != "",
 		ReclaimGrace: o.duration("grace"), MinRuntime: o.duration("minRuntime"), Requeue: o["requeue"] != "false",
+	}
+	if o["volume"] != "" {
+		a.Shape.Volume, a.Shape.Pinned, a.Shape.Requeue = true, true, false
 	}
 	if attr, ok := o["spread"]; ok {
 		a.Shape.Spread = []placement.Spread{{Attribute: attr, MaxSkew: 1, Hard: true}}

@@ -28,6 +28,11 @@ func (c *Cluster) admit(a *ask) *Refusal {
 	if r := c.unheardOf(a); r != nil {
 		return r
 	}
+	if a.Shape.Volume {
+		if r := c.roomForVolume(a, a.Shape.Resources); r != nil {
+			return r
+		}
+	}
 	a.own = c.classOf(a)
 	a.class = &a.own
 	if err := c.resolve(a.class); err != nil {

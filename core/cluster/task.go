@@ -97,6 +97,9 @@ func (c *Cluster) occupy(t *task, amounts bool) {
 	n := t.node
 	t.slot = len(n.tasks)
 	n.tasks = append(n.tasks, t)
+	if t.volume() {
+		n.volumes++
+	}
 	if t.group != "" {
 		n.pool.index.AddTask(n.id, t.group)
 	}
@@ -153,6 +156,9 @@ func (c *Cluster) vacate(t *task) {
 	n.tasks[t.slot], n.tasks[last].slot = n.tasks[last], t.slot
 	n.tasks[last] = nil
 	n.tasks = n.tasks[:last]
+	if t.volume() {
+		n.volumes--
+	}
 	delete(c.tasks, t.id)
 	n.used.Dec(t.need)
 	for _, port := range sortedPorts(t.ports) {

@@ -25,15 +25,17 @@ type world struct {
 	sent    map[string]Notice // every notice ever sent, by ID
 	history []string          // effects in words, for golden stories
 	faults  []error
-	started map[string]int // launches that began to run, by instance and attempt
-	lag     time.Duration  // between a command and its report
-	transit time.Duration  // until a notice is on a machine's disk; its deadline is that much later
-	grace   time.Duration  // how long a process takes to stop when it is told to, at most
-	tape    []recorded     // every step of this leader, for I17
-	naive   integrator     // of this leader, against its waste book
-	fuse    int            // effects until the leader is killed; zero is never
-	halves  int            // leaders killed between two messages of one step
-	witness *witness       // judges every decision; nil judges none
+	started map[string]int  // launches that began to run, by instance and attempt
+	lag     time.Duration   // between a command and its report
+	transit time.Duration   // until a notice is on a machine's disk; its deadline is that much later
+	grace   time.Duration   // how long a process takes to stop when it is told to, at most
+	tape    []recorded      // every step of this leader, for I17
+	naive   integrator      // of this leader, against its waste book
+	fuse    int             // effects until the leader is killed; zero is never
+	halves  int             // leaders killed between two messages of one step
+	witness *witness        // judges every decision; nil judges none
+	given   map[string]bool // volumes whose end somebody asked for
+	stayed  int             // volumes that something else would have left for
 }
 
 // recorded is one step and what came of it.
@@ -68,7 +70,7 @@ var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 func newWorld(plan *role.Plan) *world {
 	w := &world{
-		c: New(), now: epoch, plan: plan, nodes: map[string]*machine{}, sent: map[string]Notice{}, started: map[string]int{},
+		c: New(), now: epoch, plan: plan, nodes: map[string]*machine{}, sent: map[string]Notice{}, started: map[string]int{}, given: map[string]bool{},
 		saved: store{map[string]RestoreAsk{}, map[string]TaskReport{}, map[string]NodeInfo{}}, lag: 100 * time.Millisecond, naive: integrator{sums: map[figure]*big.Int{}},
 	}
 	w.step(SetPlan{plan, 1})
@@ -127,8 +129,33 @@ func (w *world) crash(effects []Effect, sent int) {
 	w.failover()
 }
 
+// gives notes of which volumes an event asks the end.
+func (w *world) gives(e Event) {
+	for _, t := range w.c.Tasks() {
+		if !t.Shape.Volume {
+			continue
+		}
+		switch e := e.(type) {
+		case Kill:
+			w.given[t.Task] = w.given[t.Task] || e.Task == t.Task
+		case Cancel:
+			w.given[t.Task] = w.given[t.Task] || e.Ask == t.Ask && !e.KeepRunning
+		case Drain:
+			if e.Node == t.Node {
+				w.stayed++
+			}
+		case RemoveNode:
+			if e.Node == t.Node && !e.LoseVolumes {
+				w.stayed++
+			}
+			w.given[t.Task] = w.given[t.Task] || e.Node == t.Node && e.LoseVolumes
+		}
+	}
+}
+
 // feed steps the cluster and keeps the tape.
 func (w *world) feed(e Event) ([]Effect, error) {
+	w.gives(e)
 	if w.witness != nil {
 		w.witness.sees(e)
 	}
@@ -170,9 +197,15 @@ func (w *world) do(e Effect) {
 		delete(w.saved.asks, e.ID)
 	case SaveTask:
 		if r, ok := w.c.TaskRecord(e.ID); ok {
+			if old, known := w.saved.tasks[e.ID]; known && r.Shape.Volume && old.Node != r.Node {
+				w.fault("I21: volume %s was on %s and is on %s", e.ID, old.Node, r.Node)
+			}
 			w.saved.tasks[e.ID] = r
 		}
 	case DeleteTask:
+		if w.saved.tasks[e.ID].Shape.Volume && !w.given[e.ID] {
+			w.fault("I21: volume %s is gone and nobody gave it up", e.ID)
+		}
 		delete(w.saved.tasks, e.ID)
 	case SaveNode:
 		w.saved.nodes[e.Name], _ = w.c.NodeRecord(e.Name)
@@ -181,6 +214,9 @@ func (w *world) do(e Effect) {
 	case Launch:
 		w.launch(e.Task)
 	case StopTask:
+		if w.saved.tasks[e.Task].Shape.Volume && !w.given[e.Task] {
+			w.fault("I21: volume %s is stopped and nobody gave it up", e.Task)
+		}
 		w.with(e.Node, e.Task, func(p *process) { p.kill(w.now.Add(max(w.lag, w.grace)), Killed) })
 	case SendNotice:
 		w.receive(e)
@@ -241,6 +277,9 @@ func (w *world) receive(e SendNotice) {
 		w.fault("I9: notice %s was shortened", e.Notice.ID)
 	}
 	w.sent[e.Notice.ID] = e.Notice
+	if t, ok := w.c.Task(e.Notice.Task); ok && t.Shape.Volume && !w.given[t.Task] {
+		w.fault("I21: volume %s is given notice", t.Task)
+	}
 	if w.witness != nil {
 		w.witness.told = append(w.witness.told, e.Notice)
 	}

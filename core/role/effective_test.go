@@ -128,3 +128,26 @@ func TestEffectiveWindows(t *testing.T) {
 		}
 	}
 }
+
+// TestLeastGuarantee is what a role can count on whichever windows are open.
+func TestLeastGuarantee(t *testing.T) {
+	p := &Plan{
+		Roles: map[string]RoleSpec{
+			"db":       {Guarantee: resource.Resources{"disk": 100, "cpu": 4000}},
+			"corp":     {Guarantee: resource.Resources{"disk": 50}},
+			"corp/web": {Guarantee: resource.Resources{"disk": 30}},
+		},
+		Windows: []Window{
+			{Name: "night", Set: map[string]RoleSpec{"db": {Guarantee: resource.Resources{"disk": 60}}}},
+			{Name: "peak", Set: map[string]RoleSpec{"db": {Guarantee: resource.Resources{"disk": 80, "cpu": 9000}}}},
+		},
+	}
+	for _, c := range []struct {
+		path, name string
+		want       resource.Amount
+	}{{"db", "disk", 60}, {"db", "cpu", 4000}, {"db", "gpu", 0}, {"corp", "disk", 0}, {"corp/web", "disk", 30}, {"nobody", "disk", 0}} {
+		if got := p.LeastGuarantee(c.path, c.name); got != c.want {
+			t.Errorf("least guarantee of %s in %s = %d, want %d", c.name, c.path, got, c.want)
+		}
+	}
+}

@@ -102,6 +102,23 @@ func (p *Plan) PoolNames() []string {
 	return out
 }
 
+// LeastGuarantee is what the role at a path is guaranteed of a resource by the least of the plan and its windows, whichever are open: what
+// it can count on at all times. Only a role without children has a guarantee to run on; others count on 0.
+func (p *Plan) LeastGuarantee(path, name string) resource.Amount {
+	for other := range p.Roles {
+		if strings.HasPrefix(other, path+"/") {
+			return 0
+		}
+	}
+	least := p.Roles[path].Guarantee[name]
+	for _, w := range p.Windows {
+		if a, ok := w.Set[path].Guarantee[name]; ok {
+			least = min(least, a)
+		}
+	}
+	return least
+}
+
 // Intern adds every resource kind the plan names to k, in sorted order. Do it before [Effective], which leaves out kinds
 // that k does not know. It fails on a malformed name and beyond [resource.MaxKinds], adding none.
 func (p *Plan) Intern(k *resource.Kinds) error {

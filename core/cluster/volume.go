@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"maps"
+	"slices"
+
+	"polder.dev/polder/core/lending"
+	"polder.dev/polder/core/resource"
+	"polder.dev/polder/core/role"
+)
+
+// A volume is a lease with Shape.Volume: disk on one node that outlasts the tasks which use it. It runs only on the guarantee of its own
+// role, like all that is pinned, and more is promised to it: it is never given notice, it stays with its node while that does not
+// answer, however long, and no plan is accepted whose least guarantee does not cover it. So it ends when somebody deletes it
+// or gives its node up, and in no other way.
+
+// volume reports whether a task is a volume.
+func (t *task) volume() bool { return t.shape.Volume }
+
+// volume reports whether a unit is a volume: it is alone in it.
+func (u *unit) volume() bool { return u.tasks[0].volume() }
+
+// keepsVolumes is what the volumes of every role hold and those that wait are to hold, by role and by name with the pool, but for one ask.
+func (c *Cluster) keepsVolumes(but *ask) map[string]resource.Resources {
+	kept := map[string]resource.Resources{}
+	for _, a := range c.asks {
+		if !a.Shape.Volume || a == but {
+			continue
+		}
+		holds := a.Shape.Resources
+		if t := a.live.at(0); t != nil {
+			holds = t.need.Resources(c.kinds, "") // it may have been resized
+		}
+		if kept[a.Role] == nil {
+			kept[a.Role] = resource.Resources{}
+		}
+		for name, x := range holds {
+			name = resource.JoinName(a.Shape.Pool, name)
+			kept[a.Role][name] = kept[a.Role][name].Add(x)
+		}
+	}
+	return kept
+}
+
+// stillKept refuses a plan that could take the guarantee away from under a volume.
+func (c *Cluster) stillKept(p *role.Plan) error {
+	kept := c.keepsVolumes(nil)
+	for _, path := range slices.Sorted(maps.Keys(kept)) {
+		for _, name := range kept[path].Names() {
+			if least := p.LeastGuarantee(path, name); kept[path][name] > least {
+				return refuse("VolumesInUse", "keep that much guarantee, at all times, or delete volumes first",
+					"role %s keeps %s=%s in volumes; the new plan guarantees it %s=%s at the least", path, name, resource.FormatValue(name, kept[path][name]),
+					name, resource.FormatValue(name, least))
+			}
+		}
+	}
+	return nil
+}
+
+// roomForVolume refuses a volume that its role's guarantee would not cover at all times, beside those it has.
+func (c *Cluster) roomForVolume(a *ask, wanted resource.Resources) *Refusal {
+	if a.Count != 1 || a.Gang || a.Earmark || !a.Shape.Pinned || a.Shape.Requeue {
+		return refuse("InvalidArgument", "", "ask %s: a volume is one lease that is not preemptible and does not come back", a.ID)
+	}
+	kept := c.keepsVolumes(a)[a.Role]
+	for _, kind := range wanted.Names() {
+		name := resource.JoinName(a.Shape.Pool, kind)
+		least := c.plan.LeastGuarantee(a.Role, name)
+		if wanted[kind] <= least.Sub(kept[name]) {
+			continue
+		}
+		return refuse("OverGuarantee", "ask for less, delete a volume, or raise the guarantee in the plan, in every window",
+			"role %s: a volume needs %s=%s; its guarantee must cover volumes at all times, is %s=%s at the least, and has %s left for this one",
+			a.Role, name, resource.FormatValue(name, wanted[kind]), name, resource.FormatValue(name, least), resource.FormatValue(name, max(0, least.Sub(kept[name]))))
+	}
+	return nil
+}
+
+// payAtLeaf charges a volume to its own role, whatever else is charged there: what is in its way is for a repair to find.
+func payAtLeaf(l *lending.Ledger, c lending.Charge) lending.Charge {
+	c.At = c.Leaf
+	l.Add(c)
+	return c
+}
+
+// outlast keeps a lost node known that has volumes: it has nothing but them until it is back.
+func (c *Cluster) outlast(n *node) {
+	c.disconnect(n.Name)
+	info := n.NodeInfo
+	info.Capacity = n.used.Resources(c.kinds, "")
+	c.place(n, info, n.pool)
+	c.emit(SaveNode{n.Name})
+	c.happened("NodeLost", n.Name, "", n.Name, "node %s does not come back; its tasks are lost, its %d volumes stay with it", n.Name, len(n.tasks))
+}
+
+// strange is a volume that a node has and the cluster does not: whatever is in it, nobody asked for its end.
+func (c *Cluster) strange(n *node, r TaskReport, why string) {
+	c.happened("VolumeUnknown", r.Task, r.Role, n.Name, "volume %s on %s is not what the cluster has (%s); what is in it stays there", r.Task, n.Name, why)
+}
