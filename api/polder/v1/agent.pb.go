@@ -386,7 +386,9 @@ type Hello struct {
 	Tasks    []*TaskReport `protobuf:"bytes,8,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	Warnings []string      `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// Those of runtimes that do not answer now.
-	Away          []string `protobuf:"bytes,10,rep,name=away,proto3" json:"away,omitempty"`
+	Away []string `protobuf:"bytes,10,rep,name=away,proto3" json:"away,omitempty"`
+	// Directory that has those of the node's volumes: <task>/data.
+	Volumes       string `protobuf:"bytes,11,opt,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +491,13 @@ func (x *Hello) GetAway() []string {
 		return x.Away
 	}
 	return nil
+}
+
+func (x *Hello) GetVolumes() string {
+	if x != nil {
+		return x.Volumes
+	}
+	return ""
 }
 
 // RuntimesAway says which of a node's runtimes do not answer now: all of them, whenever that changes.
@@ -1994,7 +2003,7 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\theartbeat\x18\x04 \x01(\v2\x14.polder.v1.HeartbeatH\x00R\theartbeat\x12-\n" +
 	"\x05event\x18\x05 \x01(\v2\x15.polder.v1.AgentEventH\x00R\x05event\x125\n" +
 	"\bruntimes\x18\x06 \x01(\v2\x17.polder.v1.RuntimesAwayH\x00R\bruntimesB\x06\n" +
-	"\x04body\"\xd4\x03\n" +
+	"\x04body\"\xee\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12@\n" +
 	"\n" +
@@ -2008,7 +2017,8 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\x05tasks\x18\b \x03(\v2\x15.polder.v1.TaskReportR\x05tasks\x12\x1a\n" +
 	"\bwarnings\x18\t \x03(\tR\bwarnings\x12\x12\n" +
 	"\x04away\x18\n" +
-	" \x03(\tR\x04away\x1a=\n" +
+	" \x03(\tR\x04away\x12\x18\n" +
+	"\avolumes\x18\v \x01(\tR\avolumes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +

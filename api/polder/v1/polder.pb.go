@@ -2102,8 +2102,10 @@ func (x *DrainRequest) GetForce() bool {
 }
 
 type NodeServiceRemoveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its volumes, and all that is in them, count as lost. Without it a node that has volumes is not removed.
+	LoseVolumes   bool `protobuf:"varint,2,opt,name=lose_volumes,json=loseVolumes,proto3" json:"lose_volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2143,6 +2145,13 @@ func (x *NodeServiceRemoveRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *NodeServiceRemoveRequest) GetLoseVolumes() bool {
+	if x != nil {
+		return x.LoseVolumes
+	}
+	return false
 }
 
 type NodeServiceRemoveResponse struct {
@@ -2204,7 +2213,9 @@ type Node struct {
 	// What the node itself warns about, in sentences.
 	Warnings []string `protobuf:"bytes,15,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// Host ports that no task holds.
-	FreePorts     string `protobuf:"bytes,16,opt,name=free_ports,json=freePorts,proto3" json:"free_ports,omitempty"`
+	FreePorts string `protobuf:"bytes,16,opt,name=free_ports,json=freePorts,proto3" json:"free_ports,omitempty"`
+	// Those of tasks that are the leases of volumes: no drain moves them.
+	Volumes       int32 `protobuf:"varint,17,opt,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2349,6 +2360,13 @@ func (x *Node) GetFreePorts() string {
 		return x.FreePorts
 	}
 	return ""
+}
+
+func (x *Node) GetVolumes() int32 {
+	if x != nil {
+		return x.Volumes
+	}
+	return 0
 }
 
 type AskSpec struct {
@@ -2891,7 +2909,9 @@ type AskServiceListRequest struct {
 	PageSize  int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only asks of which something waits.
-	Waiting       bool `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Waiting bool `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Include those of volumes.
+	Volumes       bool `protobuf:"varint,6,opt,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2957,6 +2977,13 @@ func (x *AskServiceListRequest) GetPageToken() string {
 func (x *AskServiceListRequest) GetWaiting() bool {
 	if x != nil {
 		return x.Waiting
+	}
+	return false
+}
+
+func (x *AskServiceListRequest) GetVolumes() bool {
+	if x != nil {
+		return x.Volumes
 	}
 	return false
 }
@@ -3616,9 +3643,11 @@ type TaskServiceListRequest struct {
 	Node   string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	States []TaskState            `protobuf:"varint,4,rep,packed,name=states,proto3,enum=polder.v1.TaskState" json:"states,omitempty"`
 	// Include ended tasks.
-	All           bool   `protobuf:"varint,5,opt,name=all,proto3" json:"all,omitempty"`
-	PageSize      int32  `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	All       bool   `protobuf:"varint,5,opt,name=all,proto3" json:"all,omitempty"`
+	PageSize  int32  `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Include the leases of volumes, which run nothing.
+	Volumes       bool `protobuf:"varint,8,opt,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3700,6 +3729,13 @@ func (x *TaskServiceListRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *TaskServiceListRequest) GetVolumes() bool {
+	if x != nil {
+		return x.Volumes
+	}
+	return false
 }
 
 type TaskServiceListResponse struct {
@@ -7497,10 +7533,11 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\fDrainRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x12\x14\n" +
-	"\x05force\x18\x03 \x01(\bR\x05force\".\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"Q\n" +
 	"\x18NodeServiceRemoveRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x1b\n" +
-	"\x19NodeServiceRemoveResponse\"\xae\a\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\flose_volumes\x18\x02 \x01(\bR\vloseVolumes\"\x1b\n" +
+	"\x19NodeServiceRemoveResponse\"\xc8\a\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x14\n" +
@@ -7523,7 +7560,8 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\aversion\x18\x0e \x01(\tR\aversion\x12\x1a\n" +
 	"\bwarnings\x18\x0f \x03(\tR\bwarnings\x12\x1d\n" +
 	"\n" +
-	"free_ports\x18\x10 \x01(\tR\tfreePorts\x1a=\n" +
+	"free_ports\x18\x10 \x01(\tR\tfreePorts\x12\x18\n" +
+	"\avolumes\x18\x11 \x01(\x05R\avolumes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
@@ -7577,14 +7615,15 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\fkeep_running\x18\x02 \x01(\bR\vkeepRunning\"J\n" +
 	"\x0eCancelResponse\x12\x1c\n" +
 	"\twithdrawn\x18\x01 \x01(\rR\twithdrawn\x12\x1a\n" +
-	"\bstopping\x18\x02 \x01(\rR\bstopping\"\x97\x01\n" +
+	"\bstopping\x18\x02 \x01(\rR\bstopping\"\xb1\x01\n" +
 	"\x15AskServiceListRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x18\n" +
-	"\awaiting\x18\x05 \x01(\bR\awaiting\"\x80\x01\n" +
+	"\awaiting\x18\x05 \x01(\bR\awaiting\x12\x18\n" +
+	"\avolumes\x18\x06 \x01(\bR\avolumes\"\x80\x01\n" +
 	"\x16AskServiceListResponse\x12\"\n" +
 	"\x04asks\x18\x01 \x03(\v2\x0e.polder.v1.AskR\x04asks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
@@ -7625,7 +7664,7 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12-\n" +
 	"\bconflict\x18\x02 \x01(\v2\x11.polder.v1.ReasonR\bconflict\x12\x10\n" +
 	"\x03ask\x18\x03 \x01(\tR\x03ask\x12\x18\n" +
-	"\afunding\x18\x04 \x01(\tR\afunding\"\xce\x01\n" +
+	"\afunding\x18\x04 \x01(\tR\afunding\"\xe8\x01\n" +
 	"\x16TaskServiceListRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x10\n" +
 	"\x03ask\x18\x02 \x01(\tR\x03ask\x12\x12\n" +
@@ -7634,7 +7673,8 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x03all\x18\x05 \x01(\bR\x03all\x12\x1b\n" +
 	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\a \x01(\tR\tpageToken\"\x84\x01\n" +
+	"page_token\x18\a \x01(\tR\tpageToken\x12\x18\n" +
+	"\avolumes\x18\b \x01(\bR\avolumes\"\x84\x01\n" +
 	"\x17TaskServiceListResponse\x12%\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x0f.polder.v1.TaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +

@@ -112,7 +112,7 @@ func (TaskState) EnumDescriptor() ([]byte, []int) {
 type TaskSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Runtime that starts it: "docker", "process", or empty for docker when an image is given and process otherwise. "kube" holds
-	// the lease of a pod of the Kubernetes door and starts nothing.
+	// the lease of a pod of the Kubernetes door and "volume" that of a volume; they start nothing.
 	Runtime string `protobuf:"bytes,1,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// Image, for the docker runtime.
 	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
@@ -160,7 +160,9 @@ type TaskSpec struct {
 	// The container that runs it, where a door made one. Only doors may set it.
 	Container *Container `protobuf:"bytes,40,opt,name=container,proto3" json:"container,omitempty"`
 	// Files fetched into the task's own directory before it starts.
-	Artifacts     []*Artifact `protobuf:"bytes,41,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	Artifacts []*Artifact `protobuf:"bytes,41,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// The volume whose lease this is. Nobody may set it: VolumeService makes volumes.
+	Volume        *VolumeLease `protobuf:"bytes,42,opt,name=volume,proto3" json:"volume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +393,58 @@ func (x *TaskSpec) GetArtifacts() []*Artifact {
 	return nil
 }
 
+func (x *TaskSpec) GetVolume() *VolumeLease {
+	if x != nil {
+		return x.Volume
+	}
+	return nil
+}
+
+// VolumeLease makes a task the lease of a volume: it has no process, and its node keeps a directory for it.
+type VolumeLease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeLease) Reset() {
+	*x = VolumeLease{}
+	mi := &file_polder_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeLease) ProtoMessage() {}
+
+func (x *VolumeLease) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeLease.ProtoReflect.Descriptor instead.
+func (*VolumeLease) Descriptor() ([]byte, []int) {
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *VolumeLease) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // Container is a container that a door makes for its users. It outlives its tasks: each start is a task of its own.
 type Container struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -413,7 +467,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_polder_v1_task_proto_msgTypes[1]
+	mi := &file_polder_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +479,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[1]
+	mi := &file_polder_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +492,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Container) GetId() string {
@@ -507,7 +561,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +573,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +586,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Artifact) GetUri() string {
@@ -563,19 +617,23 @@ func (x *Artifact) GetExtract() bool {
 	return false
 }
 
-// Mount is a host directory inside the task.
+// Mount is a host directory, or a volume, inside the task. Exactly one of source and volume is set.
 type Mount struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
-	Target        string                 `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
-	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A directory of the machine that its agent allows tasks to mount.
+	Source   string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Target   string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	ReadOnly bool   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// Name of a volume that is ready. The task runs on its node: the server adds that to its constraints. The caller needs the verb
+	// "run" on the volume's role, too.
+	Volume        string `protobuf:"bytes,4,opt,name=volume,proto3" json:"volume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +645,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +658,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Mount) GetSource() string {
@@ -624,6 +682,13 @@ func (x *Mount) GetReadOnly() bool {
 	return false
 }
 
+func (x *Mount) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
 // Port is a host port the task holds. A zero host_port is chosen by Polder and given as $POLDER_PORT_<NAME>.
 type Port struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -639,7 +704,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +716,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +729,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Port) GetName() string {
@@ -708,7 +773,7 @@ type Spread struct {
 
 func (x *Spread) Reset() {
 	*x = Spread{}
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +785,7 @@ func (x *Spread) String() string {
 func (*Spread) ProtoMessage() {}
 
 func (x *Spread) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +798,7 @@ func (x *Spread) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spread.ProtoReflect.Descriptor instead.
 func (*Spread) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Spread) GetAttribute() string {
@@ -770,7 +835,7 @@ type NoticeDelivery struct {
 
 func (x *NoticeDelivery) Reset() {
 	*x = NoticeDelivery{}
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +847,7 @@ func (x *NoticeDelivery) String() string {
 func (*NoticeDelivery) ProtoMessage() {}
 
 func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +860,7 @@ func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeDelivery.ProtoReflect.Descriptor instead.
 func (*NoticeDelivery) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NoticeDelivery) GetHttp() string {
@@ -834,7 +899,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +911,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +924,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HealthCheck) GetCommand() []string {
@@ -925,7 +990,7 @@ type KillPolicy struct {
 
 func (x *KillPolicy) Reset() {
 	*x = KillPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1002,7 @@ func (x *KillPolicy) String() string {
 func (*KillPolicy) ProtoMessage() {}
 
 func (x *KillPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1015,7 @@ func (x *KillPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillPolicy.ProtoReflect.Descriptor instead.
 func (*KillPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KillPolicy) GetSignal() string {
@@ -982,7 +1047,7 @@ type RestartPolicy struct {
 
 func (x *RestartPolicy) Reset() {
 	*x = RestartPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1059,7 @@ func (x *RestartPolicy) String() string {
 func (*RestartPolicy) ProtoMessage() {}
 
 func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1072,7 @@ func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPolicy.ProtoReflect.Descriptor instead.
 func (*RestartPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RestartPolicy) GetPolicy() string {
@@ -1072,7 +1137,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1149,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1162,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Task) GetId() string {
@@ -1288,7 +1353,7 @@ type TaskCost struct {
 
 func (x *TaskCost) Reset() {
 	*x = TaskCost{}
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1365,7 @@ func (x *TaskCost) String() string {
 func (*TaskCost) ProtoMessage() {}
 
 func (x *TaskCost) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1378,7 @@ func (x *TaskCost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskCost.ProtoReflect.Descriptor instead.
 func (*TaskCost) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TaskCost) GetGuarded() bool {
@@ -1344,7 +1409,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_polder_v1_task_proto_msgTypes[12]
+	mi := &file_polder_v1_task_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1421,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[12]
+	mi := &file_polder_v1_task_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1434,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{12}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Reason) GetCode() string {
@@ -1427,7 +1492,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_polder_v1_task_proto_msgTypes[13]
+	mi := &file_polder_v1_task_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1504,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[13]
+	mi := &file_polder_v1_task_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1517,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{13}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Notice) GetId() string {
@@ -1543,7 +1608,7 @@ var File_polder_v1_task_proto protoreflect.FileDescriptor
 
 const file_polder_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\n" +
+	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\n" +
 	"\n" +
 	"\bTaskSpec\x12\x18\n" +
 	"\aruntime\x18\x01 \x01(\tR\aruntime\x12\x14\n" +
@@ -1576,7 +1641,8 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"maxRunTime\x122\n" +
 	"\arestart\x18\" \x01(\v2\x18.polder.v1.RestartPolicyR\arestart\x122\n" +
 	"\tcontainer\x18( \x01(\v2\x14.polder.v1.ContainerR\tcontainer\x121\n" +
-	"\tartifacts\x18) \x03(\v2\x13.polder.v1.ArtifactR\tartifacts\x1a6\n" +
+	"\tartifacts\x18) \x03(\v2\x13.polder.v1.ArtifactR\tartifacts\x12.\n" +
+	"\x06volume\x18* \x01(\v2\x16.polder.v1.VolumeLeaseR\x06volume\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1588,7 +1654,9 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_preemptibleB\n" +
 	"\n" +
-	"\b_requeue\"\xa5\x01\n" +
+	"\b_requeue\"!\n" +
+	"\vVolumeLease\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xa5\x01\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
@@ -1603,11 +1671,12 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\n" +
 	"executable\x18\x03 \x01(\bR\n" +
 	"executable\x12\x18\n" +
-	"\aextract\x18\x04 \x01(\bR\aextract\"T\n" +
+	"\aextract\x18\x04 \x01(\bR\aextract\"l\n" +
 	"\x05Mount\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x1b\n" +
-	"\tread_only\x18\x03 \x01(\bR\breadOnly\"z\n" +
+	"\tread_only\x18\x03 \x01(\bR\breadOnly\x12\x16\n" +
+	"\x06volume\x18\x04 \x01(\tR\x06volume\"z\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\thost_port\x18\x02 \x01(\rR\bhostPort\x12%\n" +
@@ -1728,76 +1797,78 @@ func file_polder_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_polder_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_polder_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: polder.v1.TaskState
 	(*TaskSpec)(nil),              // 1: polder.v1.TaskSpec
-	(*Container)(nil),             // 2: polder.v1.Container
-	(*Artifact)(nil),              // 3: polder.v1.Artifact
-	(*Mount)(nil),                 // 4: polder.v1.Mount
-	(*Port)(nil),                  // 5: polder.v1.Port
-	(*Spread)(nil),                // 6: polder.v1.Spread
-	(*NoticeDelivery)(nil),        // 7: polder.v1.NoticeDelivery
-	(*HealthCheck)(nil),           // 8: polder.v1.HealthCheck
-	(*KillPolicy)(nil),            // 9: polder.v1.KillPolicy
-	(*RestartPolicy)(nil),         // 10: polder.v1.RestartPolicy
-	(*Task)(nil),                  // 11: polder.v1.Task
-	(*TaskCost)(nil),              // 12: polder.v1.TaskCost
-	(*Reason)(nil),                // 13: polder.v1.Reason
-	(*Notice)(nil),                // 14: polder.v1.Notice
-	nil,                           // 15: polder.v1.TaskSpec.EnvEntry
-	nil,                           // 16: polder.v1.TaskSpec.LabelsEntry
-	nil,                           // 17: polder.v1.TaskSpec.ResourcesEntry
-	nil,                           // 18: polder.v1.Task.ResourcesEntry
-	nil,                           // 19: polder.v1.Task.PortsEntry
-	nil,                           // 20: polder.v1.Task.LabelsEntry
-	nil,                           // 21: polder.v1.Notice.AmountEntry
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*VolumeLease)(nil),           // 2: polder.v1.VolumeLease
+	(*Container)(nil),             // 3: polder.v1.Container
+	(*Artifact)(nil),              // 4: polder.v1.Artifact
+	(*Mount)(nil),                 // 5: polder.v1.Mount
+	(*Port)(nil),                  // 6: polder.v1.Port
+	(*Spread)(nil),                // 7: polder.v1.Spread
+	(*NoticeDelivery)(nil),        // 8: polder.v1.NoticeDelivery
+	(*HealthCheck)(nil),           // 9: polder.v1.HealthCheck
+	(*KillPolicy)(nil),            // 10: polder.v1.KillPolicy
+	(*RestartPolicy)(nil),         // 11: polder.v1.RestartPolicy
+	(*Task)(nil),                  // 12: polder.v1.Task
+	(*TaskCost)(nil),              // 13: polder.v1.TaskCost
+	(*Reason)(nil),                // 14: polder.v1.Reason
+	(*Notice)(nil),                // 15: polder.v1.Notice
+	nil,                           // 16: polder.v1.TaskSpec.EnvEntry
+	nil,                           // 17: polder.v1.TaskSpec.LabelsEntry
+	nil,                           // 18: polder.v1.TaskSpec.ResourcesEntry
+	nil,                           // 19: polder.v1.Task.ResourcesEntry
+	nil,                           // 20: polder.v1.Task.PortsEntry
+	nil,                           // 21: polder.v1.Task.LabelsEntry
+	nil,                           // 22: polder.v1.Notice.AmountEntry
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_polder_v1_task_proto_depIdxs = []int32{
-	15, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
-	4,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
-	16, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
-	17, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
-	5,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
-	6,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
-	22, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
-	22, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
-	7,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
-	8,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
-	9,  // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
-	22, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
-	10, // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
-	2,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
-	3,  // 14: polder.v1.TaskSpec.artifacts:type_name -> polder.v1.Artifact
-	22, // 15: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	22, // 16: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	22, // 17: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
-	22, // 18: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
-	22, // 19: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
-	0,  // 20: polder.v1.Task.state:type_name -> polder.v1.TaskState
-	18, // 21: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
-	22, // 22: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
-	22, // 23: polder.v1.Task.hold:type_name -> google.protobuf.Duration
-	14, // 24: polder.v1.Task.notice:type_name -> polder.v1.Notice
-	23, // 25: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
-	23, // 26: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
-	23, // 27: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
-	13, // 28: polder.v1.Task.reason:type_name -> polder.v1.Reason
-	19, // 29: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
-	20, // 30: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
-	12, // 31: polder.v1.Task.cost:type_name -> polder.v1.TaskCost
-	23, // 32: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
-	21, // 33: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
-	23, // 34: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
-	23, // 35: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
-	23, // 36: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	16, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
+	5,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
+	17, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
+	18, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
+	6,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
+	7,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
+	23, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
+	23, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
+	8,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
+	9,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
+	10, // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
+	23, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
+	11, // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
+	3,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
+	4,  // 14: polder.v1.TaskSpec.artifacts:type_name -> polder.v1.Artifact
+	2,  // 15: polder.v1.TaskSpec.volume:type_name -> polder.v1.VolumeLease
+	23, // 16: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	23, // 17: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	23, // 18: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
+	23, // 19: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
+	23, // 20: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
+	0,  // 21: polder.v1.Task.state:type_name -> polder.v1.TaskState
+	19, // 22: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
+	23, // 23: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
+	23, // 24: polder.v1.Task.hold:type_name -> google.protobuf.Duration
+	15, // 25: polder.v1.Task.notice:type_name -> polder.v1.Notice
+	24, // 26: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
+	24, // 27: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
+	24, // 28: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
+	14, // 29: polder.v1.Task.reason:type_name -> polder.v1.Reason
+	20, // 30: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
+	21, // 31: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
+	13, // 32: polder.v1.Task.cost:type_name -> polder.v1.TaskCost
+	24, // 33: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
+	22, // 34: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
+	24, // 35: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
+	24, // 36: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
+	24, // 37: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_task_proto_init() }
@@ -1806,14 +1877,14 @@ func file_polder_v1_task_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_msgTypes[0].OneofWrappers = []any{}
-	file_polder_v1_task_proto_msgTypes[10].OneofWrappers = []any{}
+	file_polder_v1_task_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_task_proto_rawDesc), len(file_polder_v1_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
