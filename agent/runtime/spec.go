@@ -44,6 +44,8 @@ type Spec struct {
 	TTY        bool      `json:"tty,omitempty"`        // it gets a terminal, which is its input too
 	Gate       string    `json:"gate,omitempty"`       // host:port on loopback where doors are reached; $POLDER_GATE in a process
 
+	// Volume is the name of the volume that the task is; nothing runs then.
+	Volume string `json:"volume,omitempty"`
 	// Container, where a door made one, is what runs; the fields above only say what it was made with and may use.
 	Container *Container `json:"container,omitempty"`
 }
