@@ -17,6 +17,7 @@ import (
 
 	"polder.dev/polder/agent/checkpoint"
 	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/volume"
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/resource"
 )
@@ -41,6 +42,7 @@ type Agent struct {
 	epoch    atomic.Int64           // highest obeyed
 	ready    chan struct{}          // closed when Run has restored the tasks
 	gate     atomic.Pointer[string] // host:port where tasks reach doors
+	volumes  *volume.Runtime
 
 	callbacks *http.Client                                             // for the tasks' own URLs
 	changes   func(ctx context.Context, dir string) iter.Seq[struct{}] // see watchDir
@@ -68,12 +70,17 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		c: c, runtimes: map[string]runtime.Runtime{}, outbox: newOutbox(), ready: make(chan struct{}),
 		meters: newMeters(), tasks: map[string]*task{}, warnings: map[string]string{}, callbacks: callbacks, changes: watchDir,
+		volumes: volume.New(volumesDir(c.Dir)),
 	}
-	for _, r := range c.Runtimes {
+	a.c.Runtimes = append(slices.Clip(c.Runtimes), a.volumes)
+	for _, r := range a.c.Runtimes {
 		a.runtimes[r.Name()] = r
 	}
 	return a, nil
 }
+
+// volumesDir is where the volumes of an agent are.
+func volumesDir(dir string) string { return filepath.Join(dir, "volumes") }
 
 // Run takes over the tasks of an earlier run, then joins the cluster and obeys it until ctx is done. Tasks go on without
 // the agent; see [Agent.StopAll]. It returns nil when ctx is done, and an error when the directory cannot be used or the
@@ -96,7 +103,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	cancel(nil)
 	a.running.Wait()
-	err := a.journal.Close()
+	err := errors.Join(a.volumes.Close(), a.journal.Close())
 	if cause != context.Canceled && cause != context.DeadlineExceeded {
 		err = errors.Join(cause, err)
 	}
@@ -241,7 +248,7 @@ func (a *Agent) tell(kind, task, message string) {
 }
 
 // StopAll ends every task with its kill policy and waits until all have ended or ctx is done; from then on the agent
-// starts nothing. Their end is LOST with reason NodeStopped, so they come back to the queue. Run must be running.
+// starts nothing. Their end is LOST with reason NodeStopped, so they come back to the queue. Volumes stay. Run must be running.
 func (a *Agent) StopAll(ctx context.Context) error {
 	select {
 	case <-a.ready:
@@ -251,7 +258,7 @@ func (a *Agent) StopAll(ctx context.Context) error {
 	a.mu.Lock()
 	a.stopping = true
 	a.mu.Unlock()
-	tasks := a.all()
+	tasks := slices.DeleteFunc(a.all(), func(t *task) bool { return t.volume != "" })
 	for _, t := range tasks {
 		t.post(ctx, stopCommand{
 			end:    polderv1.TaskState_TASK_STATE_LOST,

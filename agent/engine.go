@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/volume"
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
@@ -78,7 +79,7 @@ func (a *Agent) relayCreate(ctx context.Context, stream relayStream, m *polderv1
 	if err != nil {
 		return err
 	}
-	c, err := containerOf(m, a.c.Node, containerSandbox(a.c.Dir, m.Id), a.c.Mounts)
+	c, err := containerOf(m, a.c.Node, containerSandbox(a.c.Dir, m.Id), a.mountable())
 	if err != nil {
 		return err
 	}
@@ -96,8 +97,8 @@ func (a *Agent) relayCreate(ctx context.Context, stream relayStream, m *polderv1
 }
 
 // containerOf translates a door's container for the runtime. The host directories it binds must be among those this agent
-// allows, whatever its users may.
-func containerOf(m *polderv1.Container, node, sandbox string, mounts []string) (*runtime.Container, error) {
+// allows, whatever its users may, or be a volume's.
+func containerOf(m *polderv1.Container, node, sandbox string, mounts mountable) (*runtime.Container, error) {
 	out := &runtime.Container{
 		ID: m.Id, Role: m.Role, Name: m.Name, Version: m.Version, Platform: m.Platform, Node: node, Sandbox: sandbox,
 	}
@@ -132,7 +133,7 @@ func renewContainerSandbox(dir string) error {
 }
 
 // bound checks the host directories that a create call binds, and puts the resolved ones in their place.
-func bound(create []byte, allowed []string) ([]byte, error) {
+func bound(create []byte, mounts mountable) ([]byte, error) {
 	var body map[string]any
 	d := json.NewDecoder(bytes.NewReader(create))
 	d.UseNumber()
@@ -147,17 +148,17 @@ func bound(create []byte, allowed []string) ([]byte, error) {
 		if !path.IsAbs(source) {
 			continue // a volume
 		}
-		resolved, err := resolve(source, allowed)
+		resolved, err := mounts.bindable(source)
 		if err != nil {
 			return nil, err
 		}
 		binds[i] = resolved + ":" + rest
 	}
-	mounts, _ := host["Mounts"].([]any)
-	for _, x := range mounts {
+	list, _ := host["Mounts"].([]any)
+	for _, x := range list {
 		m, _ := x.(map[string]any)
 		if source, _ := m["Source"].(string); m["Type"] == "bind" {
-			resolved, err := resolve(source, allowed)
+			resolved, err := mounts.bindable(source)
 			if err != nil {
 				return nil, err
 			}
@@ -167,12 +168,13 @@ func bound(create []byte, allowed []string) ([]byte, error) {
 	return json.Marshal(body)
 }
 
-func resolve(source string, allowed []string) (string, error) {
-	list, err := mountsOf([]*polderv1.Mount{{Source: source}}, allowed)
-	if err != nil {
-		return "", err
+// bindable is directory for a door, which binds a volume by the path that the server told it: whose volume it may bind the door has found out.
+func (x mountable) bindable(source string) (string, error) {
+	if task, ok := strings.CutPrefix(path.Dir(source), x.volumes+"/"); ok && source == volume.Data(x.volumes, task) && runtime.ValidTaskID(task) {
+		_, err := os.Stat(source)
+		return source, err
 	}
-	return list[0].Source, nil
+	return x.directory(source)
 }
 
 // recorded tells the runtime that the end of a container's task is on disk.

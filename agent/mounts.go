@@ -9,21 +9,47 @@ import (
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
-// mountsOf checks the host directories a task wants against those this agent allows, links resolved on both sides, and hands
-// the resolved ones on: a link that is turned elsewhere afterwards changes nothing.
-func mountsOf(wanted []*polderv1.Mount, allowed []string) ([]runtime.Mount, error) {
+// mountable is what tasks may mount: host directories, and volumes by their names.
+type mountable struct {
+	allowed []string                          // directories, with all below them
+	volume  func(name string) (string, error) // the directory of a volume
+	volumes string                            // what has those of all volumes
+}
+
+func (a *Agent) mountable() mountable {
+	return mountable{a.c.Mounts, a.volumes.Directory, volumesDir(a.c.Dir)}
+}
+
+// of finds what a task wants to mount.
+func (x mountable) of(wanted []*polderv1.Mount) ([]runtime.Mount, error) {
 	var out []runtime.Mount
 	for _, m := range wanted {
-		source, err := filepath.EvalSymlinks(m.Source)
-		if err != nil {
-			return nil, fmt.Errorf("mount %s: %w", m.Source, err)
+		var source string
+		var err error
+		if m.Volume != "" {
+			source, err = x.volume(m.Volume)
+		} else {
+			source, err = x.directory(m.Source)
 		}
-		if !within(source, allowed) {
-			return nil, fmt.Errorf("mount %s: this node allows no tasks to mount it; start its agent with --allow-mount %s to permit it", m.Source, m.Source)
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, runtime.Mount{Source: source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
 	return out, nil
+}
+
+// directory checks a host directory against those this agent allows, links resolved on both sides, and hands the resolved one on: a link that
+// is turned elsewhere afterwards changes nothing.
+func (x mountable) directory(source string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(source)
+	if err != nil {
+		return "", fmt.Errorf("mount %s: %w", source, err)
+	}
+	if !within(resolved, x.allowed) || within(resolved, []string{x.volumes}) {
+		return "", fmt.Errorf("mount %s: this node allows no tasks to mount it; start its agent with --allow-mount %s to permit it", source, source)
+	}
+	return resolved, nil
 }
 
 // within reports whether a path without links is one of the allowed directories or below one.

@@ -30,7 +30,7 @@ func TestMountsStayInsideWhatIsAllowed(t *testing.T) {
 		"data": "data", "data/team": "data/team", "alias/team": "data/team",
 		"data/escape": "", "data2": "", "secret": "", "data/../secret": "", ".": "", "data/missing": "",
 	} {
-		got, err := mountsOf([]*polderv1.Mount{{Source: dir + "/" + path, Target: "/in"}}, allowed)
+		got, err := mountable{allowed: allowed}.of([]*polderv1.Mount{{Source: dir + "/" + path, Target: "/in"}})
 		switch {
 		case want == "" && err == nil:
 			t.Errorf("%s was allowed as %v", path, got)
@@ -40,7 +40,7 @@ func TestMountsStayInsideWhatIsAllowed(t *testing.T) {
 			t.Errorf("%s gave %v, %v", path, got, err)
 		}
 	}
-	if _, err := mountsOf([]*polderv1.Mount{{Source: dir, Target: "/in"}}, nil); err == nil {
+	if _, err := (mountable{}).of([]*polderv1.Mount{{Source: dir, Target: "/in"}}); err == nil {
 		t.Error("an agent that allows nothing allowed a mount")
 	}
 }

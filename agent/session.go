@@ -120,7 +120,7 @@ func sendError(stream sessionStream, err error) error {
 func (a *Agent) hello() *polderv1.Hello {
 	h := &polderv1.Hello{
 		Node: a.c.Node, Attributes: a.c.Attributes, Capacity: map[string]string{}, Ports: a.c.Ports.String(),
-		Version: a.c.Version, Epoch: a.epoch.Load(),
+		Version: a.c.Version, Epoch: a.epoch.Load(), Volumes: volumesDir(a.c.Dir),
 	}
 	for name, amount := range a.capacity {
 		h.Capacity[name] = resource.FormatValue(name, amount)

@@ -30,12 +30,12 @@ func runtimeName(s *polderv1.TaskSpec) string {
 }
 
 // specOf translates an assignment for its runtime. The error names the field that cannot work.
-func specOf(a *polderv1.Assignment, node, sandbox string, mounts []string) (runtime.Spec, error) {
+func specOf(a *polderv1.Assignment, node, sandbox string, mounts mountable) (runtime.Spec, error) {
 	s := a.GetSpec()
 	out := runtime.Spec{
 		TaskID: a.Task, Role: a.Role, Node: node, Command: s.GetCommand(), Image: s.GetImage(), Env: s.GetEnv(),
 		WorkDir: s.GetWorkDir(), User: s.GetUser(), Labels: s.GetLabels(), Sandbox: sandbox,
-		StopSignal: s.GetKill().GetSignal(), Funded: funded(a.Funding), Stdin: s.GetStdin(), TTY: s.GetTty(),
+		StopSignal: s.GetKill().GetSignal(), Funded: funded(a.Funding), Stdin: s.GetStdin(), TTY: s.GetTty(), Volume: s.GetVolume().GetName(),
 	}
 	var err error
 	if s.GetContainer() != nil {
@@ -43,7 +43,7 @@ func specOf(a *polderv1.Assignment, node, sandbox string, mounts []string) (runt
 			return out, err
 		}
 	}
-	if out.Mounts, err = mountsOf(s.GetMounts(), mounts); err != nil {
+	if out.Mounts, err = mounts.of(s.GetMounts()); err != nil {
 		return out, err
 	}
 	for name, text := range a.Resources {
@@ -99,8 +99,11 @@ func withPorts(text string, a *polderv1.Assignment) string {
 }
 
 // sandboxOf is a task's directory below dir. Containers reach theirs through the engine, so only root needs to; a process
-// walks there itself.
+// walks there itself. A volume has none.
 func sandboxOf(dir string, a *polderv1.Assignment) string {
+	if a.GetSpec().GetVolume() != nil {
+		return ""
+	}
 	if c := a.GetSpec().GetContainer(); c != nil {
 		return containerSandbox(dir, c.Id)
 	}
@@ -113,6 +116,9 @@ func sandboxOf(dir string, a *polderv1.Assignment) string {
 // makeSandbox creates the task's directory. A container's is open to all users, as only its image knows them; no other
 // user of the machine gets there.
 func makeSandbox(dir string, a *polderv1.Assignment) error {
+	if dir == "" {
+		return nil
+	}
 	if a.GetSpec().GetContainer() != nil {
 		return renewContainerSandbox(dir)
 	}

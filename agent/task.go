@@ -25,12 +25,13 @@ const (
 
 // task is one task and the goroutine that owns it. Commands and news come through inbox, in order; others look at view.
 type task struct {
-	a     *Agent
-	id    string
-	inbox chan any
-	gone  chan struct{} // closed when the owner has returned
-	ended chan struct{} // closed when the task has ended
-	view  atomic.Pointer[view]
+	a      *Agent
+	id     string
+	volume string // the name of the volume it is, if it is one
+	inbox  chan any
+	gone   chan struct{} // closed when the owner has returned
+	ended  chan struct{} // closed when the task has ended
+	view   atomic.Pointer[view]
 
 	// Only the owner touches what follows.
 	runtime  runtime.Runtime // nil when this agent does not have it
@@ -61,8 +62,9 @@ type view struct {
 
 func (a *Agent) newTask(r *record) *task {
 	t := &task{
-		a: a, id: r.Assignment.Task, rec: r, restored: true, runtime: a.runtimes[runtimeName(r.Assignment.Spec)],
-		inbox: make(chan any, 16), gone: make(chan struct{}), ended: make(chan struct{}), quiet: func() {}, hush: func() {},
+		a: a, id: r.Assignment.Task, volume: r.Assignment.GetSpec().GetVolume().GetName(), rec: r, restored: true,
+		runtime: a.runtimes[runtimeName(r.Assignment.Spec)],
+		inbox:   make(chan any, 16), gone: make(chan struct{}), ended: make(chan struct{}), quiet: func() {}, hush: func() {},
 	}
 	if terminal(r.State) {
 		close(t.ended)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/volume"
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
@@ -14,6 +15,8 @@ type stopCommand struct {
 	reason *polderv1.Reason
 	grace  *time.Duration // nil is the task's kill policy
 	force  bool           // SIGKILL at once
+	// deletes says that somebody asked for the end of a volume and of what is in it.
+	deletes bool
 }
 
 // codeDone is the reason of a stop after a task, or somebody for it, told the server that its work is saved.
@@ -22,7 +25,7 @@ const codeDone = "Done"
 // stopFrom reads the server's order. Its reason says what the task will have been: RECLAIMED when it said that it is done
 // with making room, KILLED otherwise.
 func stopFrom(m *polderv1.StopTask) stopCommand {
-	c := stopCommand{end: polderv1.TaskState_TASK_STATE_KILLED, reason: m.Reason, force: m.Force}
+	c := stopCommand{end: polderv1.TaskState_TASK_STATE_KILLED, reason: m.Reason, force: m.Force, deletes: m.GetReason().GetCode() == volume.Deleted}
 	if m.GetReason().GetCode() == codeDone {
 		c.end = polderv1.TaskState_TASK_STATE_RECLAIMED
 	}
@@ -40,6 +43,10 @@ func stopFrom(m *polderv1.StopTask) stopCommand {
 func (t *task) stop(c stopCommand) {
 	if terminal(t.rec.State) {
 		t.publish()
+		return
+	}
+	if t.volume != "" && !c.deletes {
+		t.keep("stop it (" + c.reason.GetMessage() + ")")
 		return
 	}
 	grace := killGrace(t.rec.Assignment)
@@ -61,6 +68,12 @@ func (t *task) stop(c stopCommand) {
 	} else if !t.live && !t.restored {
 		t.retryIn(0) // was waiting for its engine
 	}
+}
+
+// keep tells that a volume stays whatever the server wanted of it: only who deletes it loses what is in it.
+func (t *task) keep(wanted string) {
+	t.a.tell("VolumeKept", t.id, fmt.Sprintf("volume %s stays on node %s: the server wanted to %s, and only its deletion deletes what is in it", t.volume, t.a.c.Node, wanted))
+	t.publish()
 }
 
 // onExit takes the end of the task, once it is known whether it had its stop signal.

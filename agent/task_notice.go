@@ -25,6 +25,8 @@ func (t *task) notice(ctx context.Context, c noticeCommand) {
 	switch n := t.rec.Notice; {
 	case terminal(t.rec.State):
 		t.publish()
+	case t.volume != "":
+		t.keep("have it back for " + c.notice.GetClaimant())
 	case n != nil && n.Wire.Id == c.notice.Id:
 		t.extend(ctx, c)
 	case n.forces() && t.rec.Stop != nil:

@@ -62,6 +62,10 @@ func (t *task) adopt(ctx context.Context, m found) {
 	switch {
 	case m.status != nil:
 		t.onStarted(ctx, started{status: *m.status})
+	case t.volume != "" && t.rec.State == polderv1.TaskState_TASK_STATE_RUNNING && t.rec.Stop == nil:
+		// Nobody asked for its end, so its disk is more likely to be missing than what is in it. It is not made anew either.
+		t.a.warn("task "+t.id, fmt.Sprintf("volume %s is not in %s any more; mount the disk it is on and start the agent again, or delete it",
+			t.volume, volumesDir(t.a.c.Dir)))
 	case t.rec.State == polderv1.TaskState_TASK_STATE_RUNNING:
 		t.finish(polderv1.TaskState_TASK_STATE_LOST, nil, &polderv1.Reason{
 			Code:    "Vanished",
@@ -78,9 +82,13 @@ func (t *task) start(ctx context.Context) {
 		t.fail("NoRuntime", fmt.Errorf("node %s has no runtime %q", t.a.c.Node, runtimeName(t.rec.Assignment.Spec)))
 		return
 	}
-	spec, err := specOf(t.rec.Assignment, t.a.c.Node, sandboxOf(t.a.c.Dir, t.rec.Assignment), t.a.c.Mounts)
+	spec, err := specOf(t.rec.Assignment, t.a.c.Node, sandboxOf(t.a.c.Dir, t.rec.Assignment), t.a.mountable())
 	if err != nil {
-		t.fail("InvalidTask", err)
+		code := "InvalidTask"
+		if errors.Is(err, runtime.ErrNotFound) || errors.Is(err, runtime.ErrUnavailable) { // it was there when the task was placed here
+			code = "VolumeMissing"
+		}
+		t.fail(code, err)
 		return
 	}
 	spec.GPUs, spec.Gate = t.rec.GPUs, t.a.gateAddr()

@@ -318,7 +318,7 @@ func TestRuntimeAway(t *testing.T) {
 		pass(time.Minute)
 		m.server.hangUp(false)
 		pass(time.Minute)
-		if hello := m.server.hello(); !slices.Equal(hello.Away, []string{"fake"}) || !slices.Equal(hello.Runtimes, []string{"fake"}) {
+		if hello := m.server.hello(); !slices.Equal(hello.Away, []string{"fake"}) || !slices.Equal(hello.Runtimes, []string{"fake", "volume"}) {
 			t.Errorf("hello %v", hello)
 		}
 		m.runtime.SetDown(false)
@@ -533,7 +533,7 @@ func TestHello(t *testing.T) {
 		m := newMachine(t, plain)
 		h := m.server.hello()
 		if h.Node != "n1" || h.Capacity["cpu"] != "4" || h.Capacity["memory"] != "8Gi" || h.Ports != "31000-31010" ||
-			len(h.Runtimes) != 1 || h.Runtimes[0] != "fake" {
+			len(h.Runtimes) != 2 || h.Runtimes[0] != "fake" || h.Runtimes[1] != "volume" {
 			t.Errorf("hello %v", h)
 		}
 	})
