@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"polder.dev/polder/agent/runtime/volume"
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/role"
@@ -21,8 +22,9 @@ type asks struct{ *leader }
 type draft struct {
 	spec    cluster.AskSpec
 	name    string
-	wire    []byte // its spec as it is written down
-	list    string // where in the request it is
+	wire    []byte   // its spec as it is written down
+	volumes []string // that it mounts
+	list    string   // where in the request it is
 	index   int
 	refused error
 }
@@ -30,15 +32,20 @@ type draft struct {
 // at is the path of a field of the ask in the request. It is asked for when something is wrong.
 func (d *draft) at(field string) string { return role.JoinKey(role.JoinIndex(d.list, d.index), field) }
 
-// newDraft reads an ask that nobody else has yet.
-func newDraft(a *polderv1.AskSpec, list string, index int) draft {
+// newDraft reads an ask that nobody else has yet. The picture says where the volumes are that it mounts.
+func newDraft(p *picture, a *polderv1.AskSpec, list string, index int) draft {
 	d := draft{name: a.GetName(), list: list, index: index}
 	count := max(1, a.GetCount())
 	switch {
+	case a.GetTask().GetVolume() != nil || a.GetTask().GetRuntime() == volume.Name:
+		d.refused = invalid(d.at("task"), "volumes are made with VolumeService.Create, or polder volume create")
 	case a.GetName() != "" && !validAskName(a.GetName()):
 		d.refused = invalid(d.at("name"), "%q: use up to 40 lower-case letters, digits and '-', with a letter or digit at both ends", clip(a.GetName(), 80))
 	case count > maxAskCount:
 		d.refused = invalid(d.at("count"), "%d tasks, at most %d in one ask", count, maxAskCount)
+	}
+	if d.refused == nil && len(a.GetTask().GetMounts()) > 0 {
+		d.volumes, d.refused = p.place(a.Task, d.at("task"))
 	}
 	shape := d.read(a.GetTask())
 	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Earmark: a.GetEarmark(), Shape: shape, Payload: a.GetTask()}
@@ -103,8 +110,9 @@ func (s asks) Submit(ctx context.Context, req *connect.Request[polderv1.SubmitRe
 		}
 	}
 	var drafts []draft
+	p := s.board.look()
 	for i, a := range req.Msg.Asks {
-		drafts = append(drafts, newDraft(a, "asks", i))
+		drafts = append(drafts, newDraft(p, a, "asks", i))
 	}
 	var out *polderv1.SubmitResponse
 	run := s.change
@@ -134,11 +142,14 @@ func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 	if err == nil {
 		err = d.checkTreatment(t.cluster.Tree())
 	}
+	if err == nil {
+		err = t.stillThere(&d)
+	}
 	d.spec.Submitted = t.now
 	if err == nil && dry {
 		err = t.tryOut(d.spec)
 	} else if err == nil {
-		t.asks[d.spec.ID] = askExtra{Name: d.name, By: who, wire: d.wire}
+		t.asks[d.spec.ID] = askExtra{Name: d.name, By: who, wire: d.wire, mounts: d.volumes}
 		_, err = t.step(cluster.Submit{Ask: d.spec})
 		t.hold(d.spec.ID)
 	}
@@ -247,6 +258,9 @@ func (s asks) Cancel(ctx context.Context, req *connect.Request[polderv1.CancelRe
 			if !ok {
 				continue // it ended since it was authorised, or before
 			}
+			if err := noProcess(v.Payload, "ask "+id); err != nil {
+				return err
+			}
 			if _, err := t.step(cluster.Cancel{Ask: id, KeepRunning: req.Msg.KeepRunning}); err != nil {
 				return err
 			}
@@ -267,7 +281,7 @@ func (s asks) List(ctx context.Context, req *connect.Request[polderv1.AskService
 	}
 	p, v := s.board.look(), s.viewer(callerOf(ctx))
 	out, next, err := pageOf(m, p.asks.After, func(a askRow) bool {
-		return (m.State == "" || a.State == m.State) && (!m.Waiting || a.Pending > 0) && under(a.Role, m.Role) && v.mayView(a.Role)
+		return (m.State == "" || a.State == m.State) && (!m.Waiting || a.Pending > 0) && (m.Volumes || volumeName(a.Payload) == "") && under(a.Role, m.Role) && v.mayView(a.Role)
 	}, func(a askRow) *polderv1.Ask { return s.askFor(callerOf(ctx), a) })
 	return connect.NewResponse(&polderv1.AskServiceListResponse{Asks: out, NextPageToken: next, Revision: p.revision}), err
 }

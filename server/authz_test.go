@@ -76,7 +76,7 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.PlanServiceGetProcedure:       `{}`,
 		api.PlanServiceValidateProcedure:  `{"plan":"roles: {}"}`,
 		api.PlanServicePreviewProcedure:   `{"plan":"roles: {own: {}, other: {}}"}`,
-		api.PlanServiceApplyProcedure:     fmt.Sprintf(`{"plan":"roles: {own: {weight: %d}, other: {}}","baseRevision":"%d"}`, plan+1, plan),
+		api.PlanServiceApplyProcedure:     fmt.Sprintf(`{"plan":"roles: {own: {guarantee: {disk: 10Gi}, weight: %d}, other: {}}","baseRevision":"%d"}`, plan+1, plan),
 		api.PlanServiceHistoryProcedure:   `{}`,
 		api.PlanServiceShowProcedure:      `{}`,
 		api.RoleServiceListProcedure:      `{}`,
@@ -107,6 +107,11 @@ func bodies(task, ask, token string, plan int64) map[string]string {
 		api.TaskServiceAttachProcedure:    `{"start":{"task":"` + task + `"}}`,
 		api.LeaseServiceListProcedure:     `{}`,
 		api.NoticeServiceListProcedure:    `{}`,
+		api.VolumeServiceCreateProcedure:  `{"name":"data","role":"own","size":"1Gi"}`,
+		api.VolumeServiceGetProcedure:     `{"name":"data"}`,
+		api.VolumeServiceListProcedure:    `{}`,
+		api.VolumeServiceResizeProcedure:  `{"name":"data","size":"1Gi"}`,
+		api.VolumeServiceDeleteProcedure:  `{"name":"data"}`,
 		// A stale revision is refused after the permission is checked, so that the stream ends by itself.
 		api.NoticeServiceWatchProcedure:            `{"fromRevision":"999999999999"}`,
 		api.NoticeServiceAnswerProcedure:           `{"task":"` + task + `","done":true}`,
@@ -147,7 +152,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		c.RelayWait, c.denials = 100*time.Millisecond, 1000
 	})
 	admin := w.as(w.admin)
-	call(t, admin.plan.Apply, &polderv1.ApplyRequest{Plan: "roles: {own: {}, other: {}}", BaseRevision: 1})
+	call(t, admin.plan.Apply, &polderv1.ApplyRequest{Plan: "roles: {own: {guarantee: {disk: 10Gi}}, other: {}}", BaseRevision: 1})
 	tenant := []string{"view", "logs", "run", "exec", "plan"}
 	call(t, admin.access.SetPermissions, &polderv1.SetPermissionsRequest{Permissions: []*polderv1.Permission{
 		{Subject: "user:own", Verbs: tenant, Role: "own/**"}, {Subject: "user:other", Verbs: tenant, Role: "other/**"},
@@ -161,11 +166,12 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 	own, other, revoked, expired := token("own", 0), token("other", 0), token("own", 0), token("own", time.Hour)
 	call(t, admin.access.RevokeToken, &polderv1.RevokeTokenRequest{Id: revoked.Token.Id})
-	a := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	a := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi", "disk": "100Gi"})
 	w.connect(a)
 	second := w.agentClient(w.newAgent("n2", nil))
 	ask := w.submit(w.as(own.Secret), process("own", 2, "1"))
-	a.until("a task", func() bool { return len(a.tasks) == 2 })
+	w.keptVolume(admin, "data", "own") // it is in use: no caller really deletes it
+	a.until("tasks", func() bool { return len(a.tasks) == 4 })
 	w.until("a running task", func(p *picture) bool { r, _ := p.tasks.Get(ask.Id + ".0"); return r.State.String() == "running" })
 	ahead.Store(int64(2 * time.Hour))
 

@@ -91,13 +91,13 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 		event.GiveUp = append(event.GiveUp, cluster.Kept{Ask: g.GetAsk(), Node: g.GetNode(), Count: int(min(g.GetCount(), maxAskCount))})
 	}
 	drafts := make([]draft, 0, len(req.Msg.Tasks))
-	tree := s.board.look().tree
+	p := s.board.look()
 	for i, c := range req.Msg.Tasks {
-		d := newDraft(&polderv1.AskSpec{Name: c.GetName(), Role: c.GetRole(), Task: c.GetTask()}, "tasks", i)
+		d := newDraft(p, &polderv1.AskSpec{Name: c.GetName(), Role: c.GetRole(), Task: c.GetTask()}, "tasks", i)
 		if d.refused != nil {
 			return nil, d.refused
 		}
-		if err := d.checkTreatment(tree); err != nil {
+		if err := d.checkTreatment(p.tree); err != nil {
 			return nil, err
 		}
 		drafts = append(drafts, d)
@@ -105,9 +105,14 @@ func (s claims) Commit(ctx context.Context, req *connect.Request[polderv1.Commit
 	out := &polderv1.CommitResponse{}
 	event.Tasks = make([]cluster.Claim, 0, len(drafts))
 	err := s.change(ctx, func(t *turn) error {
+		for i := range drafts {
+			if err := t.stillThere(&drafts[i]); err != nil {
+				return err
+			}
+		}
 		for i, d := range drafts {
 			d.spec.Submitted = t.now
-			t.asks[d.spec.ID] = askExtra{Name: d.name, By: who, wire: d.wire}
+			t.asks[d.spec.ID] = askExtra{Name: d.name, By: who, wire: d.wire, mounts: d.volumes}
 			event.Tasks = append(event.Tasks, cluster.Claim{Ask: d.spec, Node: req.Msg.Tasks[i].GetNode()})
 		}
 		effects, err := t.step(event)

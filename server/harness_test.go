@@ -223,6 +223,7 @@ type client struct {
 	notice api.NoticeServiceClient
 	event  api.EventServiceClient
 	access api.AccessServiceClient
+	volume api.VolumeServiceClient
 	agent  api.AgentServiceClient
 }
 
@@ -233,6 +234,7 @@ func newClient(h *http.Client, opts ...connect.ClientOption) *client {
 		api.NewClaimServiceClient(h, baseURL, opts...), api.NewTaskServiceClient(h, baseURL, opts...),
 		api.NewLeaseServiceClient(h, baseURL, opts...), api.NewNoticeServiceClient(h, baseURL, opts...),
 		api.NewEventServiceClient(h, baseURL, opts...), api.NewAccessServiceClient(h, baseURL, opts...),
+		api.NewVolumeServiceClient(h, baseURL, opts...),
 		api.NewAgentServiceClient(h, baseURL, opts...),
 	}
 }
@@ -301,7 +303,7 @@ func (w *world) newAgent(name string, capacity map[string]string) *agent {
 		w.t.Fatal(err)
 	}
 	return &agent{
-		t: w.t, name: name, creds: creds, capacity: capacity, runtimes: []string{"process"}, tasks: map[string]*polderv1.TaskReport{}, launches: map[string]int{},
+		t: w.t, name: name, creds: creds, capacity: capacity, runtimes: []string{"process", "volume"}, tasks: map[string]*polderv1.TaskReport{}, launches: map[string]int{},
 		stops: map[string]int{}, acks: map[string]bool{}, notices: map[string]*polderv1.NoticeTask{}, changed: make(chan struct{}),
 	}
 }
@@ -358,7 +360,7 @@ func (w *world) connect(a *agent) *link {
 func (a *agent) hello() *polderv1.Hello {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	h := &polderv1.Hello{Node: a.name, Capacity: a.capacity, Ports: "31000-31099", Runtimes: a.runtimes, Version: "test", Epoch: a.epoch}
+	h := &polderv1.Hello{Node: a.name, Capacity: a.capacity, Ports: "31000-31099", Runtimes: a.runtimes, Version: "test", Epoch: a.epoch, Volumes: "/agent/volumes"}
 	for _, id := range sortedKeys(a.tasks) {
 		h.Tasks = append(h.Tasks, proto.Clone(a.tasks[id]).(*polderv1.TaskReport))
 	}

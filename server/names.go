@@ -56,9 +56,13 @@ var (
 	portRest      = chars(lower + digits + "_-")
 	variableFirst = chars(letters + "_")
 	variableRest  = chars(letters + digits + "_.-")
+	volumeRest    = chars(letters + digits + "_.-")
 	labelFirst    = chars(letters + digits)
 	labelRest     = chars(letters + digits + "_./-")
 )
+
+// validVolumeName: the names that Docker gives volumes.
+func validVolumeName(s string) bool { return word(s, 120, labelFirst, volumeRest) }
 
 func validAskName(s string) bool {
 	return word(s, 40, askChars, askRest) && askChars[s[len(s)-1]]

@@ -72,9 +72,13 @@ func (s nodes) Get(_ context.Context, req *connect.Request[polderv1.NodeServiceG
 func (s nodes) show(name string) (*connect.Response[polderv1.Node], error) {
 	row, ok := s.board.look().nodes.Get(name)
 	if !ok {
-		return nil, refused("NotFound", "list the nodes there are", "no node is called %q", clip(name, 200))
+		return nil, noNode(name)
 	}
 	return connect.NewResponse(nodeProto(row)), nil
+}
+
+func noNode(name string) error {
+	return refused("NotFound", "list the nodes there are", "no node is called %q", clip(name, 200))
 }
 
 func (s nodes) Cordon(ctx context.Context, req *connect.Request[polderv1.CordonRequest]) (*connect.Response[polderv1.Node], error) {
@@ -103,16 +107,20 @@ func (s nodes) Drain(ctx context.Context, req *connect.Request[polderv1.DrainReq
 	return s.show(req.Msg.Name)
 }
 
-// Remove forgets a node. One that is connected is not gone: removing it would start its tasks twice.
+// Remove forgets a node. One that is connected is not gone: removing it would start its tasks twice. One that has volumes is asked for twice.
 func (s nodes) Remove(ctx context.Context, req *connect.Request[polderv1.NodeServiceRemoveRequest]) (*connect.Response[polderv1.NodeServiceRemoveResponse], error) {
 	name := req.Msg.Name
 	err := s.change(ctx, func(t *turn) error {
 		if t.sessions[name] != nil {
 			return refused("Connected", "drain it and stop its agent first", "node %s is connected", name)
 		}
+		if n, _ := t.cluster.Node(name); n.Volumes > 0 && !req.Msg.LoseVolumes {
+			return refused("HasVolumes", "bring it back and delete them, or say that they are lost: polder node rm --lose-volumes", "node %s has %s", name,
+				volumesText(n.Volumes))
+		}
 		delete(t.lostAt, name)
 		delete(t.awaited, name)
-		_, err := t.step(cluster.RemoveNode{Node: name})
+		_, err := t.step(cluster.RemoveNode{Node: name, LoseVolumes: req.Msg.LoseVolumes})
 		return err
 	})
 	if err != nil {

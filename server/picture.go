@@ -20,8 +20,9 @@ type picture struct {
 	nodes    table.Map[string, nodeRow]
 	notices  table.Map[string, cluster.Notice]
 	events   table.Map[int64, *polderv1.Event]
-	roles    []cluster.RoleView // by path
-	tree     *role.Tree         // in force
+	volumes  table.Map[string, string] // the ask that is a volume, by its name
+	roles    []cluster.RoleView        // by path
+	tree     *role.Tree                // in force
 	plan     planRecord
 	history  []planRecord // oldest first, the one in force last
 }
@@ -36,6 +37,8 @@ type askExtra struct {
 	Name string `json:"name,omitempty"` // the prefix its submitter chose
 	By   string `json:"by,omitempty"`
 	wire []byte // the spec as it is written down, once it was
+
+	mounts []string // volumes, of an ask that nobody has been shown yet
 }
 
 // nodeRow is a node and what the cluster does not know about it.
@@ -51,12 +54,13 @@ type nodeExtra struct {
 	Version    string    `json:"version,omitempty"`
 	Warnings   []string  `json:"warnings,omitempty"`
 	Registered time.Time `json:"registered,omitzero"`
+	VolumeDir  string    `json:"volumeDir,omitempty"` // has those of its volumes
 }
 
 func (p *picture) snapshot() *picture {
 	return &picture{
 		revision: p.revision, tasks: p.tasks.Snapshot(), asks: p.asks.Snapshot(), nodes: p.nodes.Snapshot(),
-		notices: p.notices.Snapshot(), events: p.events.Snapshot(), roles: p.roles, tree: p.tree, plan: p.plan, history: p.history,
+		notices: p.notices.Snapshot(), events: p.events.Snapshot(), volumes: p.volumes.Snapshot(), roles: p.roles, tree: p.tree, plan: p.plan, history: p.history,
 	}
 }
 

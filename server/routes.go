@@ -82,6 +82,12 @@ var routes = map[string]route{
 
 	api.LeaseServiceListProcedure: {filtered: true},
 
+	api.VolumeServiceCreateProcedure: {verb: auth.Run, roles: createdRole, change: true, object: named("volume/", (*polderv1.VolumeServiceCreateRequest).GetName)},
+	api.VolumeServiceGetProcedure:    {verb: auth.View, roles: volumeRole((*polderv1.VolumeServiceGetRequest).GetName)},
+	api.VolumeServiceListProcedure:   {filtered: true},
+	api.VolumeServiceResizeProcedure: {verb: auth.Run, roles: volumeRole((*polderv1.VolumeServiceResizeRequest).GetName), change: true, object: named("volume/", (*polderv1.VolumeServiceResizeRequest).GetName)},
+	api.VolumeServiceDeleteProcedure: {verb: auth.Run, roles: volumeRole((*polderv1.VolumeServiceDeleteRequest).GetName), change: true, object: named("volume/", (*polderv1.VolumeServiceDeleteRequest).GetName)},
+
 	api.NoticeServiceListProcedure:   {filtered: true},
 	api.NoticeServiceWatchProcedure:  {filtered: true},
 	api.NoticeServiceAnswerProcedure: {verb: auth.Run, roles: taskRole((*polderv1.AnswerRequest).GetTask), change: true, object: named("task/", (*polderv1.AnswerRequest).GetTask)},

@@ -91,6 +91,24 @@ func pricedRoles(l *leader, _ *caller, m proto.Message) ([]string, error) {
 	return l.taskRoles(slices.Sorted(maps.Keys(m.(*polderv1.SetCostsRequest).Costs)))
 }
 
+// volumeRole is the role of the volume that a field names.
+func volumeRole[M any](get func(*M) string) rolesOf {
+	return func(l *leader, _ *caller, m proto.Message) ([]string, error) {
+		name := get(any(m).(*M))
+		v, ok := l.board.look().volume(name)
+		if !ok {
+			return nil, noVolume(name)
+		}
+		return []string{v.role()}, nil
+	}
+}
+
+// createdRole is the role of a volume that is to be made.
+func createdRole(_ *leader, _ *caller, m proto.Message) ([]string, error) {
+	path, err := workRole(m.(*polderv1.VolumeServiceCreateRequest).Role)
+	return []string{path}, err
+}
+
 func cancelledRoles(l *leader, _ *caller, m proto.Message) ([]string, error) {
 	return l.askRoles(m.(*polderv1.CancelRequest).Ids)
 }
@@ -121,11 +139,22 @@ func explainedRole(l *leader, _ *caller, m proto.Message) ([]string, error) {
 }
 
 func submittedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
-	return eachRole(m.(*polderv1.SubmitRequest).Asks, func(a *polderv1.AskSpec) (string, error) {
+	asks := m.(*polderv1.SubmitRequest).Asks
+	roles, err := eachRole(asks, func(a *polderv1.AskSpec) (string, error) {
 		if err := mayContain(l, c, a.GetTask().GetContainer(), a.GetRole()); err != nil {
 			return "", err
 		}
 		return workRole(a.GetRole())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.addMountRoles(roles, func(yield func(*polderv1.TaskSpec) bool) {
+		for _, a := range asks {
+			if !yield(a.GetTask()) {
+				return
+			}
+		}
 	})
 }
 
@@ -140,6 +169,15 @@ func claimedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
 		}
 		return workRole(t.GetRole())
 	})
+	if err == nil {
+		roles, err = l.addMountRoles(roles, func(yield func(*polderv1.TaskSpec) bool) {
+			for _, t := range req.Tasks {
+				if !yield(t.GetTask()) {
+					return
+				}
+			}
+		})
+	}
 	if err != nil || len(req.GiveUp) == 0 {
 		return roles, err
 	}

@@ -149,6 +149,7 @@ func (a agents) register(ctx context.Context, s *session, info cluster.NodeInfo,
 		}
 		extra := t.extras[s.node]
 		extra.Runtimes, extra.Away, extra.Version, extra.Warnings = h.Runtimes, h.Away, h.Version, h.Warnings
+		extra.VolumeDir = h.Volumes
 		if extra.Registered.IsZero() {
 			extra.Registered = t.now
 		}

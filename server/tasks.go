@@ -29,7 +29,7 @@ func (s tasks) List(ctx context.Context, req *connect.Request[polderv1.TaskServi
 		case len(m.States) == 0 && !m.All && t.State.Terminal():
 			return false
 		}
-		return (m.Ask == "" || t.Ask == m.Ask) && (m.Node == "" || t.Node == m.Node) && under(t.Role, m.Role) && v.mayView(t.Role)
+		return (m.Volumes || volumeName(t.Payload) == "") && (m.Ask == "" || t.Ask == m.Ask) && (m.Node == "" || t.Node == m.Node) && under(t.Role, m.Role) && v.mayView(t.Role)
 	}, taskProto)
 	return connect.NewResponse(&polderv1.TaskServiceListResponse{Tasks: out, NextPageToken: next, Revision: p.revision}), err
 }
@@ -76,8 +76,12 @@ func (s tasks) Kill(ctx context.Context, req *connect.Request[polderv1.KillReque
 	}
 	err = s.change(ctx, func(t *turn) error {
 		for _, id := range req.Msg.Ids {
-			if _, ok := t.cluster.Task(id); !ok {
+			v, ok := t.cluster.Task(id)
+			if !ok {
 				continue
+			}
+			if err := noProcess(v.Payload, "task "+id); err != nil {
+				return err
 			}
 			if _, err := t.step(cluster.Kill{Task: id, Force: req.Msg.Force, Grace: grace}); err != nil {
 				return err
@@ -108,14 +112,18 @@ func (s tasks) Resize(ctx context.Context, req *connect.Request[polderv1.ResizeR
 	}
 	out := &polderv1.ResizeResponse{}
 	err = s.change(ctx, func(t *turn) error {
-		if v, ok := t.cluster.Task(req.Msg.Task); ok && specOf(v.Payload).GetContainer() == nil {
+		v, ok := t.cluster.Task(req.Msg.Task)
+		if err := noProcess(v.Payload, "task "+req.Msg.Task); err != nil {
+			return err
+		}
+		if ok && specOf(v.Payload).GetContainer() == nil {
 			return refused("InvalidArgument", "stop it and ask again with the size it needs",
 				"task %s is no container of a door: the limits it was started with would stay as they are", v.Task)
 		}
 		if _, err := t.step(cluster.Resize{Task: req.Msg.Task, Resources: wanted}); err != nil {
 			return err
 		}
-		v, _ := t.cluster.Task(req.Msg.Task) // it is there: the step was not refused
+		v, _ = t.cluster.Task(req.Msg.Task) // it is there: the step was not refused
 		out.Task = taskProto(v)
 		return nil
 	})
@@ -143,9 +151,9 @@ func (s tasks) Logs(ctx context.Context, req *connect.Request[polderv1.LogsReque
 	if !slices.Contains([]string{"", "stdout", "stderr"}, req.Msg.Stream) {
 		return invalid("stream", "%q is neither stdout nor stderr", clip(req.Msg.Stream, 40))
 	}
-	row, ok := s.board.look().tasks.Get(req.Msg.Task)
-	if !ok {
-		return noTask(req.Msg.Task)
+	row, err := s.running(req.Msg.Task)
+	if err != nil {
+		return err
 	}
 	callerOf(ctx).patient = true
 	return s.join(ctx, row.Node, &polderv1.OpenRelay{Logs: req.Msg}, func(x *relay) error {
@@ -160,12 +168,12 @@ func (s tasks) Logs(ctx context.Context, req *connect.Request[polderv1.LogsReque
 
 // ListFiles lists a directory of a task's sandbox, on the agent that has it.
 func (s tasks) ListFiles(ctx context.Context, req *connect.Request[polderv1.ListFilesRequest]) (*connect.Response[polderv1.ListFilesResponse], error) {
-	row, ok := s.board.look().tasks.Get(req.Msg.Task)
-	if !ok {
-		return nil, noTask(req.Msg.Task)
+	row, err := s.running(req.Msg.Task)
+	if err != nil {
+		return nil, err
 	}
 	out := &polderv1.ListFilesResponse{}
-	err := s.join(ctx, row.Node, &polderv1.OpenRelay{ListFiles: req.Msg}, func(x *relay) error {
+	err = s.join(ctx, row.Node, &polderv1.OpenRelay{ListFiles: req.Msg}, func(x *relay) error {
 		return x.output(ctx, s.leader, func(m *polderv1.RelayUp) error {
 			if len(out.Files)+len(m.Files) > maxFiles {
 				return refused("TooMany", "list a directory below it", "node %s lists more than %d files", row.Node, maxFiles)
@@ -182,9 +190,9 @@ const maxFiles = 10_000
 
 // ReadFile streams a piece of a file in a task's sandbox.
 func (s tasks) ReadFile(ctx context.Context, req *connect.Request[polderv1.ReadFileRequest], stream *connect.ServerStream[polderv1.ReadFileResponse]) error {
-	row, ok := s.board.look().tasks.Get(req.Msg.Task)
-	if !ok {
-		return noTask(req.Msg.Task)
+	row, err := s.running(req.Msg.Task)
+	if err != nil {
+		return err
 	}
 	callerOf(ctx).patient = true
 	return s.join(ctx, row.Node, &polderv1.OpenRelay{ReadFile: req.Msg}, func(x *relay) error {
@@ -202,12 +210,21 @@ func (s tasks) ReadFile(ctx context.Context, req *connect.Request[polderv1.ReadF
 	})
 }
 
-// living finds a task that is not over.
-func (s tasks) living(id string) (cluster.TaskView, error) {
+// running finds a task that runs something, or did.
+func (s tasks) running(id string) (cluster.TaskView, error) {
 	row, ok := s.board.look().tasks.Get(id)
-	switch {
-	case !ok:
+	if !ok {
 		return row, noTask(id)
+	}
+	return row, noProcess(row.Payload, "task "+id)
+}
+
+// living finds one that is not over.
+func (s tasks) living(id string) (cluster.TaskView, error) {
+	row, err := s.running(id)
+	switch {
+	case err != nil:
+		return row, err
 	case row.State.Terminal():
 		return row, refused("Ended", "read what it wrote from its logs", "task %s is over: %s", row.Task, row.State)
 	}

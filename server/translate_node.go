@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -67,6 +68,9 @@ func helloCore(h *polderv1.Hello) (cluster.NodeInfo, error) {
 			return cluster.NodeInfo{}, invalid(role.JoinIndex("hello.away", i), "%q is not among the runtimes", r)
 		}
 	}
+	if h.Volumes != "" && (!path.IsAbs(h.Volumes) || path.Clean(h.Volumes) != h.Volumes) {
+		return cluster.NodeInfo{}, invalid("hello.volumes", "%q is not an absolute path in its shortest form", h.Volumes)
+	}
 	capacity, err := kindAmounts(h.Capacity, "hello.capacity")
 	if err != nil {
 		return cluster.NodeInfo{}, err
@@ -85,7 +89,7 @@ func nodeProto(r nodeRow) *polderv1.Node {
 	out := &polderv1.Node{
 		Name: r.Name, Pool: r.Pool, State: r.State, Attributes: map[string]string{}, Capacity: amountsProto(r.Total),
 		Used: amountsProto(r.Used), Available: amountsProto(r.Available), Earmarked: amountsProto(r.Earmarked),
-		Tasks: int32(r.Tasks), Ports: r.Ports.String(),
+		Tasks: int32(r.Tasks), Volumes: int32(r.Volumes), Ports: r.Ports.String(),
 		FreePorts: r.FreePorts.String(), Registered: timeProto(r.Registered), Version: r.Version, Warnings: slices.Clone(r.Warnings),
 	}
 	for _, name := range r.Runtimes {

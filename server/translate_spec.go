@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/volume"
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/placement"
@@ -119,7 +120,7 @@ func (c *specCheck) shape() cluster.Shape {
 		Resources: amounts, Pool: s.Pool, Ports: c.ports(), Constraints: c.constraints(), Spread: c.spread(),
 		Exclusive: s.Exclusive, Priority: int(s.Priority), Pinned: s.Preemptible != nil && !*s.Preemptible,
 		ReclaimGrace: c.duration(s.ReclaimGrace, "reclaim_grace"), MinRuntime: c.duration(s.MinRuntime, "min_runtime"),
-		Requeue: s.Requeue == nil || *s.Requeue, Restart: c.restart(),
+		Volume: s.Volume != nil, Requeue: s.Requeue == nil || *s.Requeue, Restart: c.restart(),
 	}
 }
 
@@ -157,7 +158,7 @@ func (c *specCheck) ports() []cluster.Port {
 }
 
 // runtimeConstraints are what a runtime needs of a node, one slice for all its tasks.
-var runtimeConstraints = map[string][]placement.Constraint{"docker": needs("docker"), "process": needs("process"), "kube": needs("kube")}
+var runtimeConstraints = map[string][]placement.Constraint{"docker": needs("docker"), "process": needs("process"), "kube": needs("kube"), volume.Name: needs(volume.Name)}
 
 func needs(name string) []placement.Constraint {
 	return slices.Clip([]placement.Constraint{
@@ -232,6 +233,10 @@ func (c *specCheck) restart() cluster.Restart {
 func (c *specCheck) program() {
 	s := c.spec
 	switch name := runtimeOf(s); {
+	case name == volume.Name && (s.Volume == nil || s.Image != "" || len(s.Command) > 0):
+		c.fail("runtime", "the volume runtime runs nothing: it is for the leases of volumes")
+	case name != volume.Name && s.Volume != nil:
+		c.fail("volume", "the lease of a volume needs the volume runtime")
 	case name == "docker" && s.Image == "":
 		c.fail("image", "the docker runtime needs an image")
 	case name == "kube" && (s.Image != "" || len(s.Command) > 0):
@@ -263,11 +268,21 @@ func (c *specCheck) mounts() {
 		return
 	}
 	for i, m := range c.spec.Mounts {
-		for _, f := range []struct{ name, value string }{{"source", m.GetSource()}, {"target", m.GetTarget()}} {
-			if !path.IsAbs(f.value) || path.Clean(f.value) != f.value {
-				c.fail(role.JoinIndex("mounts", i)+"."+f.name, "%q is not an absolute path in its shortest form", f.value)
+		at := role.JoinIndex("mounts", i)
+		if m.GetVolume() != "" {
+			if m.Source != "" || !validVolumeName(m.Volume) {
+				c.fail(at+".volume", "%q: set the name of a volume or a source, not both", clip(m.Volume, 200))
 			}
+		} else {
+			c.absolute(at+".source", m.GetSource())
 		}
+		c.absolute(at+".target", m.GetTarget())
+	}
+}
+
+func (c *specCheck) absolute(field, value string) {
+	if !path.IsAbs(value) || path.Clean(value) != value {
+		c.fail(field, "%q is not an absolute path in its shortest form", value)
 	}
 }
 
