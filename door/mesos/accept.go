@@ -249,7 +249,7 @@ func (a *acceptance) prepare(d *Door, info *mesosv1.TaskInfo, op *mesosv1.Offer_
 	for _, l := range out {
 		a.f.executors[l.executor.key()] = l.executor
 	}
-	a.f.tasks[t.id()] = t
+	a.f.put(t)
 	if t.executor != nil {
 		t.executor.tasks[t.id()] = t
 	}
@@ -300,6 +300,7 @@ func (d *Door) settle(a *acceptance, b *batch, results []*polderv1.CommitResult,
 		}
 		if why == "" {
 			a.node.free = minus(a.node.free, l.need.amounts)
+			a.node.changed()
 			for _, p := range l.need.ports {
 				a.node.freePorts.Remove(p)
 			}
@@ -355,7 +356,7 @@ func (d *Door) settleTask(a *acceptance, b *batch, l *launch, results []*polderv
 	if t.native != "" {
 		d.killNative(a.f, true, t.native)
 	}
-	delete(a.f.tasks, t.id())
+	a.f.drop(t)
 	if t.executor != nil {
 		delete(t.executor.tasks, t.id())
 	}

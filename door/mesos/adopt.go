@@ -162,6 +162,7 @@ func (d *Door) adoptOne(p *polderv1.Task, token string) {
 			t.state, t.sent = mesosv1.TaskState_TASK_RUNNING, mesosv1.TaskState_TASK_RUNNING
 		}
 	}
-	f.tasks[t.id()], d.natives[p.Id] = t, t
+	f.put(t)
+	d.natives[p.Id] = t
 	d.keepTask(t)
 }

@@ -126,7 +126,6 @@ func (d *Door) answerAgent(who principal, call *agentv1.Call, r *http.Request) (
 	if err != nil {
 		return nil, answer(http.StatusForbidden, "%v", err)
 	}
-	d.freshen(r.Context())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return get(d, v, r, call), nil

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"encoding/json"
 	"maps"
 	"net"
 	"net/http"
@@ -82,16 +83,16 @@ func (d *Door) runsOf(f *framework, only *node, v viewer) []run {
 
 // doc is a container as an agent's /state shows it.
 func (x run) doc() object {
-	tasks, completed := taskDocs{}, taskDocs{}
+	tasks, completed := []json.RawMessage{}, []json.RawMessage{}
 	for _, t := range x.tasks {
 		if t.over() {
-			completed = append(completed, taskDocument{t.id(), t.document()})
+			completed = append(completed, t.document())
 		} else {
-			tasks = append(tasks, taskDocument{t.id(), t.document()})
+			tasks = append(tasks, t.document())
 		}
 	}
 	return object{
-		"id": x.id, "name": x.name, "source": x.id, "container": x.native, "directory": x.directory, "resources": summedList(x.resources), "role": x.role,
+		"id": x.id, "name": x.name, "source": x.id, "container": x.native, "directory": x.directory, "resources": json.RawMessage(appendList(nil, x.resources)), "role": x.role,
 		"tasks": tasks, "queued_tasks": []any{}, "completed_tasks": completed,
 	}
 }
@@ -101,7 +102,7 @@ func (d *Door) agentStateDoc(v viewer, r *http.Request) any {
 	n := d.nodeAsked(r)
 	doc := versionDoc()
 	if n != nil {
-		maps.Copy(doc, d.slave(n))
+		_ = json.Unmarshal(n.shelf.Text(n), &doc) // it was encoded here
 	}
 	maps.Copy(doc, object{"pid": d.agentPid(), "start_time": seconds(d.started), "log_dir": "", "flags": d.flags(), "master_hostname": d.c.Cluster})
 	live, gone := []object{}, []object{}

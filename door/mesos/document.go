@@ -1,42 +1,17 @@
 package mesos
 
 import (
-	"bufio"
 	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
+	"strconv"
+
+	"polder.dev/polder/door/mesos/piece"
 )
 
-// taskDocs are documents of tasks, each by its task's id. They are put in order when they are written, which is after the books are let go.
-type taskDocs []taskDocument
-
-type taskDocument struct {
-	id   string
-	data json.RawMessage
-}
-
-// document is the task as /state and /tasks show it. It is made once for every state the task is in: tools ask for all of them every few seconds.
-// The door's mutex is held.
-func (t *task) document() json.RawMessage {
-	if t.doc == nil {
-		var err error
-		if t.doc, err = json.Marshal(taskDoc(t)); err != nil { // a number that JSON has none for, from an executor
-			t.doc, _ = json.Marshal(object{"id": t.id(), "framework_id": t.fw.id, "slave_id": t.node, "state": t.state.String()})
-		}
-	}
-	return t.doc
-}
-
-// held is what the task takes of its node.
-func (t *task) held() amounts {
-	if t.takes == nil {
-		w, _ := wantedOf(t.info.GetResources()) // it was checked when it was launched
-		t.takes = w.amounts
-	}
-	return t.takes
-}
+// parts are a document that is encoded already, to be written one after the other.
+type parts [][]byte
 
 // writeDoc writes a document, as a script when a page asks for one.
 func writeDoc(w http.ResponseWriter, r *http.Request, doc any) error {
@@ -49,68 +24,67 @@ func writeDoc(w http.ResponseWriter, r *http.Request, doc any) error {
 	default:
 		return answer(http.StatusBadRequest, "jsonp: %.40q is not the name of a function", name)
 	}
-	rest, err := inParts(nil, doc)
+	all, err := inParts(parts{[]byte(before)}, doc)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", kind)
-	out := bufio.NewWriterSize(w, 64<<10)
-	_, _ = out.WriteString(before) // the client is gone if this, or what follows, fails
-	for _, part := range rest {
-		_, _ = out.Write(part)
+	all = append(all, []byte(after))
+	length := 0
+	for _, part := range all {
+		length += len(part)
 	}
-	_, _ = out.WriteString(after)
-	_ = out.Flush()
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(length)) // so it is not copied into chunks
+	for _, part := range all {
+		_, _ = w.Write(part) // the client is gone if this, or what follows, fails
+	}
 	return nil
 }
 
 // inParts encodes a document, without copying what is encoded already.
-func inParts(parts [][]byte, doc any) ([][]byte, error) {
+func inParts(all parts, doc any) (parts, error) {
 	switch x := doc.(type) {
+	case parts:
+		return append(all, x...), nil
 	case object:
-		return objectInParts(parts, x)
+		return objectInParts(all, x)
 	case []object:
-		return listInParts(parts, x, func(parts [][]byte, o object) ([][]byte, error) { return objectInParts(parts, o) })
-	case taskDocs:
-		slices.SortFunc(x, func(a, b taskDocument) int { return strings.Compare(a.id, b.id) })
-		return listInParts(parts, x, func(parts [][]byte, t taskDocument) ([][]byte, error) { return append(parts, t.data), nil })
+		return listInParts(all, x, objectInParts)
 	case []json.RawMessage:
-		return listInParts(parts, x, func(parts [][]byte, data json.RawMessage) ([][]byte, error) { return append(parts, data), nil })
+		return listInParts(all, x, func(all parts, data json.RawMessage) (parts, error) { return append(all, data), nil })
 	}
 	data, err := json.Marshal(doc)
-	return append(parts, data), err
+	return append(all, data), err
 }
 
-func objectInParts(parts [][]byte, o object) ([][]byte, error) {
+func objectInParts(all parts, o object) (parts, error) {
 	between := "{"
 	for _, name := range slices.Sorted(maps.Keys(o)) {
-		key, err := json.Marshal(name)
-		if err != nil {
-			return nil, err
-		}
-		if parts, err = inParts(append(parts, slices.Concat([]byte(between), key, []byte(":"))), o[name]); err != nil {
+		key := append(piece.AppendString([]byte(between), name), ':')
+		var err error
+		if all, err = inParts(append(all, key), o[name]); err != nil {
 			return nil, err
 		}
 		between = ","
 	}
 	if between == "{" {
-		return append(parts, []byte("{}")), nil
+		return append(all, []byte("{}")), nil
 	}
-	return append(parts, []byte("}")), nil
+	return append(all, []byte("}")), nil
 }
 
 var comma = []byte(",")
 
-func listInParts[T any](parts [][]byte, list []T, each func([][]byte, T) ([][]byte, error)) ([][]byte, error) {
-	parts = append(parts, []byte("["))
+func listInParts[T any](all parts, list []T, each func(parts, T) (parts, error)) (parts, error) {
+	all = append(all, []byte("["))
 	for i, x := range list {
 		if i > 0 {
-			parts = append(parts, comma)
+			all = append(all, comma)
 		}
 		var err error
-		if parts, err = each(parts, x); err != nil {
+		if all, err = each(all, x); err != nil {
 			return nil, err
 		}
 	}
-	return append(parts, []byte("]")), nil
+	return append(all, []byte("]")), nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"polder.dev/polder/auth"
 	"polder.dev/polder/door"
+	"polder.dev/polder/door/mesos/piece"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 	"polder.dev/polder/store"
 )
@@ -112,6 +113,7 @@ type Door struct {
 	demands    map[string]*demand // by the pool's id of an ask
 	natives    map[string]native  // by the pool's id of a task
 	order      []*node            // nodes by name
+	roster     piece.List[*node]  // nodes as documents show them
 	fresh      map[*node]struct{} // that may be offered otherwise than when they were last looked at
 	anew       bool               // all nodes are to be looked at
 	anewAt     time.Time          // not before

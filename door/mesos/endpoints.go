@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"polder.dev/polder/door/mesos/wire/mesosv1"
@@ -24,8 +23,8 @@ var endpoints = map[string]handler{
 	"/tasks":            document((*Door).tasksDoc),
 	"/tasks.json":       document((*Door).tasksDoc),
 	"/frameworks":       document((*Door).frameworksDoc),
-	"/roles":            document((*Door).rolesDoc),
-	"/roles.json":       document((*Door).rolesDoc),
+	"/roles":            fresh(document((*Door).rolesDoc)),
+	"/roles.json":       fresh(document((*Door).rolesDoc)),
 	"/quota":            (*Door).serveQuota,
 	"/weights":          (*Door).serveWeights,
 	"/metrics/snapshot": document(func(d *Door, v viewer, _ *http.Request) any { return d.metrics(v) }),
@@ -60,11 +59,18 @@ func document(get func(*Door, viewer, *http.Request) any) handler {
 		if err != nil {
 			return answer(http.StatusForbidden, "%v", err)
 		}
-		d.freshen(r.Context())
 		d.mu.Lock()
 		out := get(d, v, r)
 		d.mu.Unlock()
 		return writeDoc(w, r, out)
+	}
+}
+
+// fresh serves what says what roles may have now.
+func fresh(serve handler) handler {
+	return func(d *Door, who principal, w http.ResponseWriter, r *http.Request) error {
+		d.freshen(r.Context())
+		return serve(d, who, w, r)
 	}
 }
 
@@ -109,139 +115,35 @@ func seconds(t time.Time) float64 {
 	return float64(t.UnixNano()) / 1e9
 }
 
-// summed are amounts as v0 documents have them: the four scalars always, ports as text.
-func summed(r amounts, ports string) object {
-	out := object{"cpus": 0.0, "gpus": 0.0, "mem": 0.0, "disk": 0.0}
-	for kind, a := range r {
-		out[mesosName(kind)] = toScalar(kind, a)
-	}
-	if ports != "" {
-		out["ports"] = "[" + strings.ReplaceAll(ports, ",", ", ") + "]"
-	}
-	return out
-}
-
-// summedList is summed for what a task has.
-func summedList(list []*mesosv1.Resource) object {
-	w, err := wantedOf(list)
-	if err != nil {
-		return summed(nil, "")
-	}
-	out := summed(w.regular, rangeText(list))
-	for kind, a := range w.revocable {
-		out[mesosName(kind)+"_revocable"] = toScalar(kind, a)
-	}
-	return out
-}
-
-// rangeText writes the ports among resources the way the pool does, each range with both ends.
-func rangeText(list []*mesosv1.Resource) string {
-	var parts []string
-	for _, r := range list {
-		for _, x := range r.GetRanges().GetRange() {
-			parts = append(parts, strconv.FormatUint(x.GetBegin(), 10)+"-"+strconv.FormatUint(x.GetEnd(), 10))
-		}
-	}
-	return strings.Join(parts, ",")
-}
-
-func (d *Door) stateDoc(v viewer, _ *http.Request) any {
-	host, port := d.address()
-	active, inactive, away := d.countNodes()
-	doc := versionDoc()
-	maps.Copy(doc, object{
-		"id": d.uuid, "pid": d.pid(), "hostname": host, "cluster": d.c.Cluster, "start_time": seconds(d.started), "elected_time": seconds(d.started),
-		"leader": d.pid(), "leader_info": object{"id": d.uuid, "pid": d.pid(), "port": port, "hostname": host},
-		"capabilities": []string{"AGENT_UPDATE", "AGENT_DRAINING"}, "activated_slaves": active, "deactivated_slaves": inactive,
-		"unreachable_slaves": away, "flags": d.flags(), "log_dir": "", "orphan_tasks": []any{}, "unregistered_frameworks": []any{},
-		"recovered_slaves": []any{}, "slaves": d.slaveList(""), "frameworks": d.frameworkList(v, true), "completed_frameworks": d.goneList(v),
-	})
-	return doc
-}
-
-func (d *Door) countNodes() (active, inactive, away int) {
-	for _, n := range d.nodes {
-		switch n.state {
-		case "ready":
-			active++
-		case "unreachable":
-			away++
-		default:
-			inactive++
-		}
-	}
-	return active, inactive, away
-}
-
-func (d *Door) summaryDoc(v viewer, _ *http.Request) any {
-	host, _ := d.address()
-	return object{"hostname": host, "cluster": d.c.Cluster, "slaves": d.slaveList(""), "frameworks": d.frameworkList(v, false)}
-}
-
-// slavesDoc lists the agents, or the one that is asked for: in the query, or as clients do, in the path.
-func (d *Door) slavesDoc(_ viewer, r *http.Request) any {
-	id := r.URL.Query().Get("slave_id")
-	if _, rest, ok := strings.Cut(cleanPath(r.URL.Path), "/slaves/"); ok && id == "" {
-		id = rest
-	}
-	return object{"slaves": d.slaveList(id), "recovered_slaves": []any{}}
-}
-
-func (d *Door) slaveList(only string) []object {
-	out := []object{}
-	for _, name := range slices.Sorted(maps.Keys(d.nodes)) {
-		if n := d.nodes[name]; only == "" || only == name {
-			out = append(out, d.slave(n))
-		}
-	}
-	return out
-}
-
-func (d *Door) slave(n *node) object {
-	offered := amounts{}
-	for _, o := range n.offers {
-		offered = plus(offered, plus(o.regular, o.revocable))
-	}
-	attributes := object{}
-	for name, value := range n.attributes {
-		attributes[name] = value
-	}
-	_, port := d.agentAddress()
-	return object{
-		"id": n.name, "hostname": n.host(), "port": port, "pid": d.agentPid(), "attributes": attributes,
-		"registered_time": seconds(n.registered), "resources": summed(n.total, rangeText(form{}.resources(nil, n.ports))),
-		"used_resources": summed(minus(n.total, n.free), ""), "offered_resources": summed(offered, ""), "reserved_resources": object{},
-		"unreserved_resources": summed(n.total, rangeText(form{}.resources(nil, n.ports))), "active": n.state == "ready" || n.state == "cordoned",
-		"deactivated": n.state == "cordoned", "version": Version,
-		"capabilities": []string{"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_DRAINING"},
-	}
-}
-
 // tasksDoc lists tasks, with the filters and pages of Mesos.
 func (d *Door) tasksDoc(v viewer, r *http.Request) any {
 	q := r.URL.Query()
-	out := []json.RawMessage{}
+	var list []*task
 	for _, f := range d.sorted(v) {
 		if id := q.Get("framework_id"); id != "" && id != f.id {
 			continue
 		}
 		for _, t := range slices.Concat(f.completed, sortedTasks(f)) {
 			if id := q.Get("task_id"); v.task(t) && (id == "" || id == t.id()) {
-				out = append(out, t.document())
+				list = append(list, t)
 			}
 		}
 	}
 	if q.Get("order") != "asc" {
-		slices.Reverse(out)
+		slices.Reverse(list)
 	}
 	limit, err := strconv.Atoi(q.Get("limit"))
 	if err != nil {
 		limit = 100
 	}
 	offset, _ := strconv.Atoi(q.Get("offset"))
-	out = out[min(max(offset, 0), len(out)):]
+	list = list[min(max(offset, 0), len(list)):]
 	if limit >= 0 {
-		out = out[:min(limit, len(out))]
+		list = list[:min(limit, len(list))]
+	}
+	out := []json.RawMessage{}
+	for _, t := range list {
+		out = append(out, t.document())
 	}
 	return object{"tasks": out}
 }
@@ -252,122 +154,6 @@ func sortedTasks(f *framework) []*task {
 		out = append(out, f.tasks[id])
 	}
 	return out
-}
-
-func (d *Door) frameworksDoc(v viewer, _ *http.Request) any {
-	return object{"frameworks": d.frameworkList(v, true), "completed_frameworks": d.goneList(v), "unregistered_frameworks": []any{}}
-}
-
-func (d *Door) frameworkList(v viewer, full bool) []object {
-	out := []object{}
-	for _, f := range d.sorted(v) {
-		out = append(out, d.frameworkDoc(f, v, full))
-	}
-	return out
-}
-
-func (d *Door) goneList(v viewer) []object {
-	out := []object{}
-	for _, f := range d.gone {
-		if v.framework(f) {
-			out = append(out, d.frameworkDoc(f, v, true))
-		}
-	}
-	return out
-}
-
-func (d *Door) frameworkDoc(f *framework, v viewer, full bool) object {
-	used, offered := amounts{}, amounts{}
-	tasks, unreachable, completed, executors := taskDocs{}, taskDocs{}, []json.RawMessage{}, []object{}
-	for id, t := range f.tasks {
-		if !t.over() {
-			for kind, a := range t.held() {
-				used[kind] = used[kind].Add(a)
-			}
-		}
-		switch {
-		case !full || !v.task(t):
-		case t.state == mesosv1.TaskState_TASK_UNREACHABLE:
-			unreachable = append(unreachable, taskDocument{id, t.document()})
-		default:
-			tasks = append(tasks, taskDocument{id, t.document()})
-		}
-	}
-	for _, o := range f.offers {
-		offered = plus(offered, plus(o.regular, o.revocable))
-	}
-	for _, t := range f.completed {
-		if full && v.task(t) {
-			completed = append(completed, t.document())
-		}
-	}
-	for _, key := range slices.SortedFunc(maps.Keys(f.executors), compareKeys) {
-		e := f.executors[key]
-		executors = append(executors, object{"executor_id": e.id, "slave_id": e.node, "framework_id": f.id, "type": "CUSTOM", "resources": summedList(e.info.GetResources())})
-	}
-	capabilities := []string{}
-	for _, c := range f.info.GetCapabilities() {
-		capabilities = append(capabilities, c.GetType().String())
-	}
-	doc := object{
-		"id": f.id, "name": f.info.GetName(), "user": f.info.GetUser(), "hostname": f.info.GetHostname(), "webui_url": f.info.GetWebuiUrl(),
-		"principal": f.principal, "failover_timeout": f.info.GetFailoverTimeout(), "checkpoint": f.info.GetCheckpoint(),
-		"capabilities": capabilities, "active": f.stream != nil, "connected": f.stream != nil, "recovered": f.reregistered.IsZero(),
-		"registered_time": seconds(f.registered), "reregistered_time": seconds(f.reregistered), "unregistered_time": seconds(f.awaySince),
-		"used_resources": summed(used, ""), "resources": summed(plus(used, offered), ""), "offered_resources": summed(offered, ""),
-		"tasks": tasks, "unreachable_tasks": unreachable, "completed_tasks": completed, "executors": executors, "offers": []any{},
-		"labels": labelDocs(f.info.GetLabels()),
-	}
-	if f.capable(mesosv1.FrameworkInfo_Capability_MULTI_ROLE) {
-		doc["roles"] = f.info.GetRoles()
-	} else {
-		doc["role"] = f.info.GetRole()
-	}
-	return doc
-}
-
-func labelDocs(l *mesosv1.Labels) []object {
-	out := []object{}
-	for _, x := range l.GetLabels() {
-		out = append(out, object{"key": x.GetKey(), "value": x.GetValue()})
-	}
-	return out
-}
-
-func taskDoc(t *task) object {
-	statuses := []object{}
-	for _, s := range t.statuses {
-		statuses = append(statuses, statusDoc(s))
-	}
-	executor := ""
-	if t.executor != nil {
-		executor = t.executor.id
-	}
-	doc := object{
-		"id": t.id(), "name": t.info.GetName(), "framework_id": t.fw.id, "executor_id": executor, "slave_id": t.node, "state": t.state.String(),
-		"resources": summedList(t.info.Resources), "role": t.role, "statuses": statuses,
-	}
-	if l := labelDocs(t.info.Labels); len(l) > 0 {
-		doc["labels"] = l
-	}
-	if t.info.Discovery != nil {
-		doc["discovery"] = wireDoc(t.info.Discovery)
-	}
-	if t.info.Container != nil {
-		doc["container"] = wireDoc(t.info.Container)
-	}
-	return doc
-}
-
-func statusDoc(s *mesosv1.TaskStatus) object {
-	doc := object{"state": s.GetState().String(), "timestamp": s.GetTimestamp()}
-	if s.ContainerStatus != nil {
-		doc["container_status"] = wireDoc(s.ContainerStatus)
-	}
-	if s.Healthy != nil {
-		doc["healthy"] = s.GetHealthy()
-	}
-	return doc
 }
 
 func (d *Door) rolesDoc(v viewer, _ *http.Request) any {

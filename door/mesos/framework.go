@@ -26,7 +26,8 @@ type framework struct {
 	removed      time.Time
 	constraints  *schedulerv1.OfferConstraints
 	subs         map[string]*subscription // by role of Mesos
-	tasks        map[string]*task         // by id of Mesos
+	tasks        map[string]*task         // by id of Mesos; put and drop change it
+	papers       map[string]*papers       // by role of the pool
 	executors    map[executorKey]*executor
 	completed    []*task // ended and acknowledged, the newest last
 	offers       map[string]*offer

@@ -178,27 +178,36 @@ func (l *load) state() int64 {
 	return n
 }
 
-// BenchmarkPolled launches tasks while 10,000 others run, first alone, then while 20 tools ask for /state every ten seconds each. The CPU
-// time is the server's, and that of the tools that read.
+// BenchmarkPolled launches tasks while 10,000 others run, by turns alone and while 20 tools ask for /state every ten seconds each, the first of
+// them at once. One operation is one task launched either way. The CPU time is the server's, and that of the tools that read.
 func BenchmarkPolled(b *testing.B) {
+	const turn, tools = 10_000, 20
 	l := newLoad(b, 1000)
 	client := l.client()
-	client(order{0, 100, 10_000})
-	for run, pollers := range []int{0, 20, 0, 20} {
-		b.Run(fmt.Sprint(pollers), func(b *testing.B) {
-			before, from := l.launched(), cpuTime()
-			stop := l.poll(pollers, 10*time.Second)
-			b.ResetTimer()
-			got := client(order{1 + run, 100, b.N})
-			used := cpuTime() - from
-			b.StopTimer()
-			b.ReportMetric(float64(stop()), "polls")
-			launched := float64(l.launched() - before)
-			b.ReportMetric(launched/used.Seconds(), "launches/server-cpu-s")
-			b.ReportMetric(launched/b.Elapsed().Seconds(), "launches/s")
-			b.ReportMetric(float64(got.Median.Microseconds())/1000, "p50-ms")
-		})
+	client(order{0, 100, turn})
+	var sides [2]struct{ cpu, wall, launched, polls float64 }
+	b.ResetTimer()
+	for run, left := 1, b.N; left > 0; left -= turn {
+		for i := range sides {
+			before, from, began := l.launched(), cpuTime(), time.Now()
+			stop := l.poll(i*tools, 10*time.Second)
+			client(order{run, 100, min(turn, left)})
+			run++
+			side := &sides[i]
+			side.polls += float64(stop())
+			side.cpu += (cpuTime() - from).Seconds()
+			side.wall += time.Since(began).Seconds()
+			side.launched += float64(l.launched() - before)
+		}
 	}
+	alone, polled := sides[0], sides[1]
+	b.ReportMetric(alone.launched/alone.wall, "alone/s")
+	b.ReportMetric(polled.launched/polled.wall, "polled/s")
+	b.ReportMetric(alone.launched/alone.cpu, "alone/cpu-s")
+	b.ReportMetric(polled.launched/polled.cpu, "polled/cpu-s")
+	b.ReportMetric(polled.polls/polled.wall, "polls/s")
+	b.ReportMetric(1000*(polled.cpu-polled.launched*alone.cpu/alone.launched)/polled.polls, "cpu-ms/poll")
+	b.ReportMetric(100*(polled.wall/polled.launched/(alone.wall/alone.launched)-1), "%-slower")
 }
 
 // poll asks for /state from so many clients, each once in every, evenly spread. What it returns ends that and says how often they asked.

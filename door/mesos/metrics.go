@@ -70,10 +70,14 @@ func (d *Door) countFrameworks(v viewer, out map[string]float64) {
 			out["master/frameworks_inactive"]++
 			out["master/frameworks_disconnected"]++
 		}
+		states := map[mesosv1.TaskState]float64{}
 		for _, t := range f.tasks {
-			if name := "master/tasks_" + strings.ToLower(strings.TrimPrefix(t.state.String(), "TASK_")); !t.over() {
-				out[name]++
+			if !t.over() {
+				states[t.state]++
 			}
+		}
+		for s, n := range states {
+			out["master/tasks_"+strings.ToLower(strings.TrimPrefix(s.String(), "TASK_"))] += n
 		}
 	}
 }

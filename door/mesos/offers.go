@@ -34,6 +34,7 @@ func (d *Door) newOffer(g grant, now time.Time) *offer {
 	d.tally(o, +1)
 	d.offers[o.id], g.node.offers[o.id], g.to.fw.offers[o.id] = o, o, o
 	d.counters.offersSent++
+	g.node.changed()
 	return o
 }
 
@@ -43,6 +44,7 @@ func (d *Door) forget(o *offer) {
 	d.fresh[o.node] = struct{}{}
 	delete(d.offers, o.id)
 	delete(o.node.offers, o.id)
+	o.node.changed()
 	delete(o.to.fw.offers, o.id)
 }
 
@@ -129,9 +131,16 @@ func (d *Door) offerProto(f *framework, o *offer) *mesosv1.Offer {
 	if form.multi {
 		out.AllocationInfo = &mesosv1.Resource_AllocationInfo{Role: &o.to.role}
 	}
+	out.ExecutorIds = f.executorsOn(o.node, viewer{all: true})
+	return out
+}
+
+// executorsOn are the framework's executors on a node that somebody may see.
+func (f *framework) executorsOn(n *node, v viewer) []*mesosv1.ExecutorID {
+	var out []*mesosv1.ExecutorID
 	for _, key := range slices.SortedFunc(maps.Keys(f.executors), compareKeys) {
-		if key.node == o.node.name {
-			out.ExecutorIds = append(out.ExecutorIds, &mesosv1.ExecutorID{Value: new(key.id)})
+		if e := f.executors[key]; key.node == n.name && (v.all || v.paths[e.path]) {
+			out = append(out, &mesosv1.ExecutorID{Value: new(key.id)})
 		}
 	}
 	return out

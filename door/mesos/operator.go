@@ -35,12 +35,7 @@ func (v viewer) framework(f *framework) bool {
 			return true
 		}
 	}
-	for _, t := range f.tasks {
-		if v.task(t) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f.seen(v), func(p *papers) bool { return p.tasks.Len()+p.unreachable.Len() > 0 })
 }
 
 // viewerOf asks the pool what somebody may view, of the roles frameworks are in.
@@ -68,8 +63,8 @@ func (d *Door) viewerOf(who principal) (viewer, error) {
 		for _, s := range f.subs {
 			roles[s.path] = true
 		}
-		for _, t := range f.tasks {
-			roles[t.path] = true
+		for path := range f.papers {
+			roles[path] = true
 		}
 	}
 	d.mu.Unlock()
@@ -120,7 +115,10 @@ func (d *Door) serveOperator(who principal, w http.ResponseWriter, r *http.Reque
 	if get == nil {
 		return answer(http.StatusNotImplemented, "%v is not supported; docs/mesos.md says why", call.GetType())
 	}
-	d.freshen(r.Context())
+	switch call.GetType() {
+	case masterv1.Call_GET_ROLES, masterv1.Call_GET_QUOTA, masterv1.Call_GET_WEIGHTS: // the others say nothing of what roles may have
+		d.freshen(r.Context())
+	}
 	d.mu.Lock()
 	out := get(d, v)
 	d.mu.Unlock()
@@ -219,7 +217,7 @@ func (d *Door) getState(v viewer) *masterv1.Response_GetState {
 		out.GetAgents.Agents = append(out.GetAgents.Agents, d.agentOf(d.nodes[name]))
 	}
 	for _, f := range d.sorted(v) {
-		out.GetFrameworks.Frameworks = append(out.GetFrameworks.Frameworks, d.frameworkProto(f))
+		out.GetFrameworks.Frameworks = append(out.GetFrameworks.Frameworks, d.frameworkProto(f, v))
 		for _, id := range slices.Sorted(maps.Keys(f.tasks)) {
 			if t := f.tasks[id]; v.task(t) && t.state == mesosv1.TaskState_TASK_UNREACHABLE {
 				out.GetTasks.UnreachableTasks = append(out.GetTasks.UnreachableTasks, d.taskProto(t))
@@ -233,12 +231,14 @@ func (d *Door) getState(v viewer) *masterv1.Response_GetState {
 			}
 		}
 		for _, key := range slices.SortedFunc(maps.Keys(f.executors), compareKeys) {
-			out.GetExecutors.Executors = append(out.GetExecutors.Executors, d.executorProto(f.executors[key]))
+			if e := f.executors[key]; v.all || v.paths[e.path] {
+				out.GetExecutors.Executors = append(out.GetExecutors.Executors, d.executorProto(e))
+			}
 		}
 	}
 	for _, f := range d.gone {
 		if v.framework(f) {
-			out.GetFrameworks.CompletedFrameworks = append(out.GetFrameworks.CompletedFrameworks, d.frameworkProto(f))
+			out.GetFrameworks.CompletedFrameworks = append(out.GetFrameworks.CompletedFrameworks, d.frameworkProto(f, v))
 		}
 	}
 	return out
@@ -400,11 +400,11 @@ func (d *Door) tellTask(t *task, e proto.Message) {
 	}
 }
 
-// tellFramework sends an event about a framework to those who may see it.
-func (d *Door) tellFramework(f *framework, e proto.Message) {
+// tellFramework sends an event about a framework to those who may see it, as far as they may.
+func (d *Door) tellFramework(f *framework, event func(*masterv1.Response_GetFrameworks_Framework) *masterv1.Event) {
 	for s, v := range d.watchers {
 		if v.framework(f) {
-			s.send(e)
+			s.send(event(d.frameworkProto(f, v)))
 		}
 	}
 }

@@ -20,7 +20,7 @@ func (a *acceptance) launchGroup(d *Door, op *mesosv1.Offer_Operation) {
 			a.f.executors[l.executor.key()] = l.executor
 			continue
 		}
-		a.f.tasks[l.task.id()] = l.task
+		a.f.put(l.task)
 		if l.task.executor != nil {
 			l.task.executor.tasks[l.task.id()] = l.task
 		}

@@ -10,6 +10,7 @@ import (
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/resource"
+	"polder.dev/polder/door/mesos/piece"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 )
@@ -23,6 +24,8 @@ type node struct {
 	ports, freePorts  resource.PortSet
 	docker, process   bool
 	registered        time.Time
+	agentAddr         string // where its agent is reached by tools
+	shelf             *piece.Shelf[*node]
 	notBefore         int64 // news of earlier revisions are old: a claim of ours has been booked since
 	offers            map[string]*offer
 }
@@ -83,12 +86,14 @@ func (d *Door) setNode(p *polderv1.Node, revision int64) {
 	n := d.nodes[p.Name]
 	known := n != nil
 	if !known {
-		n = &node{name: p.Name, hostname: d.c.Hostname, offers: map[string]*offer{}}
+		n = &node{name: p.Name, hostname: d.c.Hostname, agentAddr: d.c.AgentAddr, offers: map[string]*offer{}}
+		n.shelf = d.roster.Add(n)
 		d.nodes[p.Name] = n
 		at, _ := slices.BinarySearchFunc(d.order, n, compareNodes)
 		d.order = slices.Insert(d.order, at, n)
 	}
 	d.fresh[n] = struct{}{}
+	n.changed()
 	was := n.state
 	n.state, n.attributes, n.pool, n.registered = p.State, p.Attributes, p.Pool, p.Registered.AsTime()
 	n.total, n.docker, n.process = ofKind(p.Capacity), false, false
@@ -156,6 +161,8 @@ func (d *Door) removeNode(name string) {
 	d.trim(n)
 	d.nodeAway(n)
 	delete(d.nodes, name)
+	n.shelf.Remove(n)
+	n.shelf = nil
 	delete(d.fresh, n)
 	d.order = slices.DeleteFunc(d.order, func(o *node) bool { return o == n })
 	d.tell(agentRemoved(name))

@@ -45,12 +45,11 @@ func (d *Door) agentOf(n *node) *masterv1.Response_GetAgents_Agent {
 	}
 }
 
-func (d *Door) frameworkProto(f *framework) *masterv1.Response_GetFrameworks_Framework {
+// frameworkProto is what somebody may see of a framework.
+func (d *Door) frameworkProto(f *framework, v viewer) *masterv1.Response_GetFrameworks_Framework {
 	allocated, offered := amounts{}, amounts{}
-	for _, t := range f.tasks {
-		if w, err := wantedOf(t.info.Resources); err == nil && !t.over() {
-			allocated = plus(allocated, w.amounts)
-		}
+	for _, p := range f.seen(v) {
+		allocated = plus(allocated, p.used)
 	}
 	out := &masterv1.Response_GetFrameworks_Framework{
 		FrameworkInfo: f.info, Active: new(f.stream != nil), Connected: new(f.stream != nil), Recovered: new(f.reregistered.IsZero()),
@@ -58,8 +57,13 @@ func (d *Door) frameworkProto(f *framework) *masterv1.Response_GetFrameworks_Fra
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.offers)) {
 		o := f.offers[id]
+		if !v.all && !v.paths[o.to.path] {
+			continue
+		}
 		offered = plus(offered, plus(o.regular, o.revocable))
-		out.Offers = append(out.Offers, d.offerProto(f, o))
+		shown := d.offerProto(f, o)
+		shown.ExecutorIds = f.executorsOn(o.node, v)
+		out.Offers = append(out.Offers, shown)
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.inverse)) {
 		x := f.inverse[id]

@@ -176,7 +176,7 @@ func (d *Door) rememberTask(data []byte) error {
 	if r.Group != "" {
 		t.join(r.Group)
 	}
-	f.tasks[t.id()] = t
+	f.put(t)
 	if !t.over() {
 		d.natives[t.native] = t
 	}

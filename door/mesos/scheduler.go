@@ -247,7 +247,7 @@ func (d *Door) updateFramework(f *framework, c *schedulerv1.Call) (int, error) {
 		}
 	}
 	d.keep(frameworkKey(f.id), f)
-	d.tellFramework(f, frameworkUpdated(d.frameworkProto(f)))
+	d.tellFramework(f, frameworkUpdated)
 	d.nudge()
 	return http.StatusOK, nil
 }

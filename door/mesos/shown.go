@@ -47,18 +47,16 @@ func (d *Door) Frameworks(may func(role string) bool) ([]*polderv1.Framework, []
 
 // roleShown is a framework in one role, with what it refused and when the last of that is offered again.
 func (d *Door) roleShown(s *subscription) *polderv1.FrameworkRole {
-	offered, held := amounts{}, amounts{}
+	offered := amounts{}
 	for _, o := range s.fw.offers {
 		if o.to == s {
 			offered = plus(offered, plus(o.regular, o.revocable))
 		}
 	}
-	for _, t := range s.fw.tasks {
-		if t.path == s.path && !t.over() {
-			held = plus(held, t.held())
-		}
+	out := &polderv1.FrameworkRole{Role: s.path, Suppressed: s.suppressed, Offered: texts(offered)}
+	if p := s.fw.papers[s.path]; p != nil {
+		out.Held = texts(p.used)
 	}
-	out := &polderv1.FrameworkRole{Role: s.path, Suppressed: s.suppressed, Held: texts(held), Offered: texts(offered)}
 	var until time.Time
 	now := d.c.Now()
 	for _, f := range s.filters {

@@ -131,7 +131,7 @@ func (d *Door) claimID(who principal, info *mesosv1.FrameworkInfo) (*framework, 
 
 func newFramework(id string) *framework {
 	return &framework{
-		id: id, subs: map[string]*subscription{}, tasks: map[string]*task{}, executors: map[executorKey]*executor{},
+		id: id, subs: map[string]*subscription{}, tasks: map[string]*task{}, papers: map[string]*papers{}, executors: map[executorKey]*executor{},
 		offers: map[string]*offer{}, inverse: map[string]*inverseOffer{},
 	}
 }
@@ -164,9 +164,9 @@ func (d *Door) attach(f *framework, s *stream) {
 	d.noticesOf(f)
 	d.anew = true
 	if known {
-		d.tellFramework(f, frameworkUpdated(d.frameworkProto(f)))
+		d.tellFramework(f, frameworkUpdated)
 	} else {
-		d.tellFramework(f, frameworkAdded(d.frameworkProto(f)))
+		d.tellFramework(f, frameworkAdded)
 	}
 	d.log.Info("framework subscribed", "framework", f.id, "name", f.info.GetName(), "principal", f.principal, "roles", rolesOf(f.info), "again", known)
 	d.nudge()
@@ -215,8 +215,7 @@ func (d *Door) remove(f *framework) {
 	for _, t := range f.tasks {
 		if !t.over() {
 			kill = append(kill, t.native)
-			t.state = mesosv1.TaskState_TASK_KILLED
-			t.doc = nil
+			t.become(mesosv1.TaskState_TASK_KILLED)
 		}
 		d.retire(t)
 	}
@@ -232,7 +231,7 @@ func (d *Door) remove(f *framework) {
 		d.keep(frameworkKey(d.gone[0].id), nil)
 		d.gone = d.gone[1:]
 	}
-	d.tellFramework(f, frameworkRemoved(d.frameworkProto(f)))
+	d.tellFramework(f, frameworkRemoved)
 	d.log.Info("framework removed", "framework", f.id, "name", f.info.GetName())
 	d.nudge()
 }
@@ -268,7 +267,10 @@ func hostPort(addr string) (host string, port int) {
 	return host, port
 }
 
-func (d *Door) agentPid() string { return "slave(1)@" + d.c.AgentAddr }
+func (d *Door) agentPid() string { return pidOfAgents(d.c.AgentAddr) }
+
+// pidOfAgents is how libprocess would call who serves agents at an address.
+func pidOfAgents(addr string) string { return "slave(1)@" + addr }
 
 func (d *Door) pid() string { return "master@" + d.c.Addr }
 

@@ -9,6 +9,7 @@ import (
 	"context"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/door/mesos/piece"
 	"polder.dev/polder/door/mesos/wire"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
@@ -18,9 +19,9 @@ import (
 type task struct {
 	fw       *framework
 	info     *mesosv1.TaskInfo
-	wire     []byte  // info as it is written down, once it was
-	doc      []byte  // as it is now in JSON, once somebody asked
-	takes    amounts // of its node, once somebody asked
+	wire     []byte              // info as it is written down, once it was
+	shelf    *piece.Shelf[*task] // where its text is while it is on the framework's books
+	takes    amounts             // of its node, once somebody asked
 	node     string
 	role     string // Mesos'
 	path     string // the pool's

@@ -47,13 +47,12 @@ func (u *update) event() []byte {
 
 // note takes a status over as the task's state.
 func (t *task) note(d *Door, s *mesosv1.TaskStatus) {
-	t.state = s.GetState()
+	t.become(s.GetState())
 	if n := len(t.statuses); n > 0 && t.statuses[n-1].GetState() == t.state {
 		t.statuses[n-1] = s
 	} else {
 		t.statuses = append(t.statuses, s)
 	}
-	t.doc = nil
 	if d.watched() {
 		d.tellTask(t, taskUpdated(t, s))
 	}
@@ -170,13 +169,11 @@ func (d *Door) acknowledge(f *framework, c *schedulerv1.Call) {
 func (d *Door) retire(t *task) {
 	f := t.fw
 	d.keep(t.storeKey(), nil)
-	delete(f.tasks, t.id())
+	f.drop(t)
 	if t.executor != nil {
 		delete(t.executor.tasks, t.id())
 	}
-	if f.completed = append(f.completed, t); len(f.completed) > maxCompleted {
-		f.completed = f.completed[1:]
-	}
+	f.complete(t)
 }
 
 // reconcile answers how tasks are: those named, or all there are.

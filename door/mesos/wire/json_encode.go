@@ -51,8 +51,9 @@ func layoutOf(d protoreflect.MessageDescriptor) *layout {
 func appendMessage(dst []byte, m protoreflect.Message) []byte {
 	dst = append(dst, '{')
 	first := true
-	for i := range layoutOf(m.Descriptor()).fields {
-		f := &layoutOf(m.Descriptor()).fields[i]
+	fields := layoutOf(m.Descriptor()).fields
+	for i := range fields {
+		f := &fields[i]
 		has := m.Has(f.FieldDescriptor)
 		if !has && f.shown == nil {
 			continue
