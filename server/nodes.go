@@ -115,8 +115,8 @@ func (s nodes) Remove(ctx context.Context, req *connect.Request[polderv1.NodeSer
 			return refused("Connected", "drain it and stop its agent first", "node %s is connected", name)
 		}
 		if n, _ := t.cluster.Node(name); n.Volumes > 0 && !req.Msg.LoseVolumes {
-			return refused("HasVolumes", "bring it back and delete them, or say that they are lost: polder node rm --lose-volumes", "node %s has %s", name,
-				volumesText(n.Volumes))
+			return refused("HasVolumes", "bring it back and delete them, or say that they are lost: lose_volumes, or --lose-volumes of polder node remove",
+				"node %s has %s", name, volumesText(n.Volumes))
 		}
 		delete(t.lostAt, name)
 		delete(t.awaited, name)

@@ -25,6 +25,7 @@ type client struct {
 	access polderv1connect.AccessServiceClient
 	audits polderv1connect.AuditServiceClient
 	door   polderv1connect.DoorServiceClient
+	volume polderv1connect.VolumeServiceClient
 }
 
 // dial prepares the clients; the first call connects.
@@ -44,6 +45,7 @@ func (a *app) dial() (*client, error) {
 		lease:  polderv1connect.NewLeaseServiceClient(h, t.url, opt),
 		notice: polderv1connect.NewNoticeServiceClient(h, t.url, opt),
 		event:  polderv1connect.NewEventServiceClient(h, t.url, opt),
+		volume: polderv1connect.NewVolumeServiceClient(h, t.url, opt),
 		access: polderv1connect.NewAccessServiceClient(h, t.url, opt),
 		audits: polderv1connect.NewAuditServiceClient(h, t.url, opt),
 		door:   polderv1connect.NewDoorServiceClient(h, t.url, opt),

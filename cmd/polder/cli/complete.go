@@ -36,6 +36,11 @@ func askNames(ctx context.Context, c *client) ([]string, error) {
 	return names(asks, (*polderv1.Ask).GetId), err
 }
 
+func volumeNames(ctx context.Context, c *client) ([]string, error) {
+	volumes, err := c.volumes(ctx, &polderv1.VolumeServiceListRequest{})
+	return names(volumes, (*polderv1.Volume).GetName), err
+}
+
 func tokenNames(ctx context.Context, c *client) ([]string, error) {
 	tokens, err := c.tokens(ctx)
 	return names(tokens, (*polderv1.Token).GetId), err

@@ -43,6 +43,7 @@ type fake struct {
 	asks      []*polderv1.Ask
 	notices   []*polderv1.Notice
 	events    []*polderv1.Event
+	volumes   []*polderv1.Volume
 	revision  int64
 	refuse    *polderv1.Reason
 	submitted []*polderv1.SubmitRequest
@@ -65,6 +66,7 @@ func newFake(t *testing.T) *fake {
 	mux.Handle(polderv1connect.NewLeaseServiceHandler(fakeLease{fake: f}, opt))
 	mux.Handle(polderv1connect.NewNoticeServiceHandler(fakeNotice{fake: f}, opt))
 	mux.Handle(polderv1connect.NewEventServiceHandler(fakeEvent{fake: f}, opt))
+	mux.Handle(polderv1connect.NewVolumeServiceHandler(fakeVolume{fake: f}, opt))
 	mux.Handle(polderv1connect.NewAuditServiceHandler(fakeAudit{fake: f}, opt))
 	mux.Handle(polderv1connect.NewDoorServiceHandler(fakeDoor{fake: f}, opt))
 	mux.Handle(polderv1connect.NewAccessServiceHandler(fakeAccess{fake: f}, opt))
@@ -89,7 +91,7 @@ func (f *fake) fill() {
 	}
 	f.nodes = []*polderv1.Node{
 		{Name: "node-1", State: "ready", Capacity: amounts("cpu=4", "memory=8Gi"), Used: amounts("cpu=3", "memory=3Gi"), Available: amounts("cpu=1", "memory=5Gi"), Tasks: 2, LastSeen: ago(2 * time.Second), Attributes: amounts("zone=a"), Runtimes: []string{"docker", "process"}, Version: "1.0"},
-		{Name: "node-2", State: "draining", Pool: "gpu", Capacity: amounts("gpu/cpu=4", "gpu/gpu=2", "gpu/licence=1"), Tasks: 1, LastSeen: ago(90 * time.Minute), Warnings: []string{"disk is 91 % full"}},
+		{Name: "node-2", State: "draining", Pool: "gpu", Capacity: amounts("gpu/cpu=4", "gpu/gpu=2", "gpu/licence=1"), Tasks: 2, LastSeen: ago(90 * time.Minute), Warnings: []string{"disk is 91 % full"}, Volumes: 1},
 		{Name: "node-3", State: "unreachable", Capacity: amounts("cpu=2"), LastSeen: ago(3 * 24 * time.Hour)},
 	}
 	role := func(path string, guarantee, used, funded, borrowed, lent map[string]string, running, pending int32) *polderv1.RoleStatus {
@@ -124,6 +126,10 @@ func (f *fake) fill() {
 	f.asks = []*polderv1.Ask{
 		{Id: "count-1", State: "open", Running: 1, Spec: &polderv1.AskSpec{Role: "corp/offline", Count: 1, Task: &polderv1.TaskSpec{Resources: amounts("cpu=1"), Command: []string{"count"}}}, Submitted: ago(time.Hour), SubmittedBy: "user:bob"},
 		{Id: "web-1", State: "open", Pending: 1, Reason: waits, Spec: &polderv1.AskSpec{Role: "corp/online", Count: 1, Task: &polderv1.TaskSpec{Resources: amounts("cpu=2")}}, Submitted: ago(time.Minute), SubmittedBy: "user:eve"},
+	}
+	f.volumes = []*polderv1.Volume{
+		{Name: "pg-data", Role: "corp/online", Node: "node-2", Size: "10Gi", State: "ready", Task: "volume-a.0", UsedBy: []string{"pg-1.0"}, Created: ago(26 * time.Hour), CreatedBy: "user:eve", Labels: amounts("app=pg"), Path: "/var/lib/polder/volumes/volume-a.0/data"},
+		{Name: "models", Role: "corp/offline", Size: "1Ti", State: "waiting", Task: "volume-b.0", Created: ago(time.Minute), Reason: &polderv1.Reason{Code: "Resources", Message: "3 of 3 nodes have too little disk left", UnblockedBy: "a node that fits joins"}},
 	}
 	f.events = []*polderv1.Event{
 		{Revision: 5, Time: ago(11 * time.Second), Kind: "AskSubmitted", Subject: "web-1", Role: "corp/online", Message: "1 task of cpu=2"},
@@ -231,6 +237,51 @@ func (f fakeNode) Drain(_ context.Context, r *connect.Request[polderv1.DrainRequ
 func (f fakeNode) Remove(_ context.Context, r *connect.Request[polderv1.NodeServiceRemoveRequest]) (*connect.Response[polderv1.NodeServiceRemoveResponse], error) {
 	f.nodes = slices.DeleteFunc(f.nodes, func(n *polderv1.Node) bool { return n.Name == r.Msg.Name })
 	return connect.NewResponse(&polderv1.NodeServiceRemoveResponse{}), nil
+}
+
+type fakeVolume struct {
+	polderv1connect.UnimplementedVolumeServiceHandler
+	*fake
+}
+
+func (f fakeVolume) List(_ context.Context, r *connect.Request[polderv1.VolumeServiceListRequest]) (*connect.Response[polderv1.VolumeServiceListResponse], error) {
+	items, next := cut(f.volumes, r.Msg.PageToken)
+	return connect.NewResponse(&polderv1.VolumeServiceListResponse{Volumes: items, NextPageToken: next}), nil
+}
+
+// Get makes a volume ready that somebody waits for, at the second look.
+func (f fakeVolume) Get(_ context.Context, r *connect.Request[polderv1.VolumeServiceGetRequest]) (*connect.Response[polderv1.Volume], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v, err := get("volume", f.volumes, r.Msg.Name, (*polderv1.Volume).GetName)
+	if err == nil && r.Msg.UntilReady && f.calls["VolumeService/Get"] == 2 {
+		v.Msg.State, v.Msg.Node, v.Msg.Reason = "ready", "node-1", nil
+	}
+	return v, err
+}
+
+func (f fakeVolume) Create(_ context.Context, r *connect.Request[polderv1.VolumeServiceCreateRequest]) (*connect.Response[polderv1.Volume], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := &polderv1.Volume{Name: r.Msg.Name, Role: r.Msg.Role, Size: r.Msg.Size, Labels: r.Msg.Labels, State: "waiting", Reason: &polderv1.Reason{Message: "it is looked at"}}
+	if r.Msg.Node != "" {
+		v.Node, v.State, v.Reason = r.Msg.Node, "ready", nil
+	}
+	f.volumes = append(f.volumes, v)
+	return connect.NewResponse(v), nil
+}
+
+func (f fakeVolume) Resize(_ context.Context, r *connect.Request[polderv1.VolumeServiceResizeRequest]) (*connect.Response[polderv1.Volume], error) {
+	v, err := get("volume", f.volumes, r.Msg.Name, (*polderv1.Volume).GetName)
+	if err == nil {
+		v.Msg.Size = r.Msg.Size
+	}
+	return v, err
+}
+
+func (f fakeVolume) Delete(_ context.Context, r *connect.Request[polderv1.VolumeServiceDeleteRequest]) (*connect.Response[polderv1.VolumeServiceDeleteResponse], error) {
+	f.volumes = slices.DeleteFunc(f.volumes, func(v *polderv1.Volume) bool { return v.Name == r.Msg.Name })
+	return connect.NewResponse(&polderv1.VolumeServiceDeleteResponse{}), nil
 }
 
 type fakeRole struct {

@@ -27,7 +27,7 @@ task:
   image: "python:3"
   command: [python, -c, "print(1)"]
   env: {MODE: fast, N: 3, ON: yes}
-  mounts: [{source: /data, target: /d, readOnly: true}]
+  mounts: [{source: /data, target: /d, readOnly: true}, {volume: pg-data, target: /v}]
   resources: {cpu: 0.5, memory: 4Gi}
   ports: [{name: http, containerPort: 80}]
   constraints: ["zone==a"]
@@ -42,7 +42,7 @@ task:
 `
 
 const fullFlags = `--name idx --role corp/search --count 4 --gang --image python:3 --env MODE=fast --env N=3 --env ON=yes
- --mount /data:/d:ro --cpu 0.5 --memory 4Gi --port http:80 --constraint zone==a --spread zone,required --no-preempt
+ --mount /data:/d:ro --volume pg-data:/v --cpu 0.5 --memory 4Gi --port http:80 --constraint zone==a --spread zone,required --no-preempt
  --grace 90s --notice-signal SIGUSR1 --health-http http://127.0.0.1:{port:http}/ --health-interval 5s --health-failures 2
  --kill-grace 20s --restart on-failure:3 --max-runtime 1h -- python -c print(1)`
 
@@ -166,6 +166,7 @@ func TestSpecErrors(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--mount /data", `--mount "/data": write source:target`},
 		{"--mount /a:/b:rx", "--mount"},
+		{"--volume pg-data", `--volume "pg-data": write name:target`},
 		{"--port =80", `--port "=80": write name`},
 		{"--port http=0", "--port"},
 		{"--port http=80/sctp", "--port"},

@@ -33,7 +33,8 @@ func (a *app) nodeView() view[*polderv1.Node] {
 		{head: "NODE", cell: (*polderv1.Node).GetName},
 		{head: "STATE", cell: (*polderv1.Node).GetState},
 		{head: "POOL", cell: (*polderv1.Node).GetPool},
-		{head: "TASKS", cell: func(n n) string { return count(n.GetTasks()) }},
+		{head: "TASKS", cell: func(n n) string { return count(runs(n)) }},
+		{head: "VOLUMES", wide: true, cell: func(n n) string { return count(n.GetVolumes()) }},
 		{head: "CAPACITY", cell: func(n n) string { return amounts(n.GetCapacity()) }},
 		{head: "AVAILABLE", cell: func(n n) string { return amounts(n.GetAvailable()) }},
 		{head: "USED", wide: true, cell: func(n n) string { return amounts(n.GetUsed()) }},
@@ -56,7 +57,8 @@ func (a *app) nodeFields(n *polderv1.Node) []field {
 		{"Node", n.GetName()},
 		{"State", n.GetState()},
 		{"Pool", n.GetPool()},
-		{"Tasks", count(n.GetTasks())},
+		{"Tasks", count(runs(n))},
+		{"Volumes", stayingCount(n)},
 		{"Capacity", amounts(n.GetCapacity())},
 		{"Used", amounts(n.GetUsed())},
 		{"Available", amounts(n.GetAvailable())},
@@ -122,7 +124,7 @@ func (a *app) cordonCmd(verb string, cordoned bool) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(a.Out, "%s is %s, with %s\n", clean(n.GetName()), clean(n.GetState()), taskCount(n.GetTasks()))
+				fmt.Fprintf(a.Out, "%s is %s, with %s\n", clean(n.GetName()), clean(n.GetState()), tasksAndVolumes(n))
 			}
 			return nil
 		}),
@@ -137,7 +139,7 @@ func (a *app) nodeDrainCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "drain NODE", Short: "Ask every task on a node to leave by a deadline", Args: cobra.ExactArgs(1), ValidArgsFunction: a.firstArg(nodeNames),
 		Long: `Cordon a node and ask every task on it to leave. Each task gets its own notice even when that is longer than the
-deadline, unless --force. "polder node uncordon" puts the node back into service.`,
+deadline, unless --force. Volumes stay. "polder node uncordon" puts the node back into service.`,
 		Example: "  polder node drain node-3 --deadline 10m\n  polder node drain node-3 --deadline 30s --force",
 	}
 	cmd.Flags().DurationVar(&deadline, "deadline", 5*time.Minute, "`time` every task gets at most")
@@ -147,8 +149,11 @@ deadline, unless --force. "polder node uncordon" puts the node back into service
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.Out, "%s is %s, with %s to leave in %s\n", clean(n.GetName()), clean(n.GetState()), taskCount(n.GetTasks()), shortDuration(deadline))
-		if !force && n.GetTasks() > 0 {
+		fmt.Fprintf(a.Out, "%s is %s, with %s to leave in %s\n", clean(n.GetName()), clean(n.GetState()), taskCount(runs(n)), shortDuration(deadline))
+		if n.GetVolumes() > 0 {
+			fmt.Fprintf(a.Out, "%s on it will stay; see polder volume list --node %s\n", volumeCount(n.GetVolumes()), clean(n.GetName()))
+		}
+		if !force && runs(n) > 0 {
 			fmt.Fprintln(a.Err, "  a task whose own notice is longer keeps that one; --force holds the deadline against it")
 		}
 		fmt.Fprintf(a.Err, "  see them go: polder ps --node %s --watch\n", clean(n.GetName()))
@@ -158,23 +163,27 @@ deadline, unless --force. "polder node uncordon" puts the node back into service
 }
 
 func (a *app) nodeRemoveCmd() *cobra.Command {
-	var sure bool
+	var sure, lose bool
 	cmd := &cobra.Command{
 		Use: "remove NODE", Aliases: []string{"rm"}, Short: "Forget a node that will not come back", Args: cobra.ExactArgs(1), ValidArgsFunction: a.firstArg(nodeNames),
-		Long:    "Forget a node that will not come back. Its tasks count as lost and, where their asks say so, run elsewhere.",
-		Example: "  polder node remove node-3\n  polder node remove node-3 --yes",
+		Long:    "Forget a node that will not come back. Its tasks count as lost and, where their asks say so, run elsewhere. One that has volumes is not forgotten\nunless --lose-volumes says that what is in them is lost, too.",
+		Example: "  polder node remove node-3\n  polder node remove node-3 --yes --lose-volumes",
 	}
 	cmd.Flags().BoolVar(&sure, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&lose, "lose-volumes", false, "its volumes are lost with all that is in them")
 	cmd.RunE = a.call(func(ctx context.Context, c *client, args []string) error {
 		n, err := do(ctx, c.node.Get, &polderv1.NodeServiceGetRequest{Name: args[0]})
 		if err != nil {
 			return err
 		}
-		question := fmt.Sprintf("%s is %s with %s, which will count as lost. Forget it?", n.GetName(), n.GetState(), taskCount(n.GetTasks()))
+		if n.GetVolumes() > 0 && !lose {
+			return fail(exitConflict, "Bring it back, or say that they are lost, with all that is in them: --lose-volumes.", "node %s has %s", n.GetName(), volumeCount(n.GetVolumes()))
+		}
+		question := fmt.Sprintf("%s is %s with %s, which will count as lost. Forget it?", n.GetName(), n.GetState(), tasksAndVolumes(n))
 		if err := a.confirm(ctx, sure, question); err != nil {
 			return err
 		}
-		if _, err := do(ctx, c.node.Remove, &polderv1.NodeServiceRemoveRequest{Name: n.GetName()}); err != nil {
+		if _, err := do(ctx, c.node.Remove, &polderv1.NodeServiceRemoveRequest{Name: n.GetName(), LoseVolumes: lose}); err != nil {
 			return err
 		}
 		fmt.Fprintf(a.Out, "%s is forgotten\n", clean(n.GetName()))
@@ -188,4 +197,29 @@ func taskCount(n int32) string {
 		return "1 task"
 	}
 	return fmt.Sprintf("%d tasks", n)
+}
+
+// runs is how many tasks of a node run something.
+func runs(n *polderv1.Node) int32 { return n.GetTasks() - n.GetVolumes() }
+
+func volumeCount(n int32) string {
+	if n == 1 {
+		return "1 volume"
+	}
+	return fmt.Sprintf("%d volumes", n)
+}
+
+// stayingCount is how many volumes no drain moves; nothing of a node without any.
+func stayingCount(n *polderv1.Node) string {
+	if n.GetVolumes() == 0 {
+		return ""
+	}
+	return count(n.GetVolumes()) + ", no drain moves them"
+}
+
+func tasksAndVolumes(n *polderv1.Node) string {
+	if n.GetVolumes() == 0 {
+		return taskCount(runs(n))
+	}
+	return taskCount(runs(n)) + " and " + volumeCount(n.GetVolumes())
 }

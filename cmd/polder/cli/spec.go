@@ -22,7 +22,8 @@ type specFlags struct {
 	task polderv1.TaskSpec
 
 	amounts                                  [4]string // cpu, memory, disk, gpu
-	resources, env, mounts, ports, labels    []string
+	resources, env, mounts, volumes          []string
+	ports, labels                            []string
 	spread                                   []string
 	noPreempt, noRequeue                     bool
 	grace, minRuntime, maxRuntime, killGrace time.Duration
@@ -72,6 +73,7 @@ func (s *specFlags) registerProgram(f *pflag.FlagSet) {
 	f.StringVar(&s.task.WorkDir, "workdir", "", "working `directory`")
 	f.StringVar(&s.task.User, "user", "", "`user` it runs as: name or uid[:gid]")
 	f.StringArrayVar(&s.mounts, "mount", nil, "host directory inside the task, `source:target[:ro]`; repeatable")
+	f.StringArrayVar(&s.volumes, "volume", nil, "volume inside the task, which runs on its node then, `name:target[:ro]`; repeatable")
 	f.StringArrayVar(&s.ports, "port", nil, "host port, `name[=host][:container][/udp]`; without host Polder chooses and sets $POLDER_PORT_<NAME>; repeatable")
 	f.BoolVarP(&s.task.Stdin, "stdin", "i", false, "keep its input open, to be attached to")
 	f.BoolVarP(&s.task.Tty, "tty", "t", false, "give it a terminal, to be attached to")
@@ -154,10 +156,18 @@ func (s *specFlags) setMaps(t *polderv1.TaskSpec) error {
 
 func (s *specFlags) setLists(t *polderv1.TaskSpec) error {
 	for _, text := range s.mounts {
-		m, err := parseMount(text)
+		m, err := parseMount("--mount", "source", text)
 		if err != nil {
 			return err
 		}
+		t.Mounts = append(t.Mounts, m)
+	}
+	for _, text := range s.volumes {
+		m, err := parseMount("--volume", "name", text)
+		if err != nil {
+			return err
+		}
+		m.Volume, m.Source = m.Source, ""
 		t.Mounts = append(t.Mounts, m)
 	}
 	for _, text := range s.ports {
@@ -266,14 +276,14 @@ func keyValues(what string, texts []string) (map[string]string, error) {
 }
 
 // parseMount reads "source:target[:ro|rw]".
-func parseMount(text string) (*polderv1.Mount, error) {
+func parseMount(flag, source, text string) (*polderv1.Mount, error) {
 	p := strings.Split(text, ":")
 	mode := "rw"
 	if len(p) == 3 {
 		mode = p[2]
 	}
 	if len(p) < 2 || len(p) > 3 || p[0] == "" || p[1] == "" || mode != "ro" && mode != "rw" {
-		return nil, fmt.Errorf("--mount %q: write source:target or source:target:ro", text)
+		return nil, fmt.Errorf("%s %q: write %s:target or %s:target:ro", flag, text, source, source)
 	}
 	return &polderv1.Mount{Source: p[0], Target: p[1], ReadOnly: mode == "ro"}, nil
 }

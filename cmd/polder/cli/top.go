@@ -273,7 +273,7 @@ func nodeActs(c *client) []top.Act {
 			return fmt.Sprintf("Drain %s? Every task there is told to leave within %s, or its own longer notice.", r.ID, shortDuration(drainNotice))
 		}, Do: func(ctx context.Context, name string) (string, error) {
 			n, err := do(ctx, c.node.Drain, &polderv1.DrainRequest{Name: name, Deadline: durationpb.New(drainNotice)})
-			return fmt.Sprintf("%s is %s, with %s to leave", n.GetName(), n.GetState(), taskCount(n.GetTasks())), err
+			return fmt.Sprintf("%s is %s, with %s to leave", n.GetName(), n.GetState(), taskCount(runs(n))), err
 		}},
 	}
 }
