@@ -107,3 +107,27 @@ func TestPlanHistoryPages(t *testing.T) {
 	}
 	refusal(t, connect.CodeNotFound, c.plan.Get, &polderv1.PlanServiceGetRequest{Revision: 99})
 }
+
+// TestSomeTasks: tasks are listed by their ids, page by page, each once; those that are not there, or not the caller's to see, are left out.
+func TestSomeTasks(t *testing.T) {
+	w := newWorld(t, nil)
+	a := w.newAgent("n1", map[string]string{"cpu": "4", "memory": "8Gi"})
+	w.connect(a)
+	c := w.as(w.admin)
+	ask := w.submit(c, process("default", 3, "1"))
+	w.until("three tasks", func(p *picture) bool { return p.tasks.Len() == 3 })
+	ids := []string{ask.Id + ".2", "nobody.0", ask.Id + ".0", ask.Id + ".0"}
+	req := &polderv1.TaskServiceListRequest{Ids: ids, All: true, PageSize: 1}
+	var got []string
+	for more := true; more; more = req.PageToken != "" {
+		res := call(t, c.task.List, req)
+		for _, task := range res.Tasks {
+			got = append(got, task.Id)
+		}
+		req.PageToken = res.NextPageToken
+	}
+	if want := []string{ask.Id + ".0", ask.Id + ".2"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	refusal(t, connect.CodeInvalidArgument, c.task.List, &polderv1.TaskServiceListRequest{Ids: make([]string, maxAsks+1)})
+}

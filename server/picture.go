@@ -1,6 +1,7 @@
 package server
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -61,6 +62,22 @@ func (p *picture) snapshot() *picture {
 	return &picture{
 		revision: p.revision, tasks: p.tasks.Snapshot(), asks: p.asks.Snapshot(), nodes: p.nodes.Snapshot(),
 		notices: p.notices.Snapshot(), events: p.events.Snapshot(), volumes: p.volumes.Snapshot(), roles: p.roles, tree: p.tree, plan: p.plan, history: p.history,
+	}
+}
+
+// someTasks are those of some ids that are there, in order, after one of them.
+func (p *picture) someTasks(ids []string) func(after string) iter.Seq2[string, cluster.TaskView] {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	return func(after string) iter.Seq2[string, cluster.TaskView] {
+		return func(yield func(string, cluster.TaskView) bool) {
+			for _, id := range ids {
+				if t, ok := p.tasks.Get(id); ok && id > after && !yield(id, t) {
+					return
+				}
+			}
+		}
 	}
 }
 

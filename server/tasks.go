@@ -21,7 +21,14 @@ type tasks struct{ *leader }
 
 func (s tasks) List(ctx context.Context, req *connect.Request[polderv1.TaskServiceListRequest]) (*connect.Response[polderv1.TaskServiceListResponse], error) {
 	m, p, v := req.Msg, s.board.look(), s.viewer(callerOf(ctx))
-	out, next, err := pageOf(m, p.tasks.After, func(t cluster.TaskView) bool {
+	if len(m.Ids) > maxAsks {
+		return nil, invalid("ids", "%d tasks, at most %d in one request", len(m.Ids), maxAsks)
+	}
+	rows := p.tasks.After
+	if len(m.Ids) > 0 {
+		rows = p.someTasks(m.Ids)
+	}
+	out, next, err := pageOf(m, rows, func(t cluster.TaskView) bool {
 		state := polderv1.TaskState(t.State)
 		switch {
 		case len(m.States) > 0 && !slices.Contains(m.States, state):

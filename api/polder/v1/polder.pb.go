@@ -3647,7 +3647,9 @@ type TaskServiceListRequest struct {
 	PageSize  int32  `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Include the leases of volumes, which run nothing.
-	Volumes       bool `protobuf:"varint,8,opt,name=volumes,proto3" json:"volumes,omitempty"`
+	Volumes bool `protobuf:"varint,8,opt,name=volumes,proto3" json:"volumes,omitempty"`
+	// Only these, at most a thousand. Those that are not there are left out.
+	Ids           []string `protobuf:"bytes,9,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3736,6 +3738,13 @@ func (x *TaskServiceListRequest) GetVolumes() bool {
 		return x.Volumes
 	}
 	return false
+}
+
+func (x *TaskServiceListRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
 }
 
 type TaskServiceListResponse struct {
@@ -7664,7 +7673,7 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12-\n" +
 	"\bconflict\x18\x02 \x01(\v2\x11.polder.v1.ReasonR\bconflict\x12\x10\n" +
 	"\x03ask\x18\x03 \x01(\tR\x03ask\x12\x18\n" +
-	"\afunding\x18\x04 \x01(\tR\afunding\"\xe8\x01\n" +
+	"\afunding\x18\x04 \x01(\tR\afunding\"\xfa\x01\n" +
 	"\x16TaskServiceListRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x10\n" +
 	"\x03ask\x18\x02 \x01(\tR\x03ask\x12\x12\n" +
@@ -7674,7 +7683,8 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\a \x01(\tR\tpageToken\x12\x18\n" +
-	"\avolumes\x18\b \x01(\bR\avolumes\"\x84\x01\n" +
+	"\avolumes\x18\b \x01(\bR\avolumes\x12\x10\n" +
+	"\x03ids\x18\t \x03(\tR\x03ids\"\x84\x01\n" +
 	"\x17TaskServiceListResponse\x12%\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x0f.polder.v1.TaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
