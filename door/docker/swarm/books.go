@@ -1,13 +1,18 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"polder.dev/polder/door/docker/swarm/orchestrator"
 	"polder.dev/polder/store"
@@ -25,6 +30,14 @@ type books struct {
 	reader store.Store
 	writer store.Leadership
 	key    *sealer
+
+	mu    sync.Mutex          // guards later, and is held while something is written
+	later map[string]store.Op // what may wait, by key
+	some  chan struct{}       // there is something in later
+}
+
+func newBooks(reader store.Store, writer store.Leadership, key *sealer) *books {
+	return &books{reader: reader, writer: writer, key: key, later: map[string]store.Op{}, some: make(chan struct{}, 1)}
 }
 
 // load reads everything.
@@ -59,34 +72,98 @@ func appended[T any](list []T, data []byte) ([]T, error) {
 	return append(list, x), err
 }
 
-// write writes the records among effects, as few transactions as the store takes.
+// write writes the records among effects, as few transactions as the store takes. What the pool says again to whoever starts anew may wait a
+// little for company, and to be written over.
 func (b *books) write(ctx context.Context, effects []orchestrator.Effect) error {
-	var ops []store.Op
-	size := 0
-	flush := func() error {
-		if len(ops) == 0 {
-			return nil
-		}
-		_, err := b.writer.Update(ctx, store.Txn{Ops: ops})
-		ops, size = nil, 0
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ops, err := records(effects)
+	switch {
+	case err != nil:
 		return err
+	case slices.ContainsFunc(effects, urgent):
+		return b.now(ctx, ops)
+	case len(ops) > 0:
+		b.wait(ops)
 	}
+	return nil
+}
+
+// urgent reports whether an effect is about what only the books know, or is done after it is written down: all but how a task that is wanted gets on.
+func urgent(f orchestrator.Effect) bool {
+	save, ok := f.(orchestrator.SaveTask)
+	t := save.Task
+	return !ok || !t.Wanted || t.State != orchestrator.Starting && t.State != orchestrator.Running
+}
+
+// lateWithin is how long what is not urgent waits. A write costs much the same for one task as for many.
+const lateWithin = time.Second
+
+// late writes what waits until ctx ends. What is left then the pool says again.
+func (b *books) late(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.some:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(lateWithin):
+		}
+		b.mu.Lock()
+		err := b.flush(ctx)
+		b.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("%w: %w", errWriting, err)
+		}
+	}
+}
+
+// flush writes everything that waits. The caller holds mu.
+func (b *books) flush(ctx context.Context) error {
+	ops := slices.Collect(maps.Values(b.later))
+	slices.SortFunc(ops, func(a, b store.Op) int { return cmp.Compare(a.Key, b.Key) })
+	return b.now(ctx, ops)
+}
+
+// now writes operations; what waits of the same keys is then out of date. The caller holds mu.
+func (b *books) now(ctx context.Context, all []store.Op) error {
+	for _, ops := range store.Cut(all, store.MaxOps/2, store.MaxBytes/2) {
+		if _, err := b.writer.Update(ctx, store.Txn{Ops: ops}); err != nil {
+			return err
+		}
+	}
+	for _, op := range all {
+		delete(b.later, op.Key)
+	}
+	return nil
+}
+
+// wait has operations written with the next that wait. The caller holds mu.
+func (b *books) wait(ops []store.Op) {
+	for _, op := range ops {
+		b.later[op.Key] = op
+	}
+	select {
+	case b.some <- struct{}{}:
+	default:
+	}
+}
+
+// records are the operations that write the records among effects down.
+func records(effects []orchestrator.Effect) (ops []store.Op, err error) {
 	for _, f := range effects {
 		op, ok, err := record(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !ok {
-			continue
+		if ok {
+			ops = append(ops, op)
 		}
-		if len(ops) == store.MaxOps/2 || size+len(op.Value) > store.MaxBytes/2 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		ops, size = append(ops, op), size+len(op.Value)
 	}
-	return flush()
+	return ops, nil
 }
 
 // record is an effect as an operation of the store.

@@ -74,8 +74,7 @@ func (s *Swarm) update(c *call) error {
 	if _, _, err := c.read(fields.Cluster, "the swarm", &spec); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	defer s.changing.other()()
 	s.mu.Lock()
 	x := s.vault[clusterID]
 	s.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// errandsAtOnce is how many tasks are seen to at the same time.
+// errandsAtOnce is how many ask an engine, or the pool, for something at the same time.
 const errandsAtOnce = 16
 
 // errands are what is to be done for tasks: for each task in order, for different ones at the same time. There are never more than
@@ -39,14 +39,19 @@ func (e *errands) add(task string, do func(context.Context) error) {
 	}
 }
 
-// serve does what is to be done for a task until nothing is left. An error ends everything.
-func (e *errands) serve(task string) error {
+// few does something that only a few do at the same time. It does not when ctx ends first.
+func (e *errands) few(ctx context.Context, do func() error) error {
 	select {
 	case e.free <- struct{}{}:
 		defer func() { <-e.free }()
-	case <-e.ctx.Done():
-		return nil
+		return do()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
+}
+
+// serve does what is to be done for a task until nothing is left. An error ends everything.
+func (e *errands) serve(task string) error {
 	for {
 		e.mu.Lock()
 		line := e.lines[task]
@@ -57,7 +62,7 @@ func (e *errands) serve(task string) error {
 		}
 		e.lines[task] = line[1:]
 		e.mu.Unlock()
-		if err := line[0](e.ctx); err != nil {
+		if err := line[0](e.ctx); err != nil && e.ctx.Err() == nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +22,6 @@ const (
 	labelService = "docker.swarm.service"
 	labelHealth  = "docker.swarm.health" // it counts as running only when it is healthy
 )
-
-// errFollow says that a stream that should go on for ever has ended.
-var errFollow = errors.New("the server ended a watch")
 
 // follow tells the machine what happens in the pool until ctx ends. What it missed it reads anew.
 func (s *Swarm) follow(ctx context.Context) error {
@@ -49,14 +47,8 @@ func (s *Swarm) follow(ctx context.Context) error {
 
 // followNodes tells of every node with an engine, then of every change. told is closed when all were told.
 func (s *Swarm) followNodes(ctx context.Context, told chan<- struct{}) error {
-	stream, err := s.api.Claims.Watch(ctx, connect.NewRequest(&polderv1.ClaimServiceWatchRequest{}))
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
 	complete, seen := false, map[string]bool{}
-	for stream.Receive() {
-		m := stream.Msg()
+	return s.api.WatchNodes(ctx, &polderv1.ClaimServiceWatchRequest{}, func(m *polderv1.ClaimServiceWatchResponse) error {
 		s.meet(ctx, m.Nodes)
 		var news orchestrator.Batch
 		for _, n := range m.Nodes {
@@ -71,14 +63,12 @@ func (s *Swarm) followNodes(ctx context.Context, told chan<- struct{}) error {
 			complete = true
 			news = append(news, s.unseen(seen)...)
 		}
-		if err := s.step(ctx, news); err != nil {
-			return err
-		}
-		if first {
+		err := s.step(ctx, news)
+		if first && err == nil {
 			close(told)
 		}
-	}
-	return errors.Join(stream.Err(), errFollow)
+		return err
+	})
 }
 
 // meet asks nodes that were not met before, or came back, which engine they have.
@@ -165,13 +155,6 @@ func (s *Swarm) followTasks(ctx context.Context, told <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := s.api.Events.Watch(ctx, connect.NewRequest(&polderv1.EventServiceWatchRequest{FromRevision: list.Msg.Revision}))
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
 	select {
 	case <-told:
 	case <-ctx.Done():
@@ -180,12 +163,9 @@ func (s *Swarm) followTasks(ctx context.Context, told <-chan struct{}) error {
 	if err := s.adopt(ctx); err != nil {
 		return err
 	}
-	for stream.Receive() {
-		if err := s.refresh(ctx, stream.Msg().Subject); err != nil {
-			return err
-		}
-	}
-	return errors.Join(stream.Err(), errFollow)
+	return s.api.WatchEvents(ctx, &polderv1.EventServiceWatchRequest{FromRevision: list.Msg.Revision}, func(list []*polderv1.Event) error {
+		return s.refresh(ctx, s.news(list))
+	})
 }
 
 // adopt tells of every task of a service that runs or waits in the pool.
@@ -250,7 +230,7 @@ func (s *Swarm) waiting(ctx context.Context) (out orchestrator.Batch, err error)
 		}
 		for _, a := range res.Msg.Asks {
 			if id := a.Spec.GetTask().GetLabels()[labelTask]; id != "" && a.Pending > 0 {
-				s.own(a.Id, id)
+				s.asks.own(a.Id, id)
 				out = append(out, orchestrator.Report{Task: id, Pool: a.Id, State: orchestrator.Pending, Reason: sentence(a.Reason)})
 			}
 		}
@@ -272,10 +252,8 @@ func (s *Swarm) followReasons(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
-		for _, ask := range s.starting() {
-			if err := s.refresh(ctx, ask+".0"); err != nil {
-				return err
-			}
+		if err := s.refresh(ctx, s.starting()); err != nil {
+			return err
 		}
 		if !s.anyWaits() {
 			continue
@@ -290,11 +268,15 @@ func (s *Swarm) followReasons(ctx context.Context) error {
 	}
 }
 
-// starting are the asks of tasks that do not run yet.
+// starting are the pool's tasks that do not run yet.
 func (s *Swarm) starting() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.m.Starting()
+	all := s.m.Starting()
+	for i, ask := range all {
+		all[i] = ask + ".0"
+	}
+	return all
 }
 
 // anyWaits reports whether a task waits in the pool's queue.
@@ -304,30 +286,50 @@ func (s *Swarm) anyWaits() bool {
 	return s.m.Waits()
 }
 
-// own notes whose an ask is.
-func (s *Swarm) own(ask, task string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asks[ask] = task
+// news are the tasks of services that events are about, as far as they say more than is known.
+func (s *Swarm) news(events []*polderv1.Event) (tasks []string) {
+	for _, e := range events {
+		ask, _, isTask := strings.Cut(e.Subject, ".")
+		if !isTask {
+			continue
+		}
+		starting := e.Kind == "TaskStarting" // who claimed it knows that, and who queued it looks
+		task, ours := s.asks.about(ask, !starting)
+		if ours && !(starting && s.has(task)) {
+			tasks = append(tasks, e.Subject)
+		}
+	}
+	return tasks
 }
 
-// refresh looks at a task of the pool, if it is a service's.
-func (s *Swarm) refresh(ctx context.Context, subject string) error {
-	ask, _, _ := strings.Cut(subject, ".")
+// has reports whether a task has its lease.
+func (s *Swarm) has(task string) bool {
 	s.mu.Lock()
-	_, ours := s.asks[ask]
-	s.mu.Unlock()
-	if !ours || ask == subject {
-		return nil
+	defer s.mu.Unlock()
+	t, _ := s.m.Task(task)
+	return t.State >= orchestrator.Starting
+}
+
+// refreshAtOnce is how many tasks are looked at in one request.
+const refreshAtOnce = 1000
+
+// refresh looks at tasks of the pool that are services'. What ended so long ago that the pool has forgotten it is passed over.
+func (s *Swarm) refresh(ctx context.Context, tasks []string) error {
+	slices.Sort(tasks)
+	for some := range slices.Chunk(slices.Compact(tasks), refreshAtOnce) {
+		res, err := s.api.Tasks.List(ctx, connect.NewRequest(&polderv1.TaskServiceListRequest{Ids: some, All: true, PageSize: refreshAtOnce}))
+		if err != nil {
+			return err
+		}
+		var news orchestrator.Batch
+		for _, t := range res.Msg.Tasks {
+			news = append(news, s.reportOf(t))
+		}
+		if err := s.step(ctx, news); err != nil {
+			return err
+		}
 	}
-	res, err := s.api.Tasks.Get(ctx, connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: subject}))
-	if connect.CodeOf(err) == connect.CodeNotFound {
-		return nil // it ended so long ago that the pool has forgotten
-	}
-	if err != nil {
-		return err
-	}
-	return s.step(ctx, s.reportOf(res.Msg.Task))
+	return nil
 }
 
 // reportOf is a task of the pool in the machine's words.
@@ -345,12 +347,10 @@ func (s *Swarm) reportOf(t *polderv1.Task) orchestrator.Event {
 	case r.State == orchestrator.Running && t.State == polderv1.TaskState_TASK_STATE_RUNNING, r.State == orchestrator.Complete:
 		r.Reason = ""
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if r.State.Over() {
-		delete(s.asks, t.Ask)
+		s.asks.forget(t.Ask)
 	} else {
-		s.asks[t.Ask] = id
+		s.asks.own(t.Ask, id)
 	}
 	return r
 }

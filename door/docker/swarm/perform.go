@@ -3,7 +3,6 @@ package swarm
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -25,9 +24,14 @@ func (s *Swarm) set(f orchestrator.Effect) {
 	case orchestrator.Queue:
 		s.errands.add(f.Task.ID, func(ctx context.Context) error { return s.queue(ctx, f.Task, f.Nodes) })
 	case orchestrator.Stop:
-		s.errands.add(f.Task, func(ctx context.Context) error { return s.stop(ctx, f.Pool) })
+		s.errands.add(f.Task, func(ctx context.Context) error {
+			_, err := s.stops.want(ctx, f.Pool)
+			return err
+		})
 	case orchestrator.DropTask:
-		s.errands.add(f.Task.ID, func(ctx context.Context) error { return s.clear(ctx, f.Task) })
+		s.errands.add(f.Task.ID, func(ctx context.Context) error {
+			return s.errands.few(ctx, func() error { return s.clear(ctx, f.Task) })
+		})
 	}
 }
 
@@ -59,85 +63,14 @@ func (s *Swarm) refused(ctx context.Context, task, why string, room bool) error 
 	return s.step(ctx, orchestrator.Refused{Task: task, Reason: why, Room: room})
 }
 
-// claim claims a lease for a task on the node that was chosen for it.
-func (s *Swarm) claim(ctx context.Context, t orchestrator.Task) error {
-	c, task, more, err := s.prepared(ctx, t)
-	if err != nil {
-		return s.refused(ctx, t.ID, words(err), false)
-	}
-	var result *polderv1.CommitResult
-	err = patiently(ctx, func() error {
-		res, err := s.api.Claims.Commit(ctx, connect.NewRequest(&polderv1.CommitRequest{
-			Tasks: []*polderv1.ClaimTask{{Name: askName(c.Name), Role: c.Role, Node: t.Node, Task: task}}}))
-		if err == nil {
-			result = res.Msg.Results[0]
-		}
-		return err
-	})
-	switch {
-	case err != nil:
-		return s.refused(ctx, t.ID, words(err), false)
-	case result.Task == "":
-		if !more.Empty() { // it may get a place elsewhere, and is made anew there
-			if err := s.opt.Containers.Remove(ctx, c.ID); err != nil {
-				s.opt.Logger.Warn("a container that got no lease stays", "container", c.Name, "error", err)
-			}
-		}
-		return s.refused(ctx, t.ID, sentence(result.Conflict), true)
-	}
-	ask, _, _ := strings.Cut(result.Task, ".")
-	return s.accepted(ctx, orchestrator.Report{Task: t.ID, Pool: ask, Node: t.Node, State: orchestrator.Starting}, result.Task)
-}
-
-// queue asks for a lease on any of some nodes; or on the first one, if something must be there before the task is.
-func (s *Swarm) queue(ctx context.Context, t orchestrator.Task, nodes []string) error {
-	if fixed(t) {
-		nodes = nodes[:1]
-		t.Node = nodes[0]
-	}
-	c, task, _, err := s.prepared(ctx, t)
-	if err != nil {
-		return s.refused(ctx, t.ID, words(err), false)
-	}
-	task.Constraints = append(task.Constraints, "node in ("+strings.Join(nodes, ",")+")")
-	var result *polderv1.SubmitResult
-	err = patiently(ctx, func() error {
-		res, err := s.api.Asks.Submit(ctx, connect.NewRequest(&polderv1.SubmitRequest{
-			Asks: []*polderv1.AskSpec{{Name: askName(c.Name), Role: c.Role, Task: task}}}))
-		if err == nil {
-			result = res.Msg.Results[0]
-		}
-		return err
-	})
-	switch {
-	case err != nil:
-		return s.refused(ctx, t.ID, words(err), false)
-	case result.Refused != nil:
-		return s.refused(ctx, t.ID, sentence(result.Refused), false)
-	}
-	return s.accepted(ctx, orchestrator.Report{Task: t.ID, Pool: result.Ask.Id, State: orchestrator.Pending, Reason: sentence(result.Ask.Reason)}, result.Ask.Id+".0")
-}
-
 // prepared makes a task ready to go to the pool, and on its node, where that is known, what must be there before.
 func (s *Swarm) prepared(ctx context.Context, t orchestrator.Task) (c Container, task *polderv1.TaskSpec, more Extras, err error) {
-	c, task, more, err = s.ready(ctx, t)
-	if err == nil && t.Node != "" {
-		err = patiently(ctx, func() error { return s.opt.Containers.Prepare(ctx, c, t.Node, more) })
+	if c, task, more, err = s.ready(ctx, t); err != nil || t.Node == "" {
+		return c, task, more, err
 	}
-	return c, task, more, err
-}
-
-// accepted notes what the pool calls a task, and looks at what happened to it before anybody knew whose it is.
-func (s *Swarm) accepted(ctx context.Context, r orchestrator.Report, id string) error {
-	s.own(r.Pool, r.Task)
-	if err := s.step(ctx, r); err != nil {
-		return err
-	}
-	err := patiently(ctx, func() error { return s.refresh(ctx, id) })
-	if ctx.Err() == nil && errors.Is(err, errWriting) {
-		return err
-	}
-	return nil // the watch says it, or the next time the pool is read anew
+	return c, task, more, patiently(ctx, func() error {
+		return s.errands.few(ctx, func() error { return s.opt.Containers.Prepare(ctx, c, t.Node, more) })
+	})
 }
 
 // ready makes a task's container out of its template, as it goes to the pool.
@@ -184,38 +117,51 @@ func fixed(t orchestrator.Task) bool {
 		slices.ContainsFunc(tmpl.spec().Mounts, func(m mount.Mount) bool { return m.Type == mount.TypeVolume })
 }
 
-// stop ends what the pool has under an ask.
-func (s *Swarm) stop(ctx context.Context, ask string) error {
-	_ = patiently(ctx, func() error {
-		_, err := s.api.Asks.Cancel(ctx, connect.NewRequest(&polderv1.CancelRequest{Ids: []string{ask}}))
+// stop ends what the pool has under asks. One that it does not know would be everybody's error, so then each is stopped alone.
+func (s *Swarm) stop(ctx context.Context, asks []string) ([]struct{}, error) {
+	err := patiently(ctx, func() error {
+		_, err := s.api.Asks.Cancel(ctx, connect.NewRequest(&polderv1.CancelRequest{Ids: asks}))
 		if err == nil || connect.CodeOf(err) == connect.CodeNotFound || ctx.Err() != nil {
-			return nil
+			return err
 		}
-		s.opt.Logger.Warn("a task of a service is not stopped yet", "ask", ask, "error", err)
-		return connect.NewError(connect.CodeUnavailable, err) // whatever it is: it is to end
+		s.opt.Logger.Warn("tasks of services are not stopped yet", "asks", asks, "error", err)
+		return connect.NewError(connect.CodeUnavailable, err) // whatever it is: they are to end
 	})
-	return s.over(ctx, ask)
+	if err != nil && len(asks) > 1 {
+		return nil, err
+	}
+	return make([]struct{}, len(asks)), s.over(ctx, asks)
 }
 
-// over tells of an ask that was withdrawn before it had a task.
-func (s *Swarm) over(ctx context.Context, ask string) error {
-	s.mu.Lock()
-	task := s.asks[ask]
-	s.mu.Unlock()
-	if task == "" || ctx.Err() != nil {
+// over tells of asks that were withdrawn before they had a task.
+func (s *Swarm) over(ctx context.Context, asks []string) error {
+	asks = slices.DeleteFunc(slices.Clone(asks), func(ask string) bool { _, ours := s.asks.of(ask); return !ours })
+	if len(asks) == 0 || ctx.Err() != nil {
 		return nil
 	}
-	res, err := s.api.Tasks.List(ctx, connect.NewRequest(&polderv1.TaskServiceListRequest{Ask: ask, All: true}))
+	ids := make([]string, len(asks))
+	for i, ask := range asks {
+		ids[i] = ask + ".0"
+	}
+	res, err := s.api.Tasks.List(ctx, connect.NewRequest(&polderv1.TaskServiceListRequest{Ids: ids, All: true, PageSize: placesAtOnce}))
 	if err != nil {
 		return nil // the watch says it
 	}
-	if len(res.Msg.Tasks) > 0 && res.Msg.Tasks[len(res.Msg.Tasks)-1].State != polderv1.TaskState_TASK_STATE_PENDING {
-		return s.step(ctx, s.reportOf(res.Msg.Tasks[len(res.Msg.Tasks)-1]))
+	var news orchestrator.Batch
+	begun := map[string]bool{}
+	for _, t := range res.Msg.Tasks {
+		if t.State != polderv1.TaskState_TASK_STATE_PENDING {
+			begun[t.Ask] = true
+			news = append(news, s.reportOf(t))
+		}
 	}
-	s.mu.Lock()
-	delete(s.asks, ask)
-	s.mu.Unlock()
-	return s.step(ctx, orchestrator.Report{Task: task, Pool: ask, State: orchestrator.Shutdown})
+	for _, ask := range asks {
+		if task, _ := s.asks.of(ask); !begun[ask] {
+			s.asks.forget(ask)
+			news = append(news, orchestrator.Report{Task: task, Pool: ask, State: orchestrator.Shutdown})
+		}
+	}
+	return s.step(ctx, news)
 }
 
 // clear removes the container of a task that is forgotten.

@@ -31,11 +31,9 @@ func (s *Swarm) createService(c *call) error {
 		return err
 	}
 	x.ID, x.Owner = newID(), c.who
-	err = s.change(c.Context(), func() (orchestrator.Event, error) {
-		for _, other := range s.m.Services() {
-			if other.Name == x.Name {
-				return nil, fail(http.StatusConflict, "rpc error: code = AlreadyExists desc = name conflicts with an existing object: service %s already exists", x.Name)
-			}
+	err = s.change(c.Context(), x.Name, func() (orchestrator.Event, error) {
+		if s.m.Named(x.Name) {
+			return nil, fail(http.StatusConflict, "rpc error: code = AlreadyExists desc = name conflicts with an existing object: service %s already exists", x.Name)
 		}
 		return orchestrator.PutService{Service: x}, nil
 	})
@@ -45,10 +43,9 @@ func (s *Swarm) createService(c *call) error {
 	return c.reply(http.StatusCreated, swarm.ServiceCreateResponse{ID: x.ID})
 }
 
-// change steps on an event that is made when nothing else changes in between.
-func (s *Swarm) change(ctx context.Context, make func() (orchestrator.Event, error)) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+// change steps on an event about a service that is made when nothing else changes what has its name in between.
+func (s *Swarm) change(ctx context.Context, name string, make func() (orchestrator.Event, error)) error {
+	defer s.changing.service(name)()
 	s.mu.Lock()
 	e, err := make()
 	s.mu.Unlock()
@@ -183,7 +180,7 @@ func (s *Swarm) updateService(c *call) error {
 		return fail(http.StatusNotImplemented, "rpc error: code = Unimplemented desc = service mode change is not allowed")
 	}
 	x.ID = old.ID
-	err = s.change(c.Context(), func() (orchestrator.Event, error) {
+	err = s.change(c.Context(), x.Name, func() (orchestrator.Event, error) {
 		now, ok := s.m.Service(old.ID)
 		if !ok {
 			return nil, fail(http.StatusNotFound, "service %s not found", old.ID)
@@ -232,7 +229,7 @@ func (s *Swarm) removeService(c *call) error {
 	if err := s.opt.Containers.May(c.Context(), "run", x.Role); err != nil {
 		return err
 	}
-	if err := s.change(c.Context(), func() (orchestrator.Event, error) { return orchestrator.RemoveService{ID: x.ID}, nil }); err != nil {
+	if err := s.change(c.Context(), x.Name, func() (orchestrator.Event, error) { return orchestrator.RemoveService{ID: x.ID}, nil }); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusOK)

@@ -32,7 +32,7 @@ func TestStepsTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lead := &slow{leave: make(chan error)}
 		x := New(Options{})
-		x.books = &books{writer: lead}
+		x.books = newBooks(nil, lead, nil)
 		all, ctx := errgroup.WithContext(t.Context())
 		x.errands.open(ctx, all)
 		told := make(chan error, 10)

@@ -96,14 +96,16 @@ type Swarm struct {
 	up   chan struct{} // closed when it serves
 	wake chan struct{}
 
-	changing sync.Mutex    // one change by a client at a time
-	stepping chan struct{} // holds one during a step: one at a time, its records written before the next
-	line     line          // what the next step is about
+	changing changing // by clients
+	steps    *together[orchestrator.Event, struct{}]
+	claims   *together[placing, placed]
+	queued   *together[placing, placed]
+	stops    *together[string, struct{}] // by ask
+	asks     *asks
 	books    *books
 
 	mu      sync.Mutex // guards what follows
 	m       *orchestrator.Machine
-	asks    map[string]string // task by the pool's ask
 	vault   vault
 	engines map[string]Engine // by node
 	nodes   map[string]*polderv1.Node
@@ -115,8 +117,15 @@ func New(o Options) *Swarm {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Swarm{opt: o, api: o.API, key: newSealer(o.Key), up: make(chan struct{}), wake: make(chan struct{}, 1), stepping: make(chan struct{}, 1), m: orchestrator.New(newID),
-		asks: map[string]string{}, vault: vault{}, engines: map[string]Engine{}, nodes: map[string]*polderv1.Node{}}
+	s := &Swarm{opt: o, api: o.API, key: newSealer(o.Key), up: make(chan struct{}), wake: make(chan struct{}, 1), m: orchestrator.New(newID),
+		asks: newAsks(), vault: vault{}, engines: map[string]Engine{}, nodes: map[string]*polderv1.Node{}}
+	s.steps = newTogether(1, s.stepAll)
+	s.claims, s.queued = newTogether(requestsAtOnce, s.commit), newTogether(requestsAtOnce, s.submit)
+	s.claims.most, s.claims.apart = placesAtOnce, true
+	s.queued.most, s.queued.apart = placesAtOnce, true
+	s.stops = newTogether(requestsAtOnce, s.stop)
+	s.stops.most, s.stops.apart = placesAtOnce, true
+	return s
 }
 
 // election is what doors campaign for: one of them at a time writes what is wanted.
@@ -134,7 +143,7 @@ func (s *Swarm) Run(ctx context.Context) error {
 	defer lead.Resign(context.WithoutCancel(ctx)) // at worst the store notices by itself
 	ctx, cancel := context.WithCancelCause(door.As(ctx, self))
 	defer cancel(nil)
-	s.books = &books{reader: s.opt.Store, writer: lead, key: s.key}
+	s.books = newBooks(s.opt.Store, lead, s.key)
 	if err := s.load(ctx); err != nil {
 		return ended(ctx, err)
 	}
@@ -150,6 +159,7 @@ func (s *Swarm) Run(ctx context.Context) error {
 	})
 	all.Go(func() error { return s.follow(ctx) })
 	all.Go(func() error { return s.clock(ctx) })
+	all.Go(func() error { return s.books.late(ctx) })
 	return ended(ctx, all.Wait())
 }
 
@@ -174,7 +184,7 @@ func (s *Swarm) load(ctx context.Context) error {
 	s.m.Remember(int(vault[clusterID].history()))
 	for _, t := range tasks {
 		if t.Pool != "" {
-			s.asks[t.Pool] = t.ID
+			s.asks.own(t.Pool, t.ID)
 		}
 	}
 	return nil
@@ -183,70 +193,25 @@ func (s *Swarm) load(ctx context.Context) error {
 // errWriting is that what is wanted cannot be written down: then nothing is to be done any more.
 var errWriting = errors.New("writing down what services want")
 
-// line holds what has happened since the last step began.
-type line struct {
-	mu  sync.Mutex // guards all
-	all []happened
-}
-
-// happened is an event, and who waits for its step.
-type happened struct {
-	event orchestrator.Event
-	done  chan error
-}
-
-func (l *line) add(e orchestrator.Event) (done <-chan error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h := happened{e, make(chan error, 1)}
-	l.all = append(l.all, h)
-	return h.done
-}
-
-func (l *line) take() []happened {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := l.all
-	l.all = nil
-	return all
-}
-
-// step tells the machine what happened, writes down what it wants, and sets about it. What happens while another step writes is one step:
-// whoever is next takes what is in the line, and the others find theirs done.
+// step tells the machine what happened, writes down what it wants, and sets about it. What happens while another step writes is one step.
 func (s *Swarm) step(ctx context.Context, e orchestrator.Event) error {
-	done := s.line.add(e)
-	s.stepping <- struct{}{}
-	defer func() { <-s.stepping }()
-	select {
-	case err := <-done:
-		return err
-	default:
-	}
-	all := s.line.take()
-	var events orchestrator.Batch
-	for _, h := range all {
-		events = append(events, h.event)
-	}
-	err := s.together(context.WithoutCancel(ctx), events) // it is not only the caller's
-	for _, h := range all {
-		h.done <- err
-	}
+	_, err := s.steps.want(ctx, e)
 	return err
 }
 
-// together is one step about several events.
-func (s *Swarm) together(ctx context.Context, events orchestrator.Batch) error {
+// stepAll is one step about several events.
+func (s *Swarm) stepAll(ctx context.Context, events []orchestrator.Event) ([]struct{}, error) {
 	s.mu.Lock()
-	effects := s.m.Step(events, s.opt.Now())
+	effects := s.m.Step(orchestrator.Batch(events), s.opt.Now())
 	s.mu.Unlock()
-	if err := s.books.write(ctx, effects); err != nil {
-		return fmt.Errorf("%w: %w", errWriting, err)
+	if err := s.books.write(context.WithoutCancel(ctx), effects); err != nil { // it is not only one caller's
+		return nil, fmt.Errorf("%w: %w", errWriting, err)
 	}
 	for _, f := range effects {
 		s.set(f)
 	}
 	s.nudge()
-	return nil
+	return make([]struct{}, len(events)), nil
 }
 
 // nudge lets the clock look when it is to wake next.

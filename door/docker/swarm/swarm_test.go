@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -439,4 +440,31 @@ func FuzzLogLines(f *testing.F) {
 		}
 		_, _ = io.Copy(io.Discard, w.Body)
 	})
+}
+
+// TestOneNameManyClients: of clients that make services at the same time all are served, but of those that want one name only one.
+func TestOneNameManyClients(t *testing.T) {
+	s := newStand(t)
+	codes := make(chan int, 16)
+	for i := range cap(codes) {
+		go func() {
+			code, _ := s.call("POST", "/services/create", strings.Replace(web, `"web"`, fmt.Sprintf(`"web%d"`, i%4), 1))
+			codes <- code
+		}()
+	}
+	made := 0
+	for range cap(codes) {
+		switch code := <-codes; code {
+		case http.StatusCreated:
+			made++
+		case http.StatusConflict:
+		default:
+			t.Errorf("status %d", code)
+		}
+	}
+	var list []struct{ Spec struct{ Name string } }
+	s.does("GET", "/services", "", &list)
+	if made != 4 || len(list) != 4 {
+		t.Errorf("%d were made, %d are there, want 4", made, len(list))
+	}
 }

@@ -89,8 +89,7 @@ func createItem(kind string) func(*Swarm, *call) error {
 			return err
 		}
 		x := item{ID: newID(), Kind: kind, Name: spec.Name, Role: role, Labels: spec.Labels, Data: spec.Data, Index: 1}
-		s.changing.Lock()
-		defer s.changing.Unlock()
+		defer s.changing.other()()
 		for _, other := range s.items(kind) {
 			if other.Name == x.Name {
 				return fail(http.StatusConflict, "rpc error: code = AlreadyExists desc = %s %s already exists", kind, x.Name)
@@ -189,8 +188,7 @@ func updateItem(kind string) func(*Swarm, *call) error {
 		if _, _, err := c.read(itemTables[kind], "the "+kind, &spec); err != nil {
 			return err
 		}
-		s.changing.Lock()
-		defer s.changing.Unlock()
+		defer s.changing.other()()
 		x, err := s.ownItem(c, kind)
 		if err != nil {
 			return err
@@ -213,8 +211,7 @@ func updateItem(kind string) func(*Swarm, *call) error {
 // removeItem forgets a secret or config that no service uses.
 func removeItem(kind string) func(*Swarm, *call) error {
 	return func(s *Swarm, c *call) error {
-		s.changing.Lock()
-		defer s.changing.Unlock()
+		defer s.changing.other()()
 		x, err := s.ownItem(c, kind)
 		if err != nil {
 			return err

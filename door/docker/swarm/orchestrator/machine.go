@@ -84,6 +84,16 @@ func (m *Machine) Services() (out []Service) {
 	return out
 }
 
+// Named reports whether a service has the name. What is being removed has none any more.
+func (m *Machine) Named(name string) bool {
+	for _, s := range m.services {
+		if s.Name == name && !s.Removing {
+			return true
+		}
+	}
+	return false
+}
+
 // Tasks lists a service's tasks by their creation.
 func (m *Machine) Tasks(service string) (out []Task) {
 	if s := m.services[service]; s != nil {
