@@ -18,6 +18,7 @@ type Due struct {
 	capacity resource.Vector   // that was divided last
 	unsure   agenda            // roles whose demand may have changed
 	uneven   agenda            // roles whose entitlement is to be divided anew
+	before   resource.Vector   // room for what children were due
 }
 
 // NewDue returns what is due to the roles of a ledger while no leaf wants anything. It is up to date after [Due.Settle].
@@ -46,8 +47,8 @@ func (d *Due) Demand(id role.ID) resource.Vector { return d.demand[id] }
 // Entitlement is what a role is due now: from tree, demand and capacity, never from usage. The vector is not the caller's to change or keep.
 func (d *Due) Entitlement(id role.ID) resource.Vector { return d.due[id] }
 
-// Settle brings everything up to date and reports the roles whose entitlement is another now.
-func (d *Due) Settle() (changed []role.ID) {
+// Settle brings everything up to date.
+func (d *Due) Settle() {
 	d.unsure.upwards(func(id role.ID) {
 		if d.measure(id) && id != role.Root {
 			d.unsure.add(d.ledger.accts[id].parent)
@@ -61,10 +62,8 @@ func (d *Due) Settle() (changed []role.ID) {
 		for id := range d.due { // shares are of the capacity
 			d.uneven.add(role.ID(id))
 		}
-		changed = append(changed, role.Root)
 	}
-	d.uneven.downwards(func(id role.ID) { changed = d.divide(id, changed) })
-	return changed
+	d.uneven.downwards(d.divide)
 }
 
 // measure works out what a role demands and would lend, and reports whether either has changed. Its children's are right.
@@ -84,24 +83,22 @@ func (d *Due) measure(id role.ID) (changed bool) {
 	return changed
 }
 
-// divide divides what a role is due among its children, and adds those to the list for whom that changes something.
-func (d *Due) divide(id role.ID, changed []role.ID) []role.ID {
+// divide divides what a role is due among its children, and goes on with those for whom that changes something.
+func (d *Due) divide(id role.ID) {
 	kids, k := d.ledger.tree.Roles[id].Children, d.ledger.kinds
 	if len(kids) == 0 {
-		return changed
+		return
 	}
-	before := make(resource.Vector, 0, len(kids)*k)
+	d.before = d.before[:0]
 	for _, c := range kids {
-		before = append(before, d.due[c]...)
+		d.before = append(d.before, d.due[c]...)
 	}
 	d.ledger.entitleChildren(id, d.due, d.demand, d.lent)
 	for i, c := range kids {
-		if !slices.Equal(before[i*k:(i+1)*k], d.due[c]) {
-			changed = append(changed, c)
+		if !slices.Equal(d.before[i*k:(i+1)*k], d.due[c]) {
 			d.uneven.add(c)
 		}
 	}
-	return changed
 }
 
 // agenda is roles to be seen to, each once, those of one depth together.

@@ -40,13 +40,15 @@ func (m *market) gain(x resource.Vector, sign int) {
 }
 
 // at returns the level of a hold value, inserting it when it is new.
-func (m *market) at(hold time.Duration) *level {
+func (m *market) at(hold time.Duration) *level { return &m.levels[m.indexOf(hold)] }
+
+func (m *market) indexOf(hold time.Duration) int {
 	i, ok := m.find(hold)
 	if !ok {
 		k := len(m.private)
 		m.levels = slices.Insert(m.levels, i, level{hold: hold, used: make(resource.Vector, k), supply: make(resource.Vector, k)})
 	}
-	return &m.levels[i]
+	return i
 }
 
 func (m *market) find(hold time.Duration) (int, bool) {
@@ -63,7 +65,8 @@ func (m *market) find(hold time.Duration) (int, bool) {
 
 // charge adds n charges with sum x at a hold value; negative n takes them away again.
 func (m *market) charge(hold time.Duration, x resource.Vector, n int) {
-	l := m.at(hold)
+	i := m.indexOf(hold)
+	l := &m.levels[i]
 	if n < 0 {
 		l.used.Dec(x)
 		m.left.Inc(x)
@@ -71,13 +74,7 @@ func (m *market) charge(hold time.Duration, x resource.Vector, n int) {
 		l.used.Inc(x)
 		m.left.Dec(x)
 	}
-	m.deref(hold, n)
-}
-
-func (m *market) deref(hold time.Duration, n int) {
-	i, _ := m.find(hold)
-	m.levels[i].refs += n
-	if m.levels[i].refs == 0 {
+	if l.refs += n; l.refs == 0 {
 		m.levels = slices.Delete(m.levels, i, i+1)
 	}
 }
