@@ -9,14 +9,16 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// elders lists the units that are charged and not leaving by who pays for them and, below that, by what makes them the same to
+// elders lists, by role, the units that are charged and not leaving by who pays for them and, below that, by what makes them the same to
 // deepening: where one of such kin cannot be paid for deeper, none can as long as the book stays as it is. So deepening looks at the
 // first of each kin and at nobody else.
-type elders map[role.ID][]filed
+type elders [][]filed
 
-// filed is a kin with its leaf beside it: a search for a leaf must not fetch every kin on its way from memory.
+// filed is a kin with its leaf beside it and its sum, by which those of a leaf are in order: a search must not fetch every kin on its way
+// from memory.
 type filed struct {
 	leaf role.ID
+	sum  uint64
 	kin  *kin
 }
 
@@ -45,19 +47,33 @@ func kinOf(u *unit) kin {
 	return kin{leaf: c.Leaf, priority: u.priority(), hold: c.Hold, count: c.Count, amount: c.Amount}
 }
 
-// compare orders kin: those of a leaf side by side.
+// compare orders kin.
 func (k *kin) compare(o *kin) int {
 	return cmp.Or(cmp.Compare(k.leaf, o.leaf), cmp.Compare(k.priority, o.priority), cmp.Compare(k.hold, o.hold), cmp.Compare(k.count, o.count),
 		slices.Compare(k.amount, o.amount))
 }
 
+// sum tells kin of one leaf apart, but for the odd two that have the same.
+func (k *kin) sum() uint64 {
+	const prime = 1<<40 + 435 // of the hash by Fowler, Noll and Vo
+	h := uint64(k.priority)
+	for _, x := range [...]uint64{uint64(k.hold), uint64(k.count)} {
+		h = (h ^ h>>32 ^ x) * prime
+	}
+	for _, x := range k.amount {
+		h = (h ^ h>>32 ^ uint64(x)) * prime
+	}
+	return h
+}
+
 // add enters a unit by its charge.
 func (e elders) add(u *unit) {
 	at, want := u.charge.At, kinOf(u)
-	i, ok := e.find(at, &want)
+	sum := want.sum()
+	i, ok := e.find(at, &want, sum)
 	if !ok {
 		k := want // only what is kept is put in memory of its own
-		e[at] = slices.Insert(e[at], i, filed{k.leaf, &k})
+		e[at] = slices.Insert(e[at], i, filed{k.leaf, sum, &k})
 	}
 	k := e[at][i].kin
 	u.kin = k
@@ -65,18 +81,17 @@ func (e elders) add(u *unit) {
 	k.up(len(k.units)-1, elder{u.seq, u})
 }
 
-// find returns where a kin is, or is to be, among those that at pays for.
-func (e elders) find(at role.ID, want *kin) (int, bool) {
-	from, to := e.span(at, want.leaf, want.leaf)
-	all, end := e[at], to
-	for from < to {
-		if mid := (from + to) / 2; all[mid].kin.compare(want) < 0 {
-			from = mid + 1
-		} else {
-			to = mid
+// find returns where a kin with a sum is, or is to be, among those that at pays for.
+func (e elders) find(at role.ID, want *kin, sum uint64) (int, bool) {
+	return slices.BinarySearchFunc(e[at], want, func(f filed, want *kin) int {
+		switch {
+		case f.leaf != want.leaf:
+			return cmp.Compare(f.leaf, want.leaf)
+		case f.sum != sum:
+			return cmp.Compare(f.sum, sum)
 		}
-	}
-	return from, from < end && all[from].kin.compare(want) == 0
+		return f.kin.compare(want) // seldom another
+	})
 }
 
 // span is from where to where the kin are that at pays for in the leaves from first to last.
@@ -93,7 +108,7 @@ func (e elders) remove(u *unit, at role.ID) {
 	k.take(u.place)
 	u.kin = nil
 	if len(k.units) == 0 {
-		i, _ := e.find(at, k)
+		i, _ := e.find(at, k, k.sum())
 		e[at] = slices.Delete(e[at], i, i+1)
 	}
 }

@@ -14,7 +14,7 @@ import (
 // TestElders: whatever is entered and taken out, the kin of some leaves are what a plain list would show, and the eldest of each is on top.
 func TestElders(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		e, list := elders{}, []*unit{}
+		e, list := make(elders, 7), []*unit{}
 		for i := range rapid.IntRange(1, 60).Draw(rt, "acts") {
 			if n := len(list); n > 0 && rapid.IntRange(0, 2).Draw(rt, "act") == 0 {
 				i := rapid.IntRange(0, n-1).Draw(rt, "which")
@@ -40,8 +40,8 @@ func sameKin(rt *rapid.T, kins []filed, want []*unit) {
 	shown := 0
 	for _, f := range kins {
 		k := f.kin
-		if f.leaf != k.leaf {
-			rt.Fatalf("a kin of leaf %d is filed under %d", k.leaf, f.leaf)
+		if f.leaf != k.leaf || f.sum != k.sum() {
+			rt.Fatalf("a kin of leaf %d, sum %d, is filed under %d, %d", k.leaf, k.sum(), f.leaf, f.sum)
 		}
 		shown += len(k.units)
 		for i, x := range k.units {

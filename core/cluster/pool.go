@@ -64,7 +64,7 @@ func newPool(c *Cluster, name string) *pool {
 func (p *pool) reledger() {
 	p.measure()
 	p.ledger = lending.NewLedger(p.c.tree, p.name, p.c.kinds.Len(), p.total)
-	p.funded, p.elders = make(payroll, len(p.c.tree.Roles)), elders{}
+	p.funded, p.elders = make(payroll, len(p.c.tree.Roles)), make(elders, len(p.c.tree.Roles))
 	p.shares, p.waiting, p.stirred = nil, make([]waiting, len(p.c.tree.Roles)), nil // ids may have changed
 	p.repackage()
 	if p.offers != nil {
