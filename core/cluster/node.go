@@ -10,23 +10,35 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// node is a machine. Amounts are vectors of its pool.
+// node is a machine. Amounts are vectors of its pool; see lay. What every start and end of a task touches comes first: with many nodes,
+// each line of memory costs.
 type node struct {
-	NodeInfo
 	pool      *pool
 	id        placement.NodeID
-	total     resource.Vector
-	used      resource.Vector // by leases, leaving included
-	leaving   resource.Vector // part of used that is under notice
-	keeps     []keep          // for claims, out of what is free or leaving; the earliest first
-	tasks     []*task         // the order has no meaning
-	going     []*task         // those that have given their funding away, or are to; see sort
 	reachable bool
 	stale     bool  // the index is to be told what it has
+	trusted   bool  // restored and not heard yet: it may have tasks whose records were not saved before the failover
 	touched   int64 // pool.touches when it last changed
-	shelved   shelved
-	volumes   int  // of tasks
-	trusted   bool // restored and not heard yet: it may have tasks whose records were not saved before the failover
+	total     resource.Vector
+	used      resource.Vector // by leases, leaving included
+	tasks     []*task         // the order has no meaning
+	keeps     []keep          // for claims, out of what is free or leaving; the earliest first
+	NodeInfo
+	shelved shelved
+	leaving resource.Vector // part of used that is under notice
+	volumes int             // of tasks
+	going   []*task         // those that have given their funding away, or are to; see sort
+}
+
+// lay makes room for so many kinds in all vectors of the node: they lie side by side.
+func (n *node) lay(kinds int) {
+	s := &n.shelved
+	vectors := [...]*resource.Vector{&n.total, &n.used, &s.capacity, &s.idle, &s.kept, &s.free, &n.leaving}
+	rows := resource.Zeros(len(vectors), kinds)
+	for i, v := range vectors {
+		copy(rows[i], *v)
+		*v = rows[i]
+	}
 }
 
 // free is what no lease holds.
@@ -134,10 +146,10 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 	}
 	n.NodeInfo = info
 	n.total = info.Capacity.Vector(c.kinds, "")
+	n.lay(k)
 	if n.pool == p && !before.Fits(n.total) {
 		c.dissolveOn(n) // what its claims count on may never come
 	}
-	n.used, n.leaving = n.used.Clone(k), n.leaving.Clone(k)
 	if n.pool == nil {
 		n.pool = p
 		if last := len(p.free) - 1; last >= 0 {

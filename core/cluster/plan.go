@@ -110,9 +110,8 @@ func (c *Cluster) retree() {
 	c.forecast = forecast{}
 	c.readCalendar()
 	for _, n := range c.nodes {
-		k := c.kinds.Len()
 		n.total = n.Capacity.Vector(c.kinds, "")
-		n.used, n.leaving = n.used.Clone(k), n.leaving.Clone(k)
+		n.lay(c.kinds.Len())
 	}
 	for _, p := range c.pools {
 		p.rebook()

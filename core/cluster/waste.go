@@ -35,10 +35,10 @@ type booked struct {
 
 // shelved is what the stock has of a node.
 type shelved struct {
+	noted          bool
 	at             waste.Reason
 	capacity, idle resource.Vector // idle at that reason
 	kept, free     resource.Vector // idle that is kept for claimants, and for anybody
-	noted          bool
 }
 
 // queued is what the classes have of an ask.
@@ -215,11 +215,6 @@ func adjust(sum *resource.Vector, have resource.Vector, sign int) {
 
 // share works out what a node has for the stock, in the vectors of the last time.
 func (n *node) share(s *shelved) {
-	k := len(n.total)
-	if len(s.capacity) != k {
-		v := make(resource.Vector, 4*k)
-		s.capacity, s.idle, s.kept, s.free = v[:k:k], v[k:2*k:2*k], v[2*k:3*k:3*k], v[3*k:]
-	}
 	s.noted = false
 	var available resource.Vector
 	switch {
@@ -233,7 +228,7 @@ func (n *node) share(s *shelved) {
 		s.at = 0
 		available = n.pool.index.Available(n.id) // what may be placed there, as of when the node was last touched
 	}
-	for i := range k {
+	for i := range n.total {
 		s.capacity[i] = max(n.total[i], n.used.At(i))
 		idle := s.capacity[i] - n.used.At(i)
 		s.idle[i], s.kept[i], s.free[i] = idle, 0, 0

@@ -26,11 +26,10 @@ func (ix *Index) attribute(name string) *attribute {
 	}
 	a := &attribute{name: name, refs: 1, ids: map[string]int32{}}
 	a.resize(len(ix.nodes))
-	for id := range ix.nodes {
-		if n := &ix.nodes[id]; n.present {
-			a.enter(NodeID(id), n)
-		}
-	}
+	ix.present.each(func(id NodeID) bool {
+		a.enter(id, &ix.nodes[id])
+		return true
+	})
 	ix.attributes = append(ix.attributes, a)
 	return a
 }

@@ -49,11 +49,7 @@ func (ix *Index) class(constraints []Constraint) (*class, error) {
 
 // fill computes the members of a new class, trying each constraint once per distinct value.
 func (ix *Index) fill(c *class) {
-	for id := range ix.nodes {
-		if ix.nodes[id].present {
-			c.bits.add(NodeID(id))
-		}
-	}
+	copy(c.bits, ix.present)
 	for i := range c.matchers {
 		m := &c.matchers[i]
 		a := ix.attribute(m.Attribute)

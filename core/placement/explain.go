@@ -72,10 +72,10 @@ func (ix *Index) refuse(c *Compiled, id NodeID, has func(NodeID, int) resource.A
 	if !ix.has(id) {
 		return refusal{ReasonNoNodes, 0}
 	}
-	n := &ix.nodes[id]
-	if !n.Schedulable {
+	if !ix.ready.has(id) {
 		return refusal{ReasonCordoned, 0}
 	}
+	n := &ix.nodes[id]
 	if !c.class.bits.has(id) {
 		return refusal{ReasonConstraint, firstMismatch(c.matchers, n)}
 	}
@@ -141,7 +141,7 @@ func (ix *Index) Explain(c *Compiled) Explanation {
 		}
 		for i := range blockSize {
 			id := NodeID(b*blockSize + i)
-			if short>>i&1 == 0 && ix.nodes[id].present {
+			if short>>i&1 == 0 && ix.present.has(id) {
 				t.add(id, ix.refuse(c, id, ix.available), ix.available)
 			}
 		}
@@ -157,7 +157,7 @@ func (ix *Index) Impossible(c *Compiled) (string, bool) {
 	}
 	t := count{ix: ix, shape: c}
 	for id := range ix.nodes {
-		if !ix.nodes[id].present {
+		if !ix.present.has(NodeID(id)) {
 			continue
 		}
 		r := ix.refuseEmpty(c, NodeID(id))

@@ -49,13 +49,14 @@ type Index struct {
 	kinds   *resource.Kinds
 	options Options
 
-	nodes  []node // by id
-	count  int    // nodes present
-	ready  bitset // present and schedulable
-	stride int    // amounts per node in avail and recip, at least the length of every vector seen
-	avail  []resource.Amount
-	recip  []uint64 // 2^64/capacity per amount; 0 where capacity is zero or beyond counting
-	free   []int32  // host ports free
+	nodes   []node // by id
+	count   int    // nodes present
+	present bitset
+	ready   bitset // present and schedulable
+	stride  int    // amounts per node in avail and recip, at least the length of every vector seen
+	avail   []resource.Amount
+	recip   []uint64 // 2^64/capacity per amount; 0 where capacity is zero or beyond counting
+	free    []int32  // host ports free
 
 	// version counts changes. A raise is a change to a node that could let a task in. changed and raised hold, per block, the
 	// version of the last change and of the last raise; recent the nodes raised after version since. improved is the version
@@ -82,7 +83,6 @@ type Index struct {
 // node is the part of a node that placing seldom reads.
 type node struct {
 	Node
-	present   bool
 	free      resource.PortSet // Ports without taken
 	taken     resource.PortSet
 	residents []resident // sorted by group id
@@ -107,12 +107,13 @@ func (ix *Index) Len() int { return ix.count }
 func (ix *Index) Set(id NodeID, n Node) {
 	ix.grow(int(id)/blockSize+1, len(n.Capacity))
 	at := &ix.nodes[id]
-	known := at.present
+	known := ix.present.has(id)
 	if known {
 		ix.detach(id)
 	}
 	n.Attributes, n.Capacity, n.Ports = maps.Clone(n.Attributes), slices.Clone(n.Capacity), n.Ports.Clone()
-	at.Node, at.present = n, true
+	at.Node = n
+	ix.present.add(id)
 	at.free = n.Ports.Clone()
 	removePorts(&at.free, at.taken)
 	ix.setReciprocals(id)
@@ -130,6 +131,7 @@ func (ix *Index) Remove(id NodeID) {
 	ix.detach(id)
 	residents := ix.nodes[id].residents
 	ix.nodes[id] = node{}
+	ix.present.drop(id)
 	clear(ix.row(id))
 	for _, r := range residents {
 		g := ix.groupIDs[r.group]
@@ -179,7 +181,7 @@ func (ix *Index) SetAvailable(id NodeID, v resource.Vector) {
 func (ix *Index) Available(id NodeID) resource.Vector { return ix.row(id) }
 
 func (ix *Index) has(id NodeID) bool {
-	return id >= 0 && int(id) < len(ix.nodes) && ix.nodes[id].present
+	return id >= 0 && int(id) < len(ix.nodes) && ix.present.has(id)
 }
 
 // row is what is available on a node, by kind.
@@ -306,7 +308,7 @@ func (ix *Index) grow(blocks, kinds int) {
 	n := blocks * blockSize
 	ix.nodes, ix.free = resize(ix.nodes, n), resize(ix.free, n)
 	ix.avail, ix.recip = resize(ix.avail, n*ix.stride), resize(ix.recip, n*ix.stride)
-	ix.ready, ix.recent = resize(ix.ready, blocks), resize(ix.recent, blocks)
+	ix.present, ix.ready, ix.recent = resize(ix.present, blocks), resize(ix.ready, blocks), resize(ix.recent, blocks)
 	ix.changed, ix.raised, ix.since = resize(ix.changed, blocks), resize(ix.raised, blocks), resize(ix.since, blocks)
 	for _, a := range ix.attributes {
 		a.resize(n)

@@ -120,11 +120,12 @@ func (ix *Index) watchPort(port uint16) *portWatch {
 	i, ok := ix.searchWatch(port)
 	if !ok {
 		w := &portWatch{port: port, free: make(bitset, len(ix.ready))}
-		for id := range ix.nodes {
-			if n := &ix.nodes[id]; n.present && n.free.Contains(port) {
-				w.free.add(NodeID(id))
+		ix.present.each(func(id NodeID) bool {
+			if ix.nodes[id].free.Contains(port) {
+				w.free.add(id)
 			}
-		}
+			return true
+		})
 		ix.watches = slices.Insert(ix.watches, i, w)
 	}
 	ix.watches[i].refs++
