@@ -334,7 +334,7 @@ func (c *Cluster) settle(t *task, s State) {
 	if a == nil {
 		return
 	}
-	a.live.drop(t.index)
+	a.live.drop(t)
 	again, delay := a.again(t, s)
 	switch {
 	case again:

@@ -82,7 +82,7 @@ func BenchmarkFill(b *testing.B) {
 						}
 					}
 					c.Step(Tick{}, epoch)
-					placed = len(c.tasks)
+					placed = len(c.Tasks())
 					b.StopTimer()
 					b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(placed), "ns/placement")
 					b.ReportMetric(float64(placed), "placed")
@@ -182,7 +182,7 @@ func BenchmarkBooking(b *testing.B) {
 		start := time.Now()
 		c.keepBooks(epoch.Add(time.Second))
 		b.StopTimer()
-		b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(len(c.tasks)), "ns/lease")
+		b.ReportMetric(float64(time.Since(start).Nanoseconds())/float64(len(c.Tasks())), "ns/lease")
 	}
 }
 
@@ -225,7 +225,7 @@ func BenchmarkCommit(b *testing.B) {
 		took += threadTime() - start
 	}
 	b.StopTimer()
-	if got := len(c.tasks); got != each*len(leaves) {
+	if got := len(c.Tasks()); got != each*len(leaves) {
 		b.Fatalf("%d tasks run, not %d", got, each*len(leaves))
 	}
 	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*claims), "cpu-ns/claim")

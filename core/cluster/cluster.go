@@ -21,8 +21,8 @@ type Cluster struct {
 	pools     []*pool // sorted by name
 	nodes     map[string]*node
 	asks      map[string]*ask
-	tasks     map[string]*task
-	seq       int64 // orders asks and units by arrival
+	strays    map[string]*task // tasks that no ask that is known has under their id; see task
+	seq       int64            // orders asks and units by arrival
 
 	recovering bool         // restored state is not complete: decide nothing
 	turnsAt    time.Time    // when the calendar next changes the tree; zero is never
@@ -44,7 +44,7 @@ type Cluster struct {
 func New() *Cluster {
 	c := &Cluster{
 		plan: &role.Plan{}, kinds: resource.NewKinds(),
-		nodes: map[string]*node{}, asks: map[string]*ask{}, tasks: map[string]*task{},
+		nodes: map[string]*node{}, asks: map[string]*ask{}, strays: map[string]*task{},
 	}
 	c.retree()
 	c.out = nil

@@ -33,12 +33,15 @@ func (s *instances) put(t *task) {
 	}
 }
 
-// drop takes the task of an index out, if there is one.
-func (s *instances) drop(index int) {
-	if s.all == nil && s.only != nil && s.only.index == index {
+// drop takes a task out, unless another has its index.
+func (s *instances) drop(t *task) {
+	switch {
+	case s.at(t.index) != t:
+	case s.only == t:
 		s.only = nil
+	default:
+		delete(s.all, t.index)
 	}
-	delete(s.all, index)
 }
 
 func (s *instances) len() int {

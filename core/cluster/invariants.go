@@ -45,7 +45,7 @@ func (p *pool) checkNodes(bad complain) {
 			if t.unit.leaving != slices.Contains(n.going, t) {
 				bad("I1: node %s has %s, and whether it leaves is not what the node counts", n.Name, t.id)
 			}
-			if p.c.tasks[t.id] != t {
+			if p.c.task(t.id) != t {
 				bad("I1: node %s has %s, which the cluster does not know", n.Name, t.id)
 			}
 		}
@@ -210,7 +210,7 @@ func (c *Cluster) checkAsks(bad complain) {
 			placed[in.Index] = true
 		}
 		for _, t := range a.live.inOrder() {
-			if a.live.at(t.index) != t || c.tasks[t.id] != t {
+			if a.live.at(t.index) != t || c.task(t.id) != t {
 				bad("I18: %s is not instance %d of %s", t.id, t.index, a.ID)
 			}
 		}

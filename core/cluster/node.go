@@ -244,7 +244,7 @@ func (c *Cluster) reconcileAll(n *node, reports []TaskReport) {
 		reported[r.Task] = true
 		r.Node = n.Name
 		turn := 0
-		if c.tasks[r.Task] == nil {
+		if c.task(r.Task) == nil {
 			turn += 2
 		}
 		if !r.State.Terminal() {

@@ -276,7 +276,7 @@ func (c *Cluster) takeBackOne(t *task, what string) {
 
 // accepted notes that an agent has a notice on disk. The agent's deadline counts; it is never earlier.
 func (c *Cluster) accepted(e Accepted) {
-	t := c.tasks[e.Task]
+	t := c.task(e.Task)
 	if t == nil || t.notice == nil || t.notice.ID != e.Notice {
 		return
 	}
@@ -289,7 +289,7 @@ func (c *Cluster) accepted(e Accepted) {
 
 // answer takes what a task says to its notice.
 func (c *Cluster) answer(e Answer) error {
-	t := c.tasks[e.Task]
+	t := c.task(e.Task)
 	if t == nil {
 		return noTask(e.Task)
 	}

@@ -34,7 +34,7 @@ func (c *Cluster) stillUsed(p *role.Plan) error {
 	tree := role.Effective(p, c.now, c.kinds)
 	gone := func(path string) bool { _, ok := tree.WorkRole(path); return !ok }
 	inUse := map[string]int{}
-	for _, t := range c.tasks {
+	for t := range c.allTasks() {
 		if gone(t.role) {
 			inUse[t.role]++
 		}

@@ -27,7 +27,7 @@ func (c *Cluster) taskView(t *task) TaskView {
 
 // Task returns a task that has a lease.
 func (c *Cluster) Task(id string) (TaskView, bool) {
-	t := c.tasks[id]
+	t := c.task(id)
 	if t == nil {
 		return TaskView{}, false
 	}
@@ -36,9 +36,10 @@ func (c *Cluster) Task(id string) (TaskView, bool) {
 
 // Tasks lists the tasks that have a lease, by ID.
 func (c *Cluster) Tasks() []TaskView {
-	out := make([]TaskView, 0, len(c.tasks))
-	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
-		out = append(out, c.taskView(c.tasks[id]))
+	all := slices.SortedFunc(c.allTasks(), func(x, y *task) int { return cmp.Compare(x.id, y.id) })
+	out := make([]TaskView, len(all))
+	for i, t := range all {
+		out[i] = c.taskView(t)
 	}
 	return out
 }
@@ -118,7 +119,7 @@ func (c *Cluster) Nodes() []NodeView {
 // Notices lists the open notices by task.
 func (c *Cluster) Notices() []Notice {
 	var out []Notice
-	for _, t := range c.tasks {
+	for t := range c.allTasks() {
 		if t.notice != nil {
 			out = append(out, t.notice.Notice)
 		}
@@ -229,7 +230,7 @@ func (c *Cluster) AskRecord(id string) (AskSpec, AskState, bool) {
 
 // TaskRecord is what to save of a task.
 func (c *Cluster) TaskRecord(id string) (TaskReport, bool) {
-	t := c.tasks[id]
+	t := c.task(id)
 	if t == nil {
 		return TaskReport{}, false
 	}
@@ -252,7 +253,7 @@ func (c *Cluster) Explain(id string) (Reason, []string, bool) {
 	if a := c.asks[id]; a != nil {
 		return c.reasonOf(a), c.detailsOf(a), true
 	}
-	if t := c.tasks[id]; t != nil {
+	if t := c.task(id); t != nil {
 		r, details := c.explainTask(t)
 		return r, details, true
 	}

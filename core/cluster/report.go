@@ -23,7 +23,7 @@ func (c *Cluster) report(e Report) {
 // reconcile brings what a node says about a task and what the cluster knows together. The node is right about what runs on
 // it; the cluster is right about where a task belongs.
 func (c *Cluster) reconcile(n *node, r TaskReport) {
-	t := c.tasks[r.Task]
+	t := c.task(r.Task)
 	switch {
 	case t != nil && t.node == n:
 		c.update(t, r)
@@ -206,7 +206,7 @@ func (c *Cluster) missing(t *task) {
 func (c *Cluster) adopt(r TaskReport, n *node) {
 	saved := n == nil
 	if saved {
-		if n = c.nodes[r.Node]; n == nil || c.tasks[r.Task] != nil {
+		if n = c.nodes[r.Node]; n == nil || c.task(r.Task) != nil {
 			return
 		}
 	}
@@ -215,6 +215,9 @@ func (c *Cluster) adopt(r TaskReport, n *node) {
 	if a := t.ask; a != nil {
 		a.take(Instance{Index: t.index})
 		a.note()
+		if other := a.live.at(t.index); other != nil {
+			c.strays[other.id] = other
+		}
 		a.live.put(t)
 		if a.Gang {
 			a.unit = t.unit

@@ -9,7 +9,7 @@ import (
 // resize makes a running lease larger or smaller. Less is free at once. More is taken of what is idle on its node, as a commit
 // takes it, and is paid by whoever pays for the lease: no lease becomes a borrowed one while it runs.
 func (c *Cluster) resize(e Resize) error {
-	t := c.tasks[e.Task]
+	t := c.task(e.Task)
 	if t == nil {
 		return noTask(e.Task)
 	}
@@ -134,7 +134,7 @@ func (c *Cluster) tooLarge(t *task, r *lending.Refusal) error {
 
 // syncSize tells an agent what a lease holds when it has heard something else: commands to a node that is away are lost.
 func (c *Cluster) syncSize(n *node, task string, told resource.Resources) {
-	t := c.tasks[task]
+	t := c.task(task)
 	if t == nil || t.node != n || amountsOf(told).Vector(c.kinds, "").Equal(t.need) {
 		return
 	}

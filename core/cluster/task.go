@@ -108,7 +108,7 @@ func (c *Cluster) occupy(t *task, amounts bool) {
 		t.unit.pool.ledger.Occupy(t.unit.charge.Leaf, t.need)
 		n.refresh()
 	}
-	c.tasks[t.id] = t
+	c.remember(t)
 	c.changed(ObjectTask, t.id)
 }
 
@@ -159,7 +159,7 @@ func (c *Cluster) vacate(t *task) {
 	if t.volume() {
 		n.volumes--
 	}
-	delete(c.tasks, t.id)
+	delete(c.strays, t.id)
 	n.used.Dec(t.need)
 	for _, port := range sortedPorts(t.ports) {
 		n.pool.index.ReleasePorts(n.id, []uint16{port})
@@ -210,7 +210,7 @@ const (
 const codeIncomplete = "GangIncomplete"
 
 func (c *Cluster) kill(e Kill) error {
-	t := c.tasks[e.Task]
+	t := c.task(e.Task)
 	if t == nil {
 		return noTask(e.Task)
 	}
@@ -221,7 +221,7 @@ func (c *Cluster) kill(e Kill) error {
 
 // setCost notes what it costs the owner of a task to lose it.
 func (c *Cluster) setCost(e SetCost) error {
-	t := c.tasks[e.Task]
+	t := c.task(e.Task)
 	if t == nil {
 		return noTask(e.Task)
 	}

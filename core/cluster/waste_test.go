@@ -56,7 +56,7 @@ func (n *integrator) roles(p *pool, kind int, d time.Duration) {
 		path := c.tree.Roles[id+1].Path
 		n.add(figure{path, p.name, kind, "guarantee"}, p.ledger.Quota(role.ID(id+1)).Guarantee.At(kind), d)
 	}
-	for _, t := range c.tasks {
+	for t := range c.allTasks() {
 		if t.node.pool != p {
 			continue
 		}

@@ -330,7 +330,7 @@ func (o *oracle) childToward(f, v role.ID) role.ID {
 
 // toldFor checks a notice for a claim: I4 and I5.
 func (x *witness) toldFor(n Notice) {
-	t := x.c.tasks[n.Task]
+	t := x.c.task(n.Task)
 	if t == nil || n.Kind != ForClaim {
 		return
 	}
