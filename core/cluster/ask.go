@@ -247,7 +247,9 @@ func (c *Cluster) resolve(cl *class) (err error) {
 	r := &c.tree.Roles[cl.leaf]
 	cl.grace = shorter(r.ReclaimGrace, cl.shape.ReclaimGrace)
 	cl.minRun = shorter(r.MinRuntime, cl.shape.MinRuntime)
-	cl.need = cl.shape.Resources.Vector(c.kinds, "")
+	if len(cl.need) != c.kinds.Len() {
+		cl.need = cl.shape.Resources.Vector(c.kinds, "")
+	}
 	cl.branch = c.branchOf(cl.leaf)
 	cl.tried, cl.lasting = 0, lasting{}
 	cl.release()

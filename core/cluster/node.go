@@ -10,7 +10,7 @@ import (
 	"polder.dev/polder/core/role"
 )
 
-// node is a machine. Amounts are vectors of its pool; see lay. What every start and end of a task touches comes first: with many nodes,
+// node is a machine. Amounts are vectors of its pool. What every start and end of a task touches comes first: with many nodes,
 // each line of memory costs.
 type node struct {
 	pool      *pool
@@ -30,11 +30,12 @@ type node struct {
 	going   []*task         // those that have given their funding away, or are to; see sort
 }
 
-// lay makes room for so many kinds in all vectors of the node: they lie side by side.
-func (n *node) lay(kinds int) {
+// setTotal says what the machine has, and makes room for so many kinds in all vectors of the node: they lie side by side.
+func (n *node) setTotal(total resource.Vector) {
 	s := &n.shelved
+	n.total = total
 	vectors := [...]*resource.Vector{&n.total, &n.used, &s.capacity, &s.idle, &s.kept, &s.free, &n.leaving}
-	rows := resource.Zeros(len(vectors), kinds)
+	rows := resource.Zeros(len(vectors), len(total))
 	for i, v := range vectors {
 		copy(rows[i], *v)
 		*v = rows[i]
@@ -145,8 +146,7 @@ func (c *Cluster) place(n *node, info NodeInfo, p *pool) {
 		p.total.Dec(before)
 	}
 	n.NodeInfo = info
-	n.total = info.Capacity.Vector(c.kinds, "")
-	n.lay(k)
+	n.setTotal(info.Capacity.Vector(c.kinds, ""))
 	if n.pool == p && !before.Fits(n.total) {
 		c.dissolveOn(n) // what its claims count on may never come
 	}

@@ -110,8 +110,7 @@ func (c *Cluster) retree() {
 	c.forecast = forecast{}
 	c.readCalendar()
 	for _, n := range c.nodes {
-		n.total = n.Capacity.Vector(c.kinds, "")
-		n.lay(c.kinds.Len())
+		n.setTotal(n.Capacity.Vector(c.kinds, ""))
 	}
 	for _, p := range c.pools {
 		p.rebook()

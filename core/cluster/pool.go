@@ -128,11 +128,11 @@ func (p *pool) enter(u *unit) {
 	u.paidBy = p.c.fundingName(u.charge.At)
 	u.pos = len(p.units)
 	p.units = append(p.units, u)
-	p.noteUnit(u)
-	p.stir(u.charge.Leaf)
-	if !u.leaving {
+	u.booked.noted = true // at once, while it is at hand
+	if p.stir(u.charge.Leaf); !u.leaving {
 		p.list(u)
 	}
+	p.bookUnit(u)
 }
 
 func (p *pool) list(u *unit) {

@@ -25,7 +25,8 @@ func (c *Cluster) admit(a *ask) *Refusal {
 	if a.Shape.Pool != "" && c.pool(a.Shape.Pool) == nil {
 		return refuse("NotFound", "see the plan's pools", "the plan has no pool %q", a.Shape.Pool)
 	}
-	if r := c.unheardOf(a); r != nil {
+	need, r := c.needOf(a)
+	if r != nil {
 		return r
 	}
 	if a.Shape.Volume {
@@ -34,6 +35,7 @@ func (c *Cluster) admit(a *ask) *Refusal {
 		}
 	}
 	a.own = c.classOf(a)
+	a.own.need = need
 	a.class = &a.own
 	if err := c.resolve(a.class); err != nil {
 		return refuse("InvalidArgument", "", "ask %s: %v", a.ID, err)
@@ -45,13 +47,18 @@ func (c *Cluster) admit(a *ask) *Refusal {
 	return nil
 }
 
-// unheardOf refuses amounts that no machine can have, and kinds that nobody has; of several the first by name.
-func (c *Cluster) unheardOf(x *ask) (r *Refusal) {
+// needOf is what one task of an ask needs. It refuses amounts that no machine can have, and kinds that nobody has; of several the first by name.
+func (c *Cluster) needOf(x *ask) (need resource.Vector, r *Refusal) {
 	first := ""
+	need = make(resource.Vector, c.kinds.Len())
 	for name, a := range x.Shape.Resources { // every ask comes by here: it is not sorted to find nothing
-		_, known := c.kinds.Lookup(name)
+		kind, known := c.kinds.Lookup(name)
 		enormous := a < 0 || a > maxAmount || x.Gang && a > maxAmount/resource.Amount(x.Count)
-		if known && !enormous || r != nil && first < name {
+		if known && !enormous {
+			need[kind] = a
+			continue
+		}
+		if r != nil && first < name {
 			continue
 		}
 		first = name
@@ -61,7 +68,7 @@ func (c *Cluster) unheardOf(x *ask) (r *Refusal) {
 			r = refuse("Impossible", "name a resource that a node or the plan has", "no node and no role has any %q", name)
 		}
 	}
-	return r
+	return need, r
 }
 
 // hopeless says why an ask of a class can never start, if so.
