@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -136,4 +137,22 @@ func makeSandbox(dir string, a *polderv1.Assignment) error {
 		return err
 	}
 	return os.Chmod(dir, mode) // whatever the umask is
+}
+
+// makeMountPoints makes the directories below the sandbox at which something is mounted. What is fetched or was left there may hold
+// links; none leads outside.
+func makeMountPoints(spec runtime.Spec) error {
+	for _, m := range spec.Mounts {
+		if filepath.IsAbs(m.Target) {
+			continue
+		}
+		root, err := os.OpenRoot(spec.Sandbox)
+		if err == nil {
+			err = errors.Join(root.MkdirAll(m.Target, 0o755), root.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("making the directory %s to mount at: %w", m.Target, err)
+		}
+	}
+	return nil
 }

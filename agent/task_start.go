@@ -112,6 +112,9 @@ func (t *task) begun(ctx, prepare context.Context, spec runtime.Spec, a *polderv
 	if err := makeSandbox(spec.Sandbox, a); err != nil {
 		return runtime.Status{}, fmt.Errorf("making the sandbox: %w", err)
 	}
+	if err := makeMountPoints(spec); err != nil {
+		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "mount", Task: t.id, Cause: err}
+	}
 	err := t.runtime.Prepare(prepare, spec, t.progress())
 	if err == nil {
 		err = t.fetch(prepare, spec.Sandbox, a.GetSpec())

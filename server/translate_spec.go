@@ -276,7 +276,9 @@ func (c *specCheck) mounts() {
 		} else {
 			c.absolute(at+".source", m.GetSource())
 		}
-		c.absolute(at+".target", m.GetTarget())
+		if t := m.GetTarget(); t == "." || path.Clean(t) != t || !path.IsAbs(t) && !filepath.IsLocal(t) {
+			c.fail(at+".target", "%q is neither an absolute path in its shortest form nor one below the task's directory", t)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,8 +54,16 @@ type Spec struct {
 // Mount makes a path of the machine visible in the task.
 type Mount struct {
 	Source   string `json:"source"` // absolute, exists
-	Target   string `json:"target"` // absolute
+	Target   string `json:"target"` // absolute, or a directory that is there below the sandbox
 	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// At is where the task sees the mount, if it sees its sandbox there.
+func (m Mount) At(sandbox string) string {
+	if path.IsAbs(m.Target) {
+		return m.Target
+	}
+	return path.Join(sandbox, m.Target)
 }
 
 // PortMap is a port the task was given. In a container the task listens on ContainerPort and the engine publishes it;
@@ -112,8 +121,8 @@ func (s Spec) checkPaths() error {
 		return fmt.Errorf("workDir %q: not an absolute path", s.WorkDir)
 	}
 	for _, m := range s.Mounts {
-		if !path.IsAbs(m.Source) || !path.IsAbs(m.Target) {
-			return fmt.Errorf("mount %q to %q: both must be absolute paths", m.Source, m.Target)
+		if !path.IsAbs(m.Source) || !path.IsAbs(m.Target) && (s.Sandbox == "" || !filepath.IsLocal(m.Target)) {
+			return fmt.Errorf("mount %q to %q: the first must be an absolute path, and the other one, too, or one below the sandbox", m.Source, m.Target)
 		}
 	}
 	return nil

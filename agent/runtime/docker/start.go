@@ -295,7 +295,7 @@ func mountsOf(spec runtime.Spec) (list []mount.Mount) {
 		list = append(list, mount.Mount{Type: mount.TypeBind, Source: spec.Sandbox, Target: SandboxPath})
 	}
 	for _, m := range spec.Mounts {
-		list = append(list, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+		list = append(list, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.At(SandboxPath), ReadOnly: m.ReadOnly})
 	}
 	return list
 }

@@ -105,7 +105,7 @@ func stopIgnoring() {
 
 // probeMain answers whether a task's namespaces can be set up on this machine.
 func probeMain() {
-	if mounts(nil) != nil {
+	if mounts(runtime.Spec{}) != nil {
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -142,7 +142,7 @@ func begin(dir string, ready func()) error {
 		return fmt.Errorf("record process: %w", err)
 	}
 	if rec.Namespaces {
-		if err := mounts(rec.Spec.Mounts); err != nil {
+		if err := mounts(rec.Spec); err != nil {
 			return err
 		}
 	}
@@ -189,8 +189,9 @@ func recordProcesses(dir string) error {
 }
 
 // mounts makes the task's view of the machine: its own /proc, and its binds, in order.
-func mounts(list []runtime.Mount) error {
-	for _, m := range list {
+func mounts(spec runtime.Spec) error {
+	for _, m := range spec.Mounts {
+		m.Target = m.At(spec.Sandbox)
 		if err := unix.Mount(m.Source, m.Target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return fmt.Errorf("mount %s to %s: %w (both must exist on this machine)", m.Source, m.Target, err)
 		}

@@ -143,6 +143,23 @@ func TestMounts(t *testing.T) {
 	}
 }
 
+// TestMountsBelowTheSandbox: nobody else sees what is mounted there, so removing the sandbox leaves it alone.
+func TestMountsBelowTheSandbox(t *testing.T) {
+	r := fresh(t)
+	spec := sleeper(t, "t", `cat data/file; exit 0`)
+	src := t.TempDir()
+	must(t, os.WriteFile(src+"/file", []byte("hello\n"), 0o644))
+	must(t, os.Mkdir(spec.Sandbox+"/data", 0o755))
+	spec.Mounts = []runtime.Mount{{Source: src, Target: "data"}}
+	if _, out := output(t, r, spec); out != "hello\n" {
+		t.Errorf("output %q", out)
+	}
+	must(t, os.RemoveAll(spec.Sandbox))
+	if _, err := os.Stat(src + "/file"); err != nil {
+		t.Errorf("what was mounted is gone with the sandbox: %v", err)
+	}
+}
+
 func TestOutOfMemoryKeepsTheExitCode(t *testing.T) {
 	r := fresh(t)
 	e, _ := output(t, r, sleeper(t, "t", "exec tail /dev/zero"))

@@ -621,7 +621,9 @@ func (x *Artifact) GetExtract() bool {
 type Mount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A directory of the machine that its agent allows tasks to mount.
-	Source   string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Absolute, or below the task's own directory, which is where a process starts and $POLDER_SANDBOX says. For a process an absolute one
+	// must be there on the machine.
 	Target   string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	ReadOnly bool   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	// Name of a volume that is ready. The task runs on its node: the server adds that to its constraints. The caller needs the verb
