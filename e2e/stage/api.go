@@ -20,11 +20,12 @@ import (
 
 // API is the administrator's way to the server. It goes on working over restarts of the server.
 type API struct {
-	Access polderv1connect.AccessServiceClient
-	Nodes  polderv1connect.NodeServiceClient
-	Plans  polderv1connect.PlanServiceClient
-	Asks   polderv1connect.AskServiceClient
-	Tasks  polderv1connect.TaskServiceClient
+	Access  polderv1connect.AccessServiceClient
+	Nodes   polderv1connect.NodeServiceClient
+	Plans   polderv1connect.PlanServiceClient
+	Asks    polderv1connect.AskServiceClient
+	Tasks   polderv1connect.TaskServiceClient
+	Volumes polderv1connect.VolumeServiceClient
 }
 
 // again is the pause between tries, timeout the longest one may take.
@@ -56,7 +57,7 @@ func dial(dir string) (*API, error) {
 	return &API{
 		Access: polderv1connect.NewAccessServiceClient(h, url, opt), Nodes: polderv1connect.NewNodeServiceClient(h, url, opt),
 		Plans: polderv1connect.NewPlanServiceClient(h, url, opt), Asks: polderv1connect.NewAskServiceClient(h, url, opt),
-		Tasks: polderv1connect.NewTaskServiceClient(h, url, opt),
+		Tasks: polderv1connect.NewTaskServiceClient(h, url, opt), Volumes: polderv1connect.NewVolumeServiceClient(h, url, opt),
 	}, nil
 }
 
