@@ -15,18 +15,29 @@ import (
 	"polder.dev/polder/core/role"
 )
 
+// even draws one of n numbers from zero, each as likely as the others: rapid prefers small ones, and days on which little is guaranteed and little
+// asked for test little.
+func even(t *rapid.T, label string, n int) (x int) {
+	for _, one := range rapid.SliceOfN(rapid.Bool(), 8, 8).Draw(t, label) {
+		if x *= 2; one {
+			x++
+		}
+	}
+	return x * n / 256
+}
+
 // drawPlan makes a valid random tree: depth to 5, two resources, unequal graces, lend, borrow and limit.
 func drawPlan(t *rapid.T, total int) *role.Plan {
 	p := &role.Plan{Roles: map[string]role.RoleSpec{}}
 	graces := []time.Duration{0, 5 * time.Second, 20 * time.Second, time.Minute}
 	var grow func(prefix string, depth, have int)
 	grow = func(prefix string, depth, have int) {
-		for i := range rapid.IntRange(1, 3).Draw(t, "children") {
+		for i := range 1 + even(t, "children", 3) {
 			path := fmt.Sprintf("%sr%d", prefix, i)
-			g := rapid.IntRange(0, have).Draw(t, "guarantee")
+			g := even(t, "guarantee", have+1)
 			have -= g
 			s := role.RoleSpec{Guarantee: resource.Resources{"cpu": resource.Amount(g) * resource.Milli, "memory": resource.Amount(g)}}
-			lend, reclaim := role.Duration(rapid.SampledFrom(graces).Draw(t, "lendGrace")), role.Duration(rapid.SampledFrom(graces).Draw(t, "reclaimGrace"))
+			lend, reclaim := role.Duration(graces[even(t, "lendGrace", 4)]), role.Duration(graces[even(t, "reclaimGrace", 4)])
 			minRun := role.Duration(rapid.SampledFrom(graces[:2]).Draw(t, "minRuntime"))
 			s.LendGrace, s.ReclaimGrace, s.MinRuntime = &lend, &reclaim, &minRun
 			if extra := rapid.SampledFrom([]int{-1, -1, 0, 3, 8}).Draw(t, "limit"); extra >= 0 {
@@ -76,13 +87,23 @@ var settled = epoch.Add(13 * time.Minute)
 // actor draws what happens next in a world.
 type actor struct {
 	*world
-	t     *rapid.T
-	paths []string
-	n     int
+	t        *rapid.T
+	paths    []string // of all roles
+	promised []string // of those with a guarantee, if there are any
+	quiet    bool     // nodes, leaders and plan stay: claims come to their end
+	n        int
+}
+
+// someone is a role to work for: every other time one that is guaranteed something.
+func (a *actor) someone() string {
+	if len(a.promised) > 0 && rapid.Bool().Draw(a.t, "promised") {
+		return a.promised[even(a.t, "role", len(a.promised))]
+	}
+	return a.paths[even(a.t, "role", len(a.paths))]
 }
 
 func newActor(t *rapid.T, verdicts map[string]int) *actor {
-	total := rapid.IntRange(4, 24).Draw(t, "cpus")
+	total := 4 + even(t, "cpus", 21)
 	plan := drawPlan(t, total)
 	plan.Pools = []role.PoolSpec{{Name: "fast", Selector: resource.Attributes{"fast": "yes"}}}
 	for path, s := range plan.Roles {
@@ -97,13 +118,16 @@ func newActor(t *rapid.T, verdicts map[string]int) *actor {
 	if ps := role.Validate(plan); len(ps) > 0 {
 		t.Fatalf("generator made a bad plan: %v", ps)
 	}
-	a := &actor{world: newWorld(plan), t: t}
+	a := &actor{world: newWorld(plan), t: t, quiet: rapid.Bool().Draw(t, "quiet")}
 	a.watched().verdicts = verdicts
 	a.transit = rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond}).Draw(t, "transit")
 	a.grace = rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Minute}).Draw(t, "stopGrace")
 	for _, r := range a.c.Tree().Roles[1:] {
 		if role.Display(r.Path) == r.Path {
 			a.paths = append(a.paths, r.Path)
+			if plan.Roles[r.Path].Guarantee["cpu"] > 0 {
+				a.promised = append(a.promised, r.Path)
+			}
 		}
 	}
 	for i := 0; total > 0; i++ {
@@ -114,7 +138,21 @@ func newActor(t *rapid.T, verdicts map[string]int) *actor {
 	for i := range 2 {
 		a.machine(100+i, 3, map[string]string{"zone": []string{"a", "b"}[i], "fast": "yes"})
 	}
+	if rapid.IntRange(0, 3).Draw(t, "full") > 0 {
+		a.fill()
+	}
 	return a
+}
+
+// fill has some roles take whatever they may, so that who claims later finds nothing idle.
+func (a *actor) fill() {
+	for range rapid.IntRange(1, 3).Draw(a.t, "hogs") {
+		a.n++
+		each := resource.Amount(rapid.IntRange(1, 3).Draw(a.t, "each"))
+		a.step(Submit{AskSpec{ID: fmt.Sprintf("h%02d", a.n), Role: a.paths[even(a.t, "hog", len(a.paths))], Count: 24, Submitted: a.now,
+			Shape: Shape{Resources: resource.Resources{"cpu": each * resource.Milli, "memory": each}, Requeue: true}}})
+	}
+	a.run(time.Second)
 }
 
 // machine joins a node with a few host ports.
@@ -144,11 +182,11 @@ func (a *actor) narrow(s *Shape) {
 func (a *actor) submit() {
 	a.n++
 	shape := Shape{
-		Resources: resource.Resources{"cpu": resource.Amount(rapid.IntRange(0, 4).Draw(a.t, "cpu")) * resource.Milli, "memory": resource.Amount(rapid.IntRange(0, 4).Draw(a.t, "memory"))},
+		Resources: resource.Resources{"cpu": resource.Amount(even(a.t, "cpu", 5)) * resource.Milli, "memory": resource.Amount(even(a.t, "memory", 5))},
 		Priority:  rapid.IntRange(0, 2).Draw(a.t, "priority"), Pinned: rapid.IntRange(0, 4).Draw(a.t, "pinned") == 0, Requeue: rapid.Bool().Draw(a.t, "requeue"),
 	}
 	a.narrow(&shape)
-	spec := AskSpec{ID: fmt.Sprintf("a%02d", a.n), Role: rapid.SampledFrom(a.paths).Draw(a.t, "role"), Count: rapid.IntRange(1, 4).Draw(a.t, "count"),
+	spec := AskSpec{ID: fmt.Sprintf("a%02d", a.n), Role: a.someone(), Count: rapid.IntRange(1, 4).Draw(a.t, "count"),
 		Gang: rapid.IntRange(0, 4).Draw(a.t, "gang") == 0, Submitted: a.now, Shape: shape}
 	spec.Earmark = !spec.Gang && rapid.IntRange(0, 5).Draw(a.t, "earmark") == 0
 	a.step(Submit{spec})
@@ -176,11 +214,15 @@ func (a *actor) anyTask() (TaskView, bool) {
 }
 
 func (a *actor) act() {
-	switch rapid.IntRange(0, 22).Draw(a.t, "act") {
+	n := even(a.t, "act", 23)
+	if a.quiet && n > 9 {
+		n = []int{1, 2, 4, 5, 6, 12, 12, 16, 20, 21}[n%10]
+	}
+	switch n {
 	case 0, 1, 2, 3:
 		a.submit()
 	case 4, 5, 6:
-		a.run(rapid.SampledFrom([]time.Duration{time.Second, 7 * time.Second, 40 * time.Second}).Draw(a.t, "pass"))
+		a.run([]time.Duration{time.Second, 7 * time.Second, 40 * time.Second}[even(a.t, "pass", 3)])
 	case 7:
 		if t, ok := a.anyTask(); ok && !t.Shape.Volume {
 			a.ends(t.Task, rapid.SampledFrom([]State{Succeeded, Failed}).Draw(a.t, "end"))
@@ -370,6 +412,16 @@ func (a *actor) drainOne() {
 	}
 }
 
+// told counts the notices for claims that were given.
+func (a *actor) told() (n int) {
+	for _, x := range a.sent {
+		if x.Kind == ForClaim {
+			n++
+		}
+	}
+	return n
+}
+
 // depth is how deep the deepest role is that the plan names.
 func (a *actor) depth() (d int) {
 	for path := range a.plan.Roles {
@@ -395,23 +447,28 @@ func (a *actor) verdict() {
 // for as a naive integrator has it, and that nobody shares a host port or, exclusive, a node. Nodes are in two pools and two zones.
 func TestContract(t *testing.T) {
 	verdicts, days, begun := map[string]int{}, 0, time.Now()
-	deep, halves, volumes := map[int]int{}, 0, 0
+	deep, halves, volumes, told := map[int]int{}, 0, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		if days++; days%1000 == 0 {
 			t.Logf("%d random days in %s", days, time.Since(begun).Round(time.Second))
 		}
 		a := newActor(rt, verdicts)
-		for range rapid.IntRange(5, 40).Draw(rt, "events") {
+		for range 5 + even(rt, "events", 36) {
 			a.act()
 			a.verdict()
 		}
 		a.replay()
 		a.verdict()
 		deep[a.depth()]++
+		told += a.told()
 		halves += a.halves
 		volumes += a.stayed
 	})
 	t.Logf("trees by depth: %v; leaders killed between two messages of one step: %d; volumes that outlasted a drain or their node: %d", deep, halves, volumes)
+	t.Logf("notices for claims: %d", told)
+	if days >= 1000 && told < days/20 && !t.Failed() {
+		t.Errorf("%d notices for claims in %d days: hardly anything was asked back", told, days)
+	}
 	t.Logf("claims that waited longer than T, by excuse: %v", verdicts)
 	if days >= 1000 && (deep[5] == 0 || halves == 0 || volumes == 0) && !t.Failed() {
 		t.Errorf("trees by depth: %v; leaders killed between two messages of one step: %d; volumes that outlasted something: %d", deep, halves, volumes)
