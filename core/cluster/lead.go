@@ -26,15 +26,16 @@ type scene struct {
 	at     time.Time
 
 	planned map[*class][]reclaim.Plan // for what waits, inside its guarantee
+	staying []*unit                   // counted as if they had no notice for a window
 }
 
 // newScene books everything of a pool under a tree that holds at an instant: what has notice for a window that opens by then is
-// gone.
-func newScene(p *pool, tree *role.Tree, at time.Time) *scene {
+// gone, but for some.
+func newScene(p *pool, tree *role.Tree, at time.Time, staying ...*unit) *scene {
 	s := &scene{
 		pool: p, tree: tree, funded: map[role.ID][]*unit{}, charge: map[*unit]lending.Charge{}, known: map[*unit]*reclaim.Unit{}, gone: map[*unit]bool{},
 		book: lending.NewLedger(tree, p.name, p.c.kinds.Len(), p.total),
-		more: map[placement.NodeID]resource.Vector{}, at: at, planned: map[*class][]reclaim.Plan{},
+		more: map[placement.NodeID]resource.Vector{}, at: at, planned: map[*class][]reclaim.Plan{}, staying: staying,
 	}
 	var demoted []*unit
 	for _, u := range byStanding(p.units, p.ledger.Tree()) {
@@ -98,7 +99,7 @@ func (s *scene) bookUnit(u *unit, depth int) bool {
 
 // told reports whether a unit has notice for a window that opens by then.
 func (s *scene) told(u *unit) bool {
-	return slices.ContainsFunc(u.tasks, func(t *task) bool {
+	return !slices.Contains(s.staying, u) && slices.ContainsFunc(u.tasks, func(t *task) bool {
 		return t.notice != nil && t.notice.Kind == ForWindow && !t.notice.Opens.After(s.at)
 	})
 }
@@ -306,11 +307,33 @@ func (p *pool) leadFor(r role.Raise) {
 	for _, l := range s.plan("window " + r.Windows[0]) {
 		p.c.notify(l.unit, ForWindow, l.claimant, r.At)
 	}
-	for _, u := range noticed {
-		if s.mayStay(u) {
-			p.c.takeBack(u, "nobody will need it when the window opens")
-		}
+	noticed = slices.DeleteFunc(noticed, func(u *unit) bool { return !s.mayStay(u) })
+	for _, u := range p.unneeded(r, noticed) {
+		p.c.takeBack(u, "nobody will need it when the window opens")
 	}
+}
+
+// lookAgain bounds how often one decision looks ahead again for whom it could take back.
+const lookAgain = 4
+
+// unneeded narrows units that were told to leave when a window opens, and seem to be needed by nobody, to those without whose notices nobody would be
+// told now: at the opening they would be paid by whom they are paid now, and one of them might be asked back then, too late.
+func (p *pool) unneeded(r role.Raise, us []*unit) []*unit {
+	for range lookAgain {
+		if len(us) == 0 {
+			return nil
+		}
+		again := newScene(p, role.Effective(p.c.plan, r.At, p.c.kinds), r.At, us...).plan(r.Windows[0])
+		if len(again) == 0 {
+			return us
+		}
+		needed := map[*unit]bool{}
+		for _, l := range again {
+			needed[l.unit] = true
+		}
+		us = slices.DeleteFunc(us, func(u *unit) bool { return needed[u] })
+	}
+	return nil
 }
 
 // leadState is what the last working out of lead notices was based on.

@@ -75,6 +75,8 @@ var faults = []fault{
 		cluster, "TestStories/deepen", 0, "I3"},
 	{"no lead is given before a window opens", "core/cluster/lead.go", "		p.leadUp(current)\n", "		_ = current\n",
 		cluster, "TestStories/singles-day", 0, "I16"},
+	{"a notice for a window is taken back though another would be told in its stead", "core/cluster/lead.go", "range p.unneeded(r, noticed) {\n", "range noticed {\n",
+		cluster, "TestStories/lead-keeps-to-whom-it-told", 0, "I16"},
 	{"a lead keeps nobody from starting", "core/cluster/ahead.go", "		if p.c.outstays(cl, r) {\n", "		if r.At.Before(p.c.now) {\n",
 		cluster, "TestLeadIsInTime", 300, "I16"},
 	{"a start in a lead takes the room of a planned claim", "core/cluster/ahead.go", "	return need.Fits(room)\n", "	return need.Fits(need)\n",
