@@ -23,6 +23,7 @@ type API struct {
 	Audits  api.AuditServiceClient
 	Doors   api.DoorServiceClient
 	Engines api.EngineServiceClient
+	Volumes api.VolumeServiceClient
 	// Agents is for nodes that exist only in this process.
 	Agents api.AgentServiceClient
 
@@ -44,9 +45,9 @@ func Open(server http.Handler, door string) *API {
 		Leases: api.NewLeaseServiceClient(client, url, plain), Notices: api.NewNoticeServiceClient(client, url, plain),
 		Events: api.NewEventServiceClient(client, url, plain), Access: api.NewAccessServiceClient(client, url, plain),
 		Audits: api.NewAuditServiceClient(client, url, plain), Doors: api.NewDoorServiceClient(client, url, plain),
-		Engines: api.NewEngineServiceClient(client, url, plain),
-		Agents:  api.NewAgentServiceClient(client, url, plain),
-		way:     way,
+		Engines: api.NewEngineServiceClient(client, url, plain), Volumes: api.NewVolumeServiceClient(client, url, plain),
+		Agents: api.NewAgentServiceClient(client, url, plain),
+		way:    way,
 	}
 	out.watched, _ = server.(watched)
 	if to, ok := server.(committer); ok {

@@ -34,6 +34,7 @@ type draft struct {
 	made                     *polderv1.Container // once it was
 	host                     bool
 	pins                     pins
+	sized                    map[string]*polderv1.Volume // the pool's volumes among those it names
 	warnings                 []string
 }
 

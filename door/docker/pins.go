@@ -163,7 +163,14 @@ func (d *Door) pinVolumes(ctx context.Context, p *pins, x *draft) error {
 			if err := d.may(ctx, "run", v.role); err != nil {
 				return err
 			}
-			p.at(v.engine.names(), "volume "+name+" is there")
+			there := v.engine.names()
+			if v.sized != nil {
+				if err := x.mount(v.sized); err != nil {
+					return err
+				}
+				there = []string{v.sized.Node}
+			}
+			p.at(there, "volume "+name+" is there")
 		}
 	}
 	return nil
@@ -172,6 +179,12 @@ func (d *Door) pinVolumes(ctx context.Context, p *pins, x *draft) error {
 // volumesFor makes the volumes that a container names and that are not there, so that they have their role from the beginning.
 func (d *Door) volumesFor(ctx context.Context, x *draft, node string) error {
 	for _, name := range x.pins.volumes {
+		if v := x.sized[name]; v != nil {
+			if err := d.standIn(ctx, v); err != nil {
+				return err
+			}
+			continue
+		}
 		e := errand{x.role, "run", "create volume " + name}
 		var have thing
 		err := d.ask(ctx, node, e, http.MethodGet, "/volumes/"+url.PathEscape(name), nil, nil, &have)

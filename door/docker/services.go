@@ -44,7 +44,7 @@ func (c containersOf) May(ctx context.Context, verb, role string) error {
 }
 
 // draft is a task's container on its way in.
-func (c containersOf) draft(s swarm.Container) (*draft, error) {
+func (c containersOf) draft(ctx context.Context, s swarm.Container) (*draft, error) {
 	body, err := fields.Decode([]byte(encode(s.Body)))
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (c containersOf) draft(s swarm.Container) (*draft, error) {
 		body["Hostname"] = short(x.id)
 	}
 	x.pins.volumes = named(body)
-	return x, nil
+	return x, c.d.mountSized(ctx, x)
 }
 
 // Check implements [swarm.Containers].
@@ -69,7 +69,7 @@ func (c containersOf) Check(ctx context.Context, s swarm.Container) error {
 	if len(encode(s.Body)) > maxCreate {
 		return fail(http.StatusRequestEntityTooLarge, "the container's description has more than %d bytes", maxCreate)
 	}
-	x, err := c.draft(s)
+	x, err := c.draft(ctx, s)
 	if err == nil && x.host {
 		err = c.d.may(ctx, "host", s.Role)
 	}
@@ -77,7 +77,7 @@ func (c containersOf) Check(ctx context.Context, s swarm.Container) error {
 }
 
 // Places implements [swarm.Containers].
-func (c containersOf) Places(ctx context.Context, role string, networks []string) (nodes []string, err error) {
+func (c containersOf) Places(ctx context.Context, role string, networks, volumes []string) (nodes []string, err error) {
 	for _, name := range networks {
 		if slices.Contains(builtin, name) {
 			continue
@@ -97,7 +97,20 @@ func (c containersOf) Places(ctx context.Context, role string, networks []string
 			return nil, fail(http.StatusConflict, "no node has all of the networks %s", strings.Join(networks, ", "))
 		}
 	}
-	return nodes, nil
+	if len(volumes) == 0 {
+		return nodes, nil
+	}
+	sized, err := c.d.sized(ctx)
+	for _, v := range sized {
+		switch {
+		case !slices.Contains(volumes, v.Name):
+		case nodes != nil && !slices.Contains(nodes, v.Node):
+			return nil, fail(http.StatusConflict, "volume %s is on node %s, where the service's other volumes and networks are not", v.Name, cmp.Or(v.Node, "none yet"))
+		default:
+			nodes = []string{v.Node}
+		}
+	}
+	return nodes, err
 }
 
 // Task implements [swarm.Containers].
@@ -106,7 +119,7 @@ func (c containersOf) Task(ctx context.Context, s swarm.Container) (*polderv1.Ta
 	if err != nil {
 		return nil, err
 	}
-	x, err := c.draft(s)
+	x, err := c.draft(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +133,7 @@ func (c containersOf) Prepare(ctx context.Context, s swarm.Container, node strin
 	if err != nil {
 		return err
 	}
-	x, err := c.draft(s)
+	x, err := c.draft(ctx, s)
 	if err != nil {
 		return err
 	}

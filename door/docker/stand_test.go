@@ -29,6 +29,7 @@ type stand struct {
 	engines   map[string]http.Handler // by node
 	forbidden map[string]bool         // "verb role"
 	making    func()                  // is called before a container is made
+	volumes   *keptVolumes
 
 	mu    sync.Mutex // guards what follows
 	asked []string   // "node METHOD /path?query" of calls about anything but the engine itself
@@ -40,7 +41,8 @@ type stand struct {
 
 // newStand makes engines n0, n1, …; each answers with what answer says.
 func newStand(t *testing.T, nodes int, answer func(node string, w http.ResponseWriter, r *http.Request)) *stand {
-	s := &stand{t: t, engines: map[string]http.Handler{}, forbidden: map[string]bool{}}
+	s := &stand{t: t, engines: map[string]http.Handler{}, forbidden: map[string]bool{},
+		volumes: &keptVolumes{all: map[string]*polderv1.Volume{}, full: map[string]bool{}}}
 	for i := range nodes {
 		node := fmt.Sprint("n", i)
 		s.engines[node] = s.engine(node, answer)
@@ -49,6 +51,7 @@ func newStand(t *testing.T, nodes int, answer func(node string, w http.ResponseW
 	mux.Handle(api.NewEngineServiceHandler(s))
 	mux.Handle(api.NewAccessServiceHandler(s))
 	mux.Handle(api.NewRoleServiceHandler(anyRole{}))
+	mux.Handle(api.NewVolumeServiceHandler(s.volumes))
 	s.door = New(door.Open(mux, "docker"), Options{Version: "test"})
 	return s
 }
@@ -84,10 +87,18 @@ func (s *stand) keep(r *http.Request) {
 	s.said = append(s.said, string(data))
 }
 
-func (s *stand) List(context.Context, *connect.Request[polderv1.EngineServiceListRequest]) (*connect.Response[polderv1.EngineServiceListResponse], error) {
+// List lists the nodes; of constraints it knows those that name nodes.
+func (s *stand) List(_ context.Context, r *connect.Request[polderv1.EngineServiceListRequest]) (*connect.Response[polderv1.EngineServiceListResponse], error) {
 	out := &polderv1.EngineServiceListResponse{}
 	for i := range len(s.engines) {
-		out.Nodes = append(out.Nodes, &polderv1.EngineNode{Name: fmt.Sprint("n", i), State: "ready", Fits: true})
+		name := fmt.Sprint("n", i)
+		excludes := func(c string) bool {
+			names, ok := strings.CutPrefix(c, "node in (")
+			return ok && !slices.Contains(strings.Split(strings.TrimSuffix(names, ")"), ","), name)
+		}
+		if !slices.ContainsFunc(r.Msg.Constraints, excludes) {
+			out.Nodes = append(out.Nodes, &polderv1.EngineNode{Name: name, State: "ready", Fits: true})
+		}
 	}
 	return connect.NewResponse(out), nil
 }

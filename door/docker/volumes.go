@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	runtime "polder.dev/polder/agent/runtime/docker"
+	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/door/docker/fields"
 )
 
@@ -15,6 +16,7 @@ type volume struct {
 	thing
 	name, role, project string
 	engine              engine
+	sized               *polderv1.Volume // nil for an engine's own
 }
 
 // volumes lists the pool's volumes, whoever's they are.
@@ -27,6 +29,10 @@ func (d *Door) listVolumes(ctx context.Context, filters map[string][]string) ([]
 	if err != nil {
 		return nil, err
 	}
+	sized, err := d.sized(ctx)
+	if err != nil {
+		return nil, err
+	}
 	query := url.Values{"filters": {encode(filters)}}
 	found := make([]struct{ Volumes []thing }, len(engines))
 	err = d.each(ctx, engines, func(ctx context.Context, i int, e engine) error {
@@ -36,11 +42,16 @@ func (d *Door) listVolumes(ctx context.Context, filters map[string][]string) ([]
 		return nil, err
 	}
 	var out []volume
+	for _, v := range sized {
+		if shown := shownSized(v, engines); shown.matches(filters) {
+			out = append(out, shown)
+		}
+	}
 	for i, list := range found {
 		for _, m := range list.Volumes {
 			labels := under(m, "Labels")
-			if role := text(labels, runtime.LabelRole); role != "" {
-				out = append(out, volume{m, text(m, "Name"), role, text(labels, projectLabel), engines[i]})
+			if role := text(labels, runtime.LabelRole); role != "" && text(labels, labelVolume) == "" { // or it stands for the pool's
+				out = append(out, volume{m, text(m, "Name"), role, text(labels, projectLabel), engines[i], nil})
 			}
 		}
 	}
@@ -89,7 +100,8 @@ func (d *Door) inspectVolume(q *request) error {
 	return nil
 }
 
-// createVolume makes a volume where its project has something already, else where there is most room.
+// createVolume makes a volume: with a size the pool's, else one of an engine's own, where its project has something already, else where there
+// is most room.
 func (d *Door) createVolume(q *request) error {
 	ctx := q.Context()
 	role, err := d.roleFor(q, "")
@@ -104,28 +116,51 @@ func (d *Door) createVolume(q *request) error {
 		return err
 	}
 	body["Name"] = cmp.Or(text(body, "Name"), newID())
-	at, err := d.home(ctx, under(body, "Labels"))
+	made, err := d.createOrFind(ctx, role, body)
 	if err != nil {
-		return err
-	}
-	all, err := d.volumes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, v := range all {
-		if v.name == text(body, "Name") {
-			if err := d.may(ctx, "run", v.role); err != nil {
-				return fail(http.StatusConflict, "a volume named %s exists, and it is another role's", clip(v.name))
-			}
-			at = v.engine // making it again changes nothing
-		}
-	}
-	var made thing
-	if err := d.ask(ctx, at.node(), errand{role, "run", "create volume " + text(body, "Name")}, http.MethodPost, "/volumes/create", nil, body, &made); err != nil {
 		return err
 	}
 	reply(q.w, http.StatusCreated, made)
 	return nil
+}
+
+// createOrFind makes a volume, or finds the one that has its name: making it again changes nothing.
+func (d *Door) createOrFind(ctx context.Context, role string, body thing) (made thing, err error) {
+	size, err := sizeOf(body)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.volumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var at engine
+	name := text(body, "Name")
+	for _, v := range all {
+		if v.name != name {
+			continue
+		}
+		if err := d.may(ctx, "run", v.role); err != nil {
+			return nil, fail(http.StatusConflict, "a volume named %s exists, and it is another role's", clip(v.name))
+		}
+		if size == "" && v.sized != nil {
+			return v.thing, nil
+		}
+		if size != "" && v.sized == nil {
+			return nil, fail(http.StatusConflict, "a volume named %s exists, and has no size; remove it, or choose another name", clip(v.name))
+		}
+		at = v.engine
+	}
+	if size != "" {
+		v, err := d.createSized(ctx, role, size, body)
+		return v.thing, err
+	}
+	if at.id == "" {
+		if at, err = d.home(ctx, under(body, "Labels")); err != nil {
+			return nil, err
+		}
+	}
+	return made, d.ask(ctx, at.node(), errand{role, "run", "create volume " + name}, http.MethodPost, "/volumes/create", nil, body, &made)
 }
 
 func (d *Door) removeVolume(q *request) error {
@@ -145,10 +180,13 @@ func (d *Door) removeVolume(q *request) error {
 }
 
 func (d *Door) dropVolume(ctx context.Context, v volume, query url.Values) error {
+	if v.sized != nil {
+		return d.removeSized(ctx, v)
+	}
 	return d.ask(ctx, v.engine.node(), errand{v.role, "run", "remove volume " + v.name}, http.MethodDelete, "/volumes/"+url.PathEscape(v.name), query, nil, nil)
 }
 
-// pruneVolumes removes the caller's volumes that no container uses.
+// pruneVolumes removes the caller's volumes that no container uses, but none that has a size: its role pays for that to be kept.
 func (d *Door) pruneVolumes(q *request) error {
 	filters, err := filtersOf(q.URL.Query())
 	if err != nil {
@@ -162,7 +200,7 @@ func (d *Door) pruneVolumes(q *request) error {
 	}
 	gone := []string{}
 	for _, v := range list {
-		if d.may(q.Context(), "run", v.role) == nil && d.dropVolume(q.Context(), v, nil) == nil {
+		if v.sized == nil && d.may(q.Context(), "run", v.role) == nil && d.dropVolume(q.Context(), v, nil) == nil {
 			gone = append(gone, v.name)
 		}
 	}

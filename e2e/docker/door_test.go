@@ -22,7 +22,7 @@ import (
 
 const doorPlan = `cluster: {reclaimDelay: 100ms}
 roles:
-  default: {guarantee: {cpu: 1500m, memory: 1536Mi}, lendGrace: 2s}
+  default: {guarantee: {cpu: 1500m, memory: 1536Mi, disk: 1Gi}, lendGrace: 2s}
   online:  {guarantee: {cpu: 900m, memory: 512Mi}, lendGrace: 3s}
   offline: {reclaimGrace: 2s}
 `
@@ -255,8 +255,48 @@ func TestDoor(t *testing.T) {
 		name string
 		run  func(*testing.T, *client)
 	}{{"strangers", stranger}, {"certificates", certified}, {"libraries", libraries}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized},
-		{"reclaim", reclaimed}, {"services", swarmMode}} {
+		{"reclaim", reclaimed}, {"sized volumes", sized}, {"services", swarmMode}} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c.with(t)) })
+	}
+}
+
+// sized: a volume with a size is a lease of the pool. What one container writes the next one reads, a service's task too, on its node; while
+// anything has it nobody deletes it.
+func sized(t *testing.T, c *client) {
+	c.says("volume", "create", "-o", "size=16m", "kept")
+	if out := c.polder("", "volume", "get", "kept"); !strings.Contains(out, "16Mi") || !strings.Contains(out, "ready") {
+		t.Errorf("the pool has %s", out)
+	}
+	if out, code := c.docker("volume", "create", "-o", "size=100g", "huge"); code == 0 || !strings.Contains(out, "disk") {
+		t.Errorf("without room it says %d %s", code, out)
+	}
+	task := []string{"--memory", "32m", "--cpus", "0.05", "-v", "kept:/data", image}
+	c.says(append(append([]string{"run", "--rm"}, task...), "sh", "-c", "echo hello > /data/said")...)
+	c.says(append(append([]string{"run", "-d", "--name", "holder", "--stop-timeout", "1"}, task...), "sleep", "600")...)
+	if out := c.says("exec", "holder", "cat", "/data/said"); out != "hello" {
+		t.Errorf("the next container reads %q", out)
+	}
+	if out := c.says("inspect", "holder", "--format", "{{range .Mounts}}{{if .Name}}{{.Type}} {{.Name}}{{end}}{{end}}"); out != "volume kept" {
+		t.Errorf("it has %q mounted", out)
+	}
+	c.says("service", "create", "-q", "-d", "--name", "reader", "--mode", "replicated-job", "--no-resolve-image", "--limit-memory", "32m", "--limit-cpu", "0.05",
+		"--mount", "type=volume,src=kept,dst=/data", image, "cat", "/data/said")
+	c.until("hello", "service", "logs", "--raw", "reader")
+	c.says("service", "rm", "reader")
+	if out, code := c.docker("volume", "rm", "kept"); code == 0 || !strings.Contains(out, "in use") {
+		t.Errorf("removing it while it is used says %d %s", code, out)
+	}
+	if out, code := c.run("", c.tool, "volume", "delete", "kept", "--yes"); code == 0 || !strings.Contains(out, "mounted by") {
+		t.Errorf("so does polder: %d %s", code, out)
+	}
+	c.says("rm", "-f", "holder")
+	for out, code := c.docker("volume", "rm", "kept"); code != 0; out, code = c.docker("volume", "rm", "kept") {
+		if !strings.Contains(out, "in use") && !strings.Contains(out, "mounted by") {
+			t.Fatal(out)
+		}
+	}
+	if out := c.says("volume", "ls", "-q"); strings.Contains(out, "kept") {
+		t.Errorf("volumes are %s", out)
 	}
 }
 

@@ -71,10 +71,21 @@ func endpoints() Table {
 	return out
 }
 
+// onlySize allows a volume's size.
+func onlySize(v any) (Treatment, string) {
+	m, _ := v.(map[string]any)
+	for name, x := range m {
+		if _, text := x.(string); name != "size" || !text {
+			return Refused, name + ": size is the only option; others could name any directory of the node"
+		}
+	}
+	return Works, ""
+}
+
 // Volume is the table of POST /volumes/create.
 var Volume = Table{
 	"Name": works, "Labels": judged("as a container's", labels),
 	"Driver":            judged("local", oneOf("volumes are directories of the node", "local")),
-	"DriverOpts":        refused("a driver's options could name any directory of the node"),
+	"DriverOpts":        judged("size, as in size=10g: the volume is the pool's, charged to the role", onlySize),
 	"ClusterVolumeSpec": refused("volumes are directories of the node"),
 }

@@ -88,7 +88,7 @@ func (s *Swarm) draft(c *call, role string) (x orchestrator.Service, err error) 
 	if x.Spec, err = compile(t, small.Bytes()); err != nil {
 		return x, err
 	}
-	if x.Spec.Placement.Only, err = s.opt.Containers.Places(c.Context(), role, t.networks()); err != nil {
+	if x.Spec.Placement.Only, err = s.opt.Containers.Places(c.Context(), role, t.networks(), t.volumes()); err != nil {
 		return x, err
 	}
 	if err := s.tryOut(c.Context(), t, x); err != nil {

@@ -28,8 +28,9 @@ type Containers interface {
 	May(ctx context.Context, verb, role string) error
 	// Check judges the description of a container as if the caller of ctx made it.
 	Check(ctx context.Context, c Container) error
-	// Places are the nodes that have all of some networks, which must be the role's; nil is any.
-	Places(ctx context.Context, role string, networks []string) ([]string, error)
+	// Places are the nodes that have all of some networks, which must be the role's, and of the volumes those that are one node's; nil is
+	// any.
+	Places(ctx context.Context, role string, networks, volumes []string) ([]string, error)
 	// Fetch gets an image from its registry with credentials, in the form of the header X-Registry-Auth, unless some node has it.
 	Fetch(ctx context.Context, role, image, auth string) error
 	// Task is the task that runs a container, wherever it gets a lease.

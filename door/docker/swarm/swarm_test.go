@@ -57,7 +57,9 @@ func (c *containers) May(_ context.Context, verb, role string) error {
 
 func (c *containers) Check(context.Context, Container) error { return nil }
 
-func (c *containers) Places(context.Context, string, []string) ([]string, error) { return nil, nil }
+func (c *containers) Places(context.Context, string, []string, []string) ([]string, error) {
+	return nil, nil
+}
 
 func (c *containers) Task(context.Context, Container) (*polderv1.TaskSpec, error) {
 	return nil, errors.New("there is no engine")

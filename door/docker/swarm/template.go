@@ -15,6 +15,7 @@ import (
 	texttemplate "text/template"
 	"time"
 
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/swarm"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -234,6 +235,16 @@ func (t template) network(body thing) {
 func (t template) networks() (out []string) {
 	for _, n := range t.TaskTemplate.Networks {
 		out = append(out, n.Target)
+	}
+	return out
+}
+
+// volumes are those that its tasks name.
+func (t template) volumes() (out []string) {
+	for _, m := range t.spec().Mounts {
+		if m.Type == mount.TypeVolume && m.Source != "" {
+			out = append(out, m.Source)
+		}
 	}
 	return out
 }
