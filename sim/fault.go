@@ -162,6 +162,7 @@ type disk struct {
 	asks    map[string]cluster.RestoreAsk
 	tasks   map[string]cluster.TaskReport
 	nodes   map[string]cluster.NodeInfo
+	since   map[string]int64 // when this leader first had an ask to write down, until it is durable
 	effects []cluster.Effect // of the step that is being taken
 	queue   []write
 }
@@ -172,7 +173,7 @@ type write struct {
 }
 
 func newDisk() *disk {
-	return &disk{asks: map[string]cluster.RestoreAsk{}, tasks: map[string]cluster.TaskReport{}, nodes: map[string]cluster.NodeInfo{}}
+	return &disk{asks: map[string]cluster.RestoreAsk{}, tasks: map[string]cluster.TaskReport{}, nodes: map[string]cluster.NodeInfo{}, since: map[string]int64{}}
 }
 
 func (d *disk) note(e cluster.Effect) {
@@ -180,6 +181,20 @@ func (d *disk) note(e cluster.Effect) {
 	case cluster.SaveAsk, cluster.DeleteAsk, cluster.SaveTask, cluster.DeleteTask, cluster.SaveNode, cluster.DeleteNode:
 		d.effects = append(d.effects, e)
 	}
+}
+
+// untilSaved is how long it takes until an ask is durable.
+func (d *disk) untilSaved(ask string, now, unsaved int64) time.Duration {
+	if _, ok := d.asks[ask]; ok {
+		delete(d.since, ask)
+		return 0
+	}
+	since, ok := d.since[ask]
+	if !ok {
+		since = now
+		d.since[ask] = now
+	}
+	return time.Duration(max(0, since+unsaved-now))
 }
 
 // save queues the records of one step, as they are now.
@@ -234,4 +249,5 @@ func (d *disk) settle(before int64) {
 func (d *disk) crash(now, unsaved int64) {
 	d.settle(now - unsaved)
 	d.queue, d.effects = nil, nil
+	clear(d.since)
 }

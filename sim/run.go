@@ -248,20 +248,20 @@ func (r *run) do(e cluster.Effect) {
 	switch e := e.(type) {
 	case cluster.Launch:
 		r.books.launched(e.Task)
-		r.command(e.Task.Node, func(m *machine) { m.launch(e.Task) })
+		r.tell(e.Task.Node, e.Task.Task, func(m *machine) { m.launch(e.Task) })
 	case cluster.StopTask:
 		r.books.stopped(e.Task)
-		r.command(e.Node, func(m *machine) { m.stop(e) })
+		r.tell(e.Node, e.Task, func(m *machine) { m.stop(e) })
 	case cluster.SendNotice:
 		r.books.noticed(e.Notice)
-		r.command(e.Node, func(m *machine) { m.notice(e) })
+		r.tell(e.Node, e.Notice.Task, func(m *machine) { m.notice(e) })
 	case cluster.WithdrawNotice:
-		r.command(e.Node, func(m *machine) { m.withdraw(e) })
+		r.tell(e.Node, e.Task, func(m *machine) { m.withdraw(e) })
 	case cluster.SetFunding:
 		r.books.fundedBy(e.Task, e.Funding)
-		r.command(e.Node, func(m *machine) { m.with(e.Task, func(p *process) { p.report.Funding = e.Funding }) })
+		r.tell(e.Node, e.Task, func(m *machine) { m.with(e.Task, func(p *process) { p.report.Funding = e.Funding }) })
 	case cluster.ResizeTask:
-		r.command(e.Node, func(m *machine) { m.with(e.Task, func(p *process) { p.report.Resources = e.Resources }) })
+		r.tell(e.Node, e.Task, func(m *machine) { m.with(e.Task, func(p *process) { p.report.Resources = e.Resources }) })
 	case cluster.Ack:
 		r.acknowledge(e)
 	case cluster.SaveTask:
@@ -282,6 +282,25 @@ func (r *run) do(e cluster.Effect) {
 	if r.disk != nil {
 		r.disk.note(e)
 	}
+}
+
+// tell sends a machine a command about a task once the task's ask is on the leader's disk, as the server does: a leader that dies before would leave
+// work that its owner asks for again.
+func (r *run) tell(node, task string, do func(*machine)) {
+	wait := time.Duration(0)
+	if l := r.books.leases[task]; r.disk != nil && l != nil {
+		wait = r.disk.untilSaved(l.ask, r.now, int64(r.Leader.Unsaved))
+	}
+	if wait == 0 {
+		r.command(node, do)
+		return
+	}
+	leader := r.c
+	r.after(wait, func() {
+		if r.c == leader {
+			r.command(node, do)
+		}
+	})
 }
 
 // acknowledge lets an agent forget a task once its end is on the leader's disk.
