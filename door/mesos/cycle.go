@@ -159,7 +159,7 @@ func (d *Door) makeOffers(now time.Time) {
 		made[o.to.fw] = append(made[o.to.fw], o)
 	}
 	for _, f := range order {
-		f.send(offersEvent(f, made[f], d))
+		d.sendOffers(f, made[f])
 	}
 }
 

@@ -64,8 +64,9 @@ func newLoad(b *testing.B, nodes int) *load {
 	l.http.Start()
 	l.base = l.http.URL
 	ended := make(chan error, 1)
-	go func() { ended <- d.Run(ctx) }()
-	b.Cleanup(func() { cancel(); <-ended; l.http.CloseClientConnections(); l.http.Close() })
+	open, shut := context.WithCancel(context.Background())
+	go func() { ended <- d.Run(open) }()
+	b.Cleanup(func() { shut(); <-ended; l.http.CloseClientConnections(); l.http.Close() }) // before the machines go: nobody is to be told of each
 	for !d.isReady() {
 		time.Sleep(10 * time.Millisecond)
 	}

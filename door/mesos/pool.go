@@ -26,7 +26,8 @@ type node struct {
 	registered        time.Time
 	agentAddr         string // where its agent is reached by tools
 	shelf             *piece.Shelf[*node]
-	notBefore         int64 // news of earlier revisions are old: a claim of ours has been booked since
+	offered           []byte // what offers say of it, in protobuf, once there were any
+	notBefore         int64  // news of earlier revisions are old: a claim of ours has been booked since
 	offers            map[string]*offer
 }
 
@@ -92,7 +93,7 @@ func (d *Door) setNode(p *polderv1.Node, revision int64) {
 		at, _ := slices.BinarySearchFunc(d.order, n, compareNodes)
 		d.order = slices.Insert(d.order, at, n)
 	}
-	d.fresh[n] = struct{}{}
+	d.fresh[n], n.offered = struct{}{}, nil
 	n.changed()
 	was := n.state
 	n.state, n.attributes, n.pool, n.registered = p.State, p.Attributes, p.Pool, p.Registered.AsTime()

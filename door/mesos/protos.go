@@ -33,15 +33,11 @@ func (d *Door) agentInfo(n *node, name string) *mesosv1.AgentInfo {
 }
 
 func (d *Door) agentOf(n *node) *masterv1.Response_GetAgents_Agent {
-	offered := amounts{}
-	for _, o := range n.offers {
-		offered = plus(offered, plus(o.regular, o.revocable))
-	}
 	return &masterv1.Response_GetAgents_Agent{
 		AgentInfo: d.agentInfo(n, n.name), Active: new(n.state == "ready" || n.state == "cordoned"), Deactivated: new(n.state == "cordoned"),
 		Version: new(Version), Pid: new(d.agentPid()), RegisteredTime: timeInfo(n.registered),
 		TotalResources: form{}.resources(n.total, n.ports), AllocatedResources: form{}.resources(minus(n.total, n.free), resource.PortSet{}),
-		OfferedResources: form{}.resources(offered, resource.PortSet{}),
+		OfferedResources: form{}.resources(n.inOffers(), resource.PortSet{}),
 	}
 }
 

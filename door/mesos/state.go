@@ -76,8 +76,8 @@ func (n *node) changed() {
 	}
 }
 
-// offered is what of the node is in offers.
-func (n *node) offered() amounts {
+// inOffers is what of the node is in offers.
+func (n *node) inOffers() amounts {
 	out := amounts{}
 	for _, o := range n.offers {
 		out = plus(out, plus(o.regular, o.revocable))
@@ -104,7 +104,7 @@ func (n *node) AppendText(dst []byte) []byte {
 	x.Number("registered_time", seconds(n.registered))
 	x.Raw("resources", total)
 	x.Raw("used_resources", summed(minus(n.total, n.free), ""))
-	x.Raw("offered_resources", summed(n.offered(), ""))
+	x.Raw("offered_resources", summed(n.inOffers(), ""))
 	x.Raw("reserved_resources", []byte("{}"))
 	x.Raw("unreserved_resources", total)
 	x.Bool("active", n.state == "ready" || n.state == "cordoned")
