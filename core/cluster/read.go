@@ -144,21 +144,22 @@ func (c *Cluster) Roles() []RoleView {
 		ids[role.ID(id)] = len(out)
 		out = append(out, c.roleView(role.ID(id), sums))
 	}
-	add := func(leaf role.ID, running, pending int) {
-		for id := leaf; id != role.None; id = c.tree.Roles[id].Parent {
-			if role.Display(c.tree.Roles[id].Path) == c.tree.Roles[id].Path {
-				out[ids[id]].Running += running
-				out[ids[id]].Pending += pending
-			}
-		}
-	}
+	running, pending := make([]int, len(c.tree.Roles)), make([]int, len(c.tree.Roles)) // by leaf
 	for _, p := range c.pools {
 		for _, u := range p.units {
-			add(u.charge.Leaf, len(u.tasks), 0)
+			running[u.charge.Leaf] += len(u.tasks)
 		}
 		for cl := range p.queue.all() {
 			for _, a := range cl.asks {
-				add(cl.leaf, 0, a.waiting())
+				pending[cl.leaf] += a.waiting()
+			}
+		}
+	}
+	for leaf := range running {
+		for id := role.ID(leaf); id != role.None; id = c.tree.Roles[id].Parent {
+			if role.Display(c.tree.Roles[id].Path) == c.tree.Roles[id].Path {
+				out[ids[id]].Running += running[leaf]
+				out[ids[id]].Pending += pending[leaf]
 			}
 		}
 	}
@@ -193,17 +194,17 @@ type sums struct {
 
 func (p *pool) sums() sums {
 	tree := p.c.tree
-	s := sums{make([]resource.Vector, len(tree.Roles)), make([]resource.Vector, len(tree.Roles))}
-	for id := range tree.Roles {
-		s.funded[id], s.leaving[id] = make(resource.Vector, p.c.kinds.Len()), make(resource.Vector, p.c.kinds.Len())
-	}
+	s := sums{resource.Zeros(len(tree.Roles), p.c.kinds.Len()), resource.Zeros(len(tree.Roles), p.c.kinds.Len())}
 	for _, u := range p.units {
-		for id := u.charge.At; id != role.None; id = tree.Roles[id].Parent {
-			s.funded[id].Inc(u.charge.Amount)
+		s.funded[u.charge.At].Inc(u.charge.Amount)
+		if u.leaving {
+			s.leaving[u.charge.Leaf].Inc(u.charge.Amount)
 		}
-		for id := u.charge.Leaf; u.leaving && id != role.None; id = tree.Roles[id].Parent {
-			s.leaving[id].Inc(u.charge.Amount)
-		}
+	}
+	for id := len(tree.Roles) - 1; id > int(role.Root); id-- { // those below come after their parents
+		up := tree.Roles[id].Parent
+		s.funded[up].Inc(s.funded[id])
+		s.leaving[up].Inc(s.leaving[id])
 	}
 	return s
 }
