@@ -91,6 +91,9 @@ func (n *node) spareBy(by time.Time, but *claim) resource.Vector {
 
 // writeSpare is spareBy in a vector of the caller's, for the hot path.
 func (n *node) writeSpare(least resource.Vector, by time.Time, but *claim) resource.Vector {
+	if len(n.going)+len(n.keeps) == 0 {
+		return n.writeFree(least)
+	}
 	var scratch [resource.MaxKinds]resource.Amount
 	w := n.watch(scratch[:len(least)], but)
 	w.until(by)
@@ -131,6 +134,11 @@ func (n *node) writeAvailable(out resource.Vector) resource.Vector {
 		}
 		return out
 	}
+	return n.writeFree(out)
+}
+
+// writeFree is free in a vector of the caller's.
+func (n *node) writeFree(out resource.Vector) resource.Vector {
 	for i := range out {
 		out[i] = n.total.At(i).Sub(n.used.At(i))
 	}

@@ -93,6 +93,13 @@ func (b book) Spare(n placement.NodeID, within time.Duration) resource.Vector {
 	return b.nodes[n].spareBy(b.c.now.Add(within), nil)
 }
 
+// Fits implements [reclaim.Steady].
+func (b book) Fits(x resource.Vector, id placement.NodeID, within time.Duration) bool {
+	n := b.nodes[id]
+	var scratch [resource.MaxKinds]resource.Amount
+	return x.Fits(n.writeSpare(scratch[:len(n.total)], b.c.now.Add(within), nil))
+}
+
 // Steady implements [reclaim.Steady]: neither ports, packages nor other tasks of its group can close a node to the claim.
 func (b book) Steady(c reclaim.Claim) bool {
 	return c.Task.(*class).steady()
@@ -231,19 +238,18 @@ func (p *pool) withdraw() {
 		return
 	}
 	p.touched = false
-	var us []*unit
+	var us []*reclaim.Unit
 	for _, u := range p.leavers {
 		if u.mayStay() {
-			us = append(us, u)
+			us = append(us, p.unit(u))
 		}
 	}
-	slices.SortFunc(us, func(a, b *unit) int {
-		x, y := p.unit(a), p.unit(b)
+	slices.SortFunc(us, func(x, y *reclaim.Unit) int {
 		return cmp.Or(cmp.Compare(y.RolePriority, x.RolePriority), cmp.Compare(y.Guard, x.Guard),
 			cmp.Compare(y.TaskPriority, x.TaskPriority), cmp.Compare(y.Cost, x.Cost), cmp.Compare(y.Work, x.Work), cmp.Compare(x.ID, y.ID))
 	})
-	for _, u := range us {
-		if p.stay(u) {
+	for _, x := range us {
+		if u := x.Owner.(*unit); p.stay(u) {
 			p.c.takeBack(u, "nobody needs it any more")
 		}
 	}

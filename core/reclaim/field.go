@@ -2,6 +2,7 @@ package reclaim
 
 import (
 	"slices"
+	"time"
 
 	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
@@ -13,6 +14,8 @@ import (
 // node.
 type Steady interface {
 	Steady(c Claim) bool
+	// Fits reports whether so much fits into what [Book.Spare] is, without making that: a look at every node asks it.
+	Fits(x resource.Vector, n placement.NodeID, within time.Duration) bool
 }
 
 // fieldKey is what a field is good for.
@@ -73,18 +76,20 @@ func (p *Plan) covered() bool {
 
 // field returns the field of a claim as of now, nil when its nodes are not steady.
 func (s *sweep) field() *field {
-	if book, ok := s.book.(Steady); !ok || !book.Steady(s.claim) {
+	book, ok := s.book.(Steady)
+	if !ok || !book.Steady(s.claim) {
 		return nil
 	}
+	fits := func(n placement.NodeID) bool { return book.Fits(s.claim.Charge.Amount, n, s.within) }
 	key := fieldKey{s.claim.Task, s.claim.Charge.At}
 	f := s.fields[key]
 	if f == nil {
-		f = s.survey()
+		f = s.survey(fits)
 		s.fields[key] = f
 	}
 	for _, c := range s.changed[f.seen:] {
 		if _, in := slices.BinarySearch(f.roomy, c.node); in || c.more {
-			f.judge(c.node, s.fits(c.node))
+			f.judge(c.node, fits(c.node))
 		}
 	}
 	f.seen = len(s.changed)
@@ -92,14 +97,14 @@ func (s *sweep) field() *field {
 }
 
 // survey looks at every node once.
-func (s *sweep) survey() *field {
+func (s *sweep) survey(fits func(placement.NodeID) bool) *field {
 	f := &field{looked: make([]int, len(s.levels)), seen: len(s.changed)}
 	s.book.Feasible(s.claim, func(n placement.NodeID) bool {
 		for len(f.feasible) <= int(n) {
 			f.feasible = append(f.feasible, false)
 		}
 		f.feasible[n] = true
-		if s.fits(n) {
+		if fits(n) {
 			f.roomy = append(f.roomy, n)
 		}
 		return true
@@ -144,11 +149,6 @@ func (s *sweep) lookOn(f *field) bool {
 		f.prey = append(f.prey, prey{site{Victim{next, s.levels[at].role}, next.On(n)}, n})
 	}
 	return true
-}
-
-// fits reports whether a node has room for the claim already.
-func (s *sweep) fits(n placement.NodeID) bool {
-	return s.claim.Charge.Amount.Fits(s.book.Spare(n, s.within))
 }
 
 // judge enters a node among the roomy ones or takes it out.

@@ -3,9 +3,11 @@ package reclaim
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
+	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/resource"
 	"polder.dev/polder/core/role"
 )
@@ -15,6 +17,13 @@ type steady struct{ *world }
 
 // Steady implements Steady.
 func (steady) Steady(Claim) bool { return true }
+
+// Fits implements Steady.
+func (w steady) Fits(x resource.Vector, n placement.NodeID, within time.Duration) bool {
+	return x.Fits(w.Spare(n, within))
+}
+
+var _ Steady = steady{}
 
 // TestFieldAgreesWithSearch: a round that remembers what it saw plans every claim as one does that looks at every node for each:
 // same outcome, same node, same victims; plans that are taken back and claims that come again included.
