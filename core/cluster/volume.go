@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -62,16 +63,23 @@ func (c *Cluster) roomForVolume(a *ask, wanted resource.Resources) *Refusal {
 	if a.Count != 1 || a.Gang || a.Earmark || !a.Shape.Pinned || a.Shape.Requeue {
 		return refuse("InvalidArgument", "", "ask %s: a volume is one lease that is not preemptible and does not come back", a.ID)
 	}
+	if leaf := c.tree.Roles[c.leafOf(a.Role)].Path; leaf != a.Role {
+		return refuse("OverGuarantee", "name a role below it", "role %s has roles below it, and its guarantee is theirs: it can keep no volume", a.Role)
+	}
 	kept := c.keepsVolumes(a)[a.Role]
 	for _, kind := range wanted.Names() {
 		name := resource.JoinName(a.Shape.Pool, kind)
 		least := c.plan.LeastGuarantee(a.Role, name)
-		if wanted[kind] <= least.Sub(kept[name]) {
+		left := max(0, least.Sub(kept[name]))
+		if wanted[kind] <= left {
 			continue
 		}
-		return refuse("OverGuarantee", "ask for less, delete a volume, or raise the guarantee in the plan, in every window",
-			"role %s: a volume needs %s=%s; its guarantee must cover volumes at all times, is %s=%s at the least, and has %s left for this one",
-			a.Role, name, resource.FormatValue(name, wanted[kind]), name, resource.FormatValue(name, least), resource.FormatValue(name, max(0, least.Sub(kept[name]))))
+		bound := "is guaranteed no " + name
+		if least > 0 {
+			bound = fmt.Sprintf("is guaranteed %s=%s at the least, of which other volumes leave %s", name, resource.FormatValue(name, least), resource.FormatValue(name, left))
+		}
+		return refuse("OverGuarantee", "ask for less, delete a volume, or raise the guarantee in the plan and in all its windows",
+			"role %s %s: a volume of %s does not fit, and volumes never borrow", a.Role, bound, resource.FormatValue(name, wanted[kind]))
 	}
 	return nil
 }

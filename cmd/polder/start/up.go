@@ -105,17 +105,20 @@ func round(name string, a resource.Amount) resource.Amount {
 	return a
 }
 
-// firstPlan is a plan to try things with: online is guaranteed 60 % of the pool and lends it, offline borrows.
+// firstPlan is a plan to try things with: online is guaranteed 60 % of the pool and lends it, offline borrows. Volumes are kept inside a
+// role's guarantee, so online and default have a fifth of the disk each.
 func firstPlan(slice resource.Resources, n int) *role.Plan {
 	guarantee := resource.Resources{}
 	for _, name := range []string{"cpu", "memory"} {
 		guarantee[name] = round(name, slice[name].MulDiv(int64(6*n), 10))
 	}
+	disk := round("disk", slice["disk"].MulDiv(int64(n), 5))
+	guarantee["disk"] = disk
 	lend, notice := role.Duration(30*time.Second), role.Duration(15*time.Second)
 	return &role.Plan{Roles: map[string]role.RoleSpec{
 		"online":  {Guarantee: guarantee, LendGrace: &lend},
 		"offline": {ReclaimGrace: &notice},
-		"default": {},
+		"default": {Guarantee: resource.Resources{"disk": disk}},
 	}}
 }
 
