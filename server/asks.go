@@ -151,6 +151,7 @@ func (t *turn) submit(d draft, who string, dry bool) *polderv1.SubmitResult {
 	} else if err == nil {
 		t.asks[d.spec.ID] = askExtra{Name: d.name, By: who, wire: d.wire, mounts: d.volumes}
 		_, err = t.step(cluster.Submit{Ask: d.spec})
+		err = t.withVolumes(&d, err)
 		t.hold(d.spec.ID)
 	}
 	if err != nil {

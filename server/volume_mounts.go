@@ -1,11 +1,13 @@
 package server
 
 import (
+	"errors"
 	"iter"
 	"slices"
 	"strings"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/core/cluster"
 	"polder.dev/polder/core/placement"
 	"polder.dev/polder/core/role"
 )
@@ -93,6 +95,20 @@ func (t *turn) stillThere(d *draft) error {
 		}
 	}
 	return nil
+}
+
+// withVolumes says why a task can never start whose volume is on a node that has nothing but its volumes until it is back.
+func (t *turn) withVolumes(d *draft, why error) error {
+	var r *cluster.Refusal
+	if !errors.As(why, &r) || r.Reason.Code != "Impossible" {
+		return why
+	}
+	for _, name := range d.volumes {
+		if v, ok := t.volume(name); ok && v.state() == volumeUnreachable {
+			return refused("VolumeUnreachable", "bring the node back, or give it up with its volumes", "volume %s is on node %s, which counts as lost", name, v.node())
+		}
+	}
+	return why
 }
 
 // noProcess refuses to do something with the lease of a volume that is for what runs.

@@ -3,6 +3,7 @@ package server
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -12,9 +13,13 @@ import (
 const keepersPlan = "roles: {db: {guarantee: {disk: 20Gi, cpu: 1, memory: 1Gi}}, web: {guarantee: {disk: 5Gi, cpu: 1, memory: 1Gi}}}"
 
 // keepers is a pool in which roles have disk of their own, on two nodes.
-func keepers(t *testing.T) (w *world, admin *client, one, two *agent) {
+func keepers(t *testing.T, cfg ...func(*Config)) (w *world, admin *client, one, two *agent) {
 	t.Helper()
-	w = newWorld(t, nil)
+	w = newWorld(t, func(c *Config) {
+		for _, f := range cfg {
+			f(c)
+		}
+	})
 	admin = w.as(w.admin)
 	call(t, admin.plan.Apply, &polderv1.ApplyRequest{Plan: keepersPlan, BaseRevision: 1})
 	amounts := map[string]string{"cpu": "4", "memory": "8Gi", "disk": "30Gi"}
@@ -280,4 +285,36 @@ func TestNodeWithVolumes(t *testing.T) {
 	}
 	call(t, admin.node.Remove, &polderv1.NodeServiceRemoveRequest{Name: "n1", LoseVolumes: true})
 	refusal(t, connect.CodeNotFound, admin.volume.Get, &polderv1.VolumeServiceGetRequest{Name: "data"})
+}
+
+// TestLostNodeKeepsVolumes: its tasks are lost, its volumes wait for it, and are what they were when it is back.
+func TestLostNodeKeepsVolumes(t *testing.T) {
+	w, admin, one, _ := keepers(t, func(c *Config) { c.NodeLostAfter = time.Millisecond })
+	link := w.connect(one)
+	v := w.newVolume(admin, &polderv1.VolumeServiceCreateRequest{Name: "data", Role: "db", Size: "3Gi"})
+	ask := w.submit(admin, mounting("db", "data"))
+	w.until("a task", func(p *picture) bool { r, _ := p.tasks.Get(ask.Id + ".0"); return r.State.String() == "running" })
+	link.close()
+	w.until("the task's loss", func(p *picture) bool { r, _ := p.tasks.Get(ask.Id + ".0"); return r.State.String() == "lost" })
+	if got := call(t, admin.volume.Get, &polderv1.VolumeServiceGetRequest{Name: "data"}); got.State != "unreachable" || got.Task != v.Task {
+		t.Errorf("the volume is %v", got)
+	}
+	res := call(t, admin.ask.Submit, &polderv1.SubmitRequest{Asks: []*polderv1.AskSpec{mounting("db", "data")}}).Results[0]
+	if r := res.Refused; r.GetCode() != "VolumeUnreachable" {
+		t.Errorf("another task that mounts it: %v", res)
+	}
+	one.mu.Lock()
+	delete(one.tasks, ask.Id+".0") // the machine was started again
+	one.mu.Unlock()
+	w.connect(one)
+	one.until("the task once more", func() bool { return one.tasks[ask.Id+".0.1"] != nil })
+	w.until("the volume", func(p *picture) bool { v, ok := p.volume("data"); return ok && v.state() == volumeReady })
+	if got := call(t, admin.volume.Get, &polderv1.VolumeServiceGetRequest{Name: "data", UntilReady: true}); got.State != "ready" || got.Task != v.Task || got.Path != v.Path {
+		t.Errorf("the volume is %v, was %v", got, v)
+	}
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.launches[v.Task] != 1 || one.stops[v.Task] != 0 {
+		t.Errorf("the volume was made %d times and stopped %d times", one.launches[v.Task], one.stops[v.Task])
+	}
 }
