@@ -15,7 +15,6 @@ import (
 	"strings"
 
 	"polder.dev/polder/agent/runtime"
-	"polder.dev/polder/agent/runtime/volume"
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
@@ -97,7 +96,7 @@ func (a *Agent) relayCreate(ctx context.Context, stream relayStream, m *polderv1
 }
 
 // containerOf translates a door's container for the runtime. The host directories it binds must be among those this agent
-// allows, whatever its users may, or be a volume's.
+// allows, whatever its users may, and none is a volume's: the engine has that under its name.
 func containerOf(m *polderv1.Container, node, sandbox string, mounts mountable) (*runtime.Container, error) {
 	out := &runtime.Container{
 		ID: m.Id, Role: m.Role, Name: m.Name, Version: m.Version, Platform: m.Platform, Node: node, Sandbox: sandbox,
@@ -148,7 +147,7 @@ func bound(create []byte, mounts mountable) ([]byte, error) {
 		if !path.IsAbs(source) {
 			continue // a volume
 		}
-		resolved, err := mounts.bindable(source)
+		resolved, err := mounts.directory(source)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +157,7 @@ func bound(create []byte, mounts mountable) ([]byte, error) {
 	for _, x := range list {
 		m, _ := x.(map[string]any)
 		if source, _ := m["Source"].(string); m["Type"] == "bind" {
-			resolved, err := mounts.bindable(source)
+			resolved, err := mounts.directory(source)
 			if err != nil {
 				return nil, err
 			}
@@ -166,15 +165,6 @@ func bound(create []byte, mounts mountable) ([]byte, error) {
 		}
 	}
 	return json.Marshal(body)
-}
-
-// bindable is directory for a door, which binds a volume by the path that the server told it: whose volume it may bind the door has found out.
-func (x mountable) bindable(source string) (string, error) {
-	if task, ok := strings.CutPrefix(path.Dir(source), x.volumes+"/"); ok && source == volume.Data(x.volumes, task) && runtime.ValidTaskID(task) {
-		_, err := os.Stat(source)
-		return source, err
-	}
-	return x.directory(source)
 }
 
 // recorded tells the runtime that the end of a container's task is on disk.

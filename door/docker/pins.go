@@ -156,6 +156,9 @@ func (d *Door) pinVolumes(ctx context.Context, p *pins, x *draft) error {
 		return err
 	}
 	for _, name := range p.volumes {
+		if err := d.unseen(ctx, name); err != nil {
+			return err
+		}
 		for _, v := range have {
 			if v.name != name {
 				continue
@@ -188,7 +191,10 @@ func (d *Door) volumesFor(ctx context.Context, x *draft, node string) error {
 		e := errand{x.role, "run", "create volume " + name}
 		var have thing
 		err := d.ask(ctx, node, e, http.MethodGet, "/volumes/"+url.PathEscape(name), nil, nil, &have)
-		if statusIn(err) == http.StatusNotFound {
+		if err == nil && text(under(have, "Labels"), runtime.LabelVolume) != "" { // it stands for one that is no more
+			have, err = nil, d.dropStandIn(ctx, node, name, x.role)
+		}
+		if err == nil && have == nil || statusIn(err) == http.StatusNotFound {
 			err = d.ask(ctx, node, e, http.MethodPost, "/volumes/create", nil,
 				thing{"Name": name, "Labels": thing{runtime.LabelRole: x.role}}, &have)
 		}

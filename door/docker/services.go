@@ -229,6 +229,9 @@ func (c containersOf) volumes(ctx context.Context, x *draft, node string) error 
 		return err
 	}
 	for _, name := range x.pins.volumes {
+		if x.sized[name] != nil {
+			continue // of its role
+		}
 		var have struct{ Labels map[string]string }
 		if err := c.d.ask(ctx, node, errand{x.role, "view", ""}, http.MethodGet, "/volumes/"+url.PathEscape(name), nil, nil, &have); err != nil {
 			return err

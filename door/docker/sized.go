@@ -3,6 +3,7 @@ package docker
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -24,8 +25,8 @@ import (
 // sizeOption is the driver's option that makes a volume the pool's.
 const sizeOption = "size"
 
-// labelVolume is on a volume of an engine that stands for one of the pool: the id of its lease.
-const labelVolume = labelNote + "volume"
+// labelSize is the label that says the same, where there are no options.
+const labelSize = labelNote + "size"
 
 // sized lists the pool's volumes that the caller may view, but for those that are being deleted.
 func (d *Door) sized(ctx context.Context) (out []*polderv1.Volume, err error) {
@@ -51,8 +52,11 @@ func shownSized(v *polderv1.Volume, engines []engine) volume {
 	for name, value := range v.Labels {
 		labels[name] = value
 	}
-	labels[runtime.LabelRole] = v.Role
-	status := thing{"state": v.State, "node": v.Node}
+	labels[runtime.LabelRole], labels[labelSize] = v.Role, v.Size
+	if v.Node != "" {
+		labels[labelNote+"node"] = v.Node
+	}
+	status := thing{"state": v.State, "node": v.Node, "role": v.Role, "size": v.Size, "usedBy": append([]string{}, v.UsedBy...)}
 	if why := v.Reason.GetMessage(); why != "" {
 		status["reason"] = why
 	}
@@ -97,14 +101,36 @@ func (v volume) matches(filters map[string][]string) bool {
 	return true
 }
 
-// sizeOf is how large a volume is to be, in bytes; empty for one of the engine's own.
+// sizeOf takes out of its description how large a volume is to be, in bytes; empty for one of the engine's own.
 func sizeOf(body thing) (string, error) {
+	labels := under(body, "Labels")
 	options := under(body, "DriverOpts")
-	if len(options) == 0 {
+	option, given := options[sizeOption]
+	label, labelled := labels[labelSize]
+	delete(body, "DriverOpts")
+	delete(labels, labelSize)
+	switch {
+	case !given && !labelled:
 		return "", nil
+	case given && labelled && option != label:
+		return "", fail(http.StatusBadRequest, "the size is said twice: with the option size and with the label %s", labelSize)
+	case !given:
+		option = label
 	}
-	bytes, err := parseBytes(text(options, sizeOption))
+	said, _ := option.(string)
+	bytes, err := parseBytes(said)
 	return strconv.FormatInt(bytes, 10), err
+}
+
+// usage is what docker system df shows of a volume of the pool: what it is charged with.
+func (v volume) usage() thing {
+	out := maps.Clone(v.thing)
+	size, err := parseBytes(v.sized.Size)
+	if err != nil {
+		size = -1 // what engines say when they do not know
+	}
+	out["UsageData"] = thing{"Size": size, "RefCount": len(v.sized.UsedBy)}
+	return out
 }
 
 // createSized makes a volume of the pool where its project has something already, else on the first node that has room, and answers when
@@ -126,6 +152,10 @@ func (d *Door) createSized(ctx context.Context, role, size string, body thing) (
 		if made, err = d.api.Volumes.Create(ctx, connect.NewRequest(m)); err == nil || statusIn(err) != http.StatusConflict {
 			break
 		}
+	}
+	if connect.CodeOf(err) == connect.CodeAlreadyExists { // somebody else was first: it is where they have it, or is another one
+		m.Node = ""
+		made, err = d.api.Volumes.Create(ctx, connect.NewRequest(m))
 	}
 	if err == nil {
 		made, err = d.api.Volumes.Get(ctx, connect.NewRequest(&polderv1.VolumeServiceGetRequest{Name: m.Name, UntilReady: true}))
@@ -162,8 +192,7 @@ func (d *Door) roomFor(ctx context.Context, m *polderv1.VolumeServiceCreateReque
 // removeSized deletes a volume of the pool and what is in it, unless a container has it.
 func (d *Door) removeSized(ctx context.Context, v volume) error {
 	if v.sized.Node != "" {
-		err := d.ask(ctx, v.sized.Node, errand{v.role, "run", "remove volume " + v.name}, http.MethodDelete, "/volumes/"+url.PathEscape(v.name), nil, nil, nil)
-		if err != nil && statusIn(err) != http.StatusNotFound {
+		if err := d.dropStandIn(ctx, v.sized.Node, v.name, v.role); err != nil {
 			return err
 		}
 	}
@@ -217,6 +246,9 @@ func (d *Door) mountSized(ctx context.Context, x *draft) error {
 		return nil
 	}
 	all, err := d.sized(ctx)
+	if err != nil {
+		return err
+	}
 	for _, v := range all {
 		switch {
 		case !slices.Contains(x.pins.volumes, v.Name):
@@ -228,7 +260,14 @@ func (d *Door) mountSized(ctx context.Context, x *draft) error {
 			}
 		}
 	}
-	return err
+	for _, name := range x.pins.volumes {
+		if x.sized[name] == nil {
+			if err := d.unseen(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // targetsOf are the places where a container has the volumes it names.
@@ -256,21 +295,51 @@ func (d *Door) standIn(ctx context.Context, v *polderv1.Volume) error {
 	if v.State != "ready" || v.Path == "" {
 		return fail(http.StatusConflict, "volume %s is %s; see polder volume get %s", v.Name, v.State, v.Name)
 	}
-	var have thing
-	e, at := errand{v.Role, "run", "create volume " + v.Name}, "/volumes/"+url.PathEscape(v.Name)
-	err := d.ask(ctx, v.Node, e, http.MethodGet, at, nil, nil, &have)
-	stands := text(under(have, "Labels"), labelVolume)
-	switch {
-	case err == nil && stands == v.Task:
-		return nil
-	case err == nil && stands == "":
-		return fail(http.StatusConflict, "the engine of node %s has a volume %s of its own; remove it there, or give the pool's another name", v.Node, v.Name)
-	case err == nil:
-		err = d.ask(ctx, v.Node, e, http.MethodDelete, at, nil, nil, nil)
-	}
-	if err != nil && statusIn(err) != http.StatusNotFound {
+	have, err := d.standsFor(ctx, v.Node, v.Name)
+	if err != nil || have == v.Task {
 		return err
 	}
-	return d.ask(ctx, v.Node, e, http.MethodPost, "/volumes/create", nil, thing{"Name": v.Name, "Driver": "local",
-		"DriverOpts": thing{"type": "none", "o": "bind", "device": v.Path}, "Labels": thing{runtime.LabelRole: v.Role, labelVolume: v.Task}}, nil)
+	if err := d.dropStandIn(ctx, v.Node, v.Name, v.Role); err != nil {
+		return err
+	}
+	e := errand{v.Role, "run", "create volume " + v.Name}
+	var made thing
+	err = d.ask(ctx, v.Node, e, http.MethodPost, "/volumes/create", nil, thing{"Name": v.Name, "Driver": "local",
+		"DriverOpts": thing{"type": "none", "o": "bind", "device": v.Path}, "Labels": thing{runtime.LabelRole: v.Role, runtime.LabelVolume: v.Task}}, &made)
+	if err == nil && text(under(made, "Labels"), runtime.LabelVolume) != v.Task { // engines answer what is there by the name
+		err = fail(http.StatusConflict, "the engine of node %s has a volume %s of its own; remove it there, or give the pool's another name", v.Node, v.Name)
+	}
+	return err
+}
+
+// standsFor is the lease that the volume of a node's engine stands for; empty for one of its own and for none.
+func (d *Door) standsFor(ctx context.Context, node, name string) (string, error) {
+	var have thing
+	err := d.ask(ctx, node, looking, http.MethodGet, "/volumes/"+url.PathEscape(name), nil, nil, &have)
+	if statusIn(err) == http.StatusNotFound {
+		return "", nil
+	}
+	return text(under(have, "Labels"), runtime.LabelVolume), err
+}
+
+// dropStandIn removes the volume of a node's engine if it stands for one of the pool, which keeps its directory; one of the engine's own stays.
+func (d *Door) dropStandIn(ctx context.Context, node, name, role string) error {
+	have, err := d.standsFor(ctx, node, name)
+	if err != nil || have == "" {
+		return err
+	}
+	err = d.ask(ctx, node, errand{role, "run", "remove volume " + name}, http.MethodDelete, "/volumes/"+url.PathEscape(name), nil, nil, nil)
+	if statusIn(err) == http.StatusNotFound {
+		return nil
+	}
+	return err
+}
+
+// unseen refuses the name of a volume of the pool that the caller may not view: it is no name for one of an engine's own.
+func (d *Door) unseen(ctx context.Context, name string) error {
+	_, err := d.api.Volumes.Get(ctx, connect.NewRequest(&polderv1.VolumeServiceGetRequest{Name: name}))
+	if s := statusIn(err); s == http.StatusNotFound || s == http.StatusBadRequest {
+		return nil
+	}
+	return err
 }

@@ -24,6 +24,16 @@ type keptVolumes struct {
 	all  map[string]*polderv1.Volume
 	full map[string]bool // nodes
 	made int
+
+	forbidden map[string]bool // "verb role"
+}
+
+// may refuses what is forbidden.
+func (k *keptVolumes) may(verb, role string) error {
+	if k.forbidden[verb+" "+role] {
+		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("user:ann may not %s on role %s", verb, role))
+	}
+	return nil
 }
 
 func (k *keptVolumes) List(context.Context, *connect.Request[polderv1.VolumeServiceListRequest]) (*connect.Response[polderv1.VolumeServiceListResponse], error) {
@@ -31,7 +41,9 @@ func (k *keptVolumes) List(context.Context, *connect.Request[polderv1.VolumeServ
 	defer k.mu.Unlock()
 	out := &polderv1.VolumeServiceListResponse{}
 	for _, name := range slices.Sorted(maps.Keys(k.all)) {
-		out.Volumes = append(out.Volumes, k.all[name])
+		if k.may("view", k.all[name].Role) == nil {
+			out.Volumes = append(out.Volumes, k.all[name])
+		}
 	}
 	return connect.NewResponse(out), nil
 }
@@ -39,7 +51,7 @@ func (k *keptVolumes) List(context.Context, *connect.Request[polderv1.VolumeServ
 func (k *keptVolumes) Create(_ context.Context, r *connect.Request[polderv1.VolumeServiceCreateRequest]) (*connect.Response[polderv1.Volume], error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if v := k.all[r.Msg.Name]; v != nil && v.Size == r.Msg.Size {
+	if v := k.all[r.Msg.Name]; v != nil && v.Size == r.Msg.Size && v.Role == r.Msg.Role && (r.Msg.Node == "" || r.Msg.Node == v.Node) {
 		return connect.NewResponse(v), nil
 	} else if v != nil {
 		return nil, connect.NewError(connect.CodeAlreadyExists, fmt.Errorf("there is a volume %s already", v.Name))
@@ -58,7 +70,7 @@ func (k *keptVolumes) Get(_ context.Context, r *connect.Request[polderv1.VolumeS
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if v := k.all[r.Msg.Name]; v != nil {
-		return connect.NewResponse(v), nil
+		return connect.NewResponse(v), k.may("view", v.Role)
 	}
 	return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("no volume is called %s", r.Msg.Name))
 }
@@ -96,8 +108,11 @@ func (e *volumeEngines) answer(node string, w http.ResponseWriter, r *http.Reque
 		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
 			panic(err)
 		}
-		e.have[node+" "+m["Name"].(string)] = m
-		reply(w, http.StatusCreated, m)
+		at = node + " " + m["Name"].(string)
+		if e.have[at] == nil {
+			e.have[at] = m
+		}
+		reply(w, http.StatusCreated, e.have[at])
 	case one && e.have[at] == nil:
 		reply(w, http.StatusNotFound, thing{"message": "no such volume"})
 	case one && r.Method == http.MethodGet:
@@ -181,7 +196,7 @@ func TestSizedVolumesGo(t *testing.T) {
 		t.Errorf("left are %v and %v", s.volumes.all, e.have)
 	}
 	s.wants(http.StatusCreated, "", "POST", "/volumes/create", `{"Name":"data","DriverOpts":{"size":"10m"}}`)
-	e.have["n0 data"] = thing{"Name": "data", "Labels": thing{"polder.role": "team", labelVolume: "volume-1.0"}}
+	e.have["n0 data"] = thing{"Name": "data", "Labels": thing{"polder.role": "team", "polder.volume": "volume-1.0"}}
 	run()
 	if own := e.have["n0 data"]; under(own, "DriverOpts")["device"] != "/volumes/volume-2.0/data" {
 		t.Errorf("the container has %v", own)
@@ -190,4 +205,71 @@ func TestSizedVolumesGo(t *testing.T) {
 	s.wants(http.StatusConflict, "of its own", "POST", "/containers/create", `{"Image":"app","HostConfig":{"Binds":["data:/data"]}}`)
 	s.volumes.all["data"].State, s.volumes.all["data"].Node = "waiting", ""
 	s.wants(http.StatusConflict, "is waiting", "POST", "/containers/create", `{"Image":"app","HostConfig":{"Binds":["data:/data"]}}`)
+}
+
+// TestVolumesOfOtherRoles: one of the pool is mounted by nobody who may not run on its role, and not there for who may not view it; its name is taken all
+// the same. What an engine has of its own under the name of one of the pool is nobody's to remove with that.
+func TestVolumesOfOtherRoles(t *testing.T) {
+	e := &volumeEngines{have: map[string]thing{}, used: map[string]bool{}}
+	s := newStand(t, 1, e.answer)
+	s.volumes.forbidden = s.forbidden
+	theirs := &polderv1.Volume{Name: "theirs", Role: "other", Size: "1Gi", Node: "n0", State: "ready", Task: "volume-9.0", Path: "/volumes/volume-9.0/data"}
+	s.volumes.all["theirs"] = theirs
+	const mount = `{"Image":"app","HostConfig":{"Binds":["theirs:/data"]}}`
+	s.forbidden["run other"] = true
+	s.wants(http.StatusForbidden, "may not run on role other", "POST", "/containers/create", mount)
+	s.wants(http.StatusConflict, "another role's", "POST", "/volumes/create", `{"Name":"theirs"}`)
+	s.wants(http.StatusOK, "theirs", "GET", "/volumes", "")
+	s.forbidden["view other"] = true
+	s.wants(http.StatusForbidden, "may not view on role other", "POST", "/containers/create", mount)
+	s.wants(http.StatusConflict, "another role's", "POST", "/volumes/create", `{"Name":"theirs"}`)
+	s.wants(http.StatusNotFound, "no such volume", "DELETE", "/volumes/theirs", "")
+	if _, list := s.call("GET", "/volumes", ""); strings.Contains(list, "theirs") || len(e.have)+len(s.made) > 0 {
+		t.Errorf("volumes are %s, engines have %v", list, e.have)
+	}
+	theirs.Role = "team"
+	own := thing{"Name": "theirs", "Labels": thing{"polder.role": "other"}}
+	e.have["n0 theirs"] = own
+	s.wants(http.StatusNoContent, "", "DELETE", "/volumes/theirs", "")
+	if e.have["n0 theirs"] == nil || len(s.volumes.all) > 0 {
+		t.Errorf("engines have %v, the pool has %v", e.have, s.volumes.all)
+	}
+}
+
+// TestOptionsOfVolumes: users give none but the size, wherever a volume is described, and no label of the door's.
+func TestOptionsOfVolumes(t *testing.T) {
+	s := newStand(t, 1, ordinary)
+	for _, c := range []struct{ path, body, words string }{
+		{"/volumes/create", `{"Name":"v","DriverOpts":{"size":"1G","o":"bind"}}`, "any directory of the node"},
+		{"/volumes/create", `{"Name":"v","DriverOpts":{"size":"1G"},"Labels":{"polder.size":"2G"}}`, "said twice"},
+		{"/volumes/create", `{"Name":"v","Labels":{"polder.volume":"t.0"}}`, "not a label that users set"},
+		{"/containers/create", `{"Image":"app","HostConfig":{"Mounts":[{"Type":"volume","Source":"v","Target":"/v",
+			"VolumeOptions":{"DriverConfig":{"Options":{"type":"none","o":"bind","device":"/"}}}}]}}`, "any of its own"},
+	} {
+		s.wants(http.StatusBadRequest, c.words, "POST", c.path, c.body)
+	}
+}
+
+// TestSizeAsLabel: it is as good as the option, and docker system df shows what a volume is charged with.
+func TestSizeAsLabel(t *testing.T) {
+	e := &volumeEngines{have: map[string]thing{}, used: map[string]bool{}}
+	s := newStand(t, 1, func(node string, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/system/df" {
+			e.answer(node, w, r)
+			return
+		}
+		reply(w, http.StatusOK, thing{"Volumes": []thing{{"Name": "data", "Labels": thing{"polder.role": "team", "polder.volume": "volume-1.0"}}}})
+	})
+	s.wants(http.StatusCreated, `"size":"16777216"`, "POST", "/volumes/create", `{"Name":"data","Labels":{"polder.size":"16Mi","tier":"gold"}}`)
+	if v := s.volumes.all["data"]; len(v.Labels) != 1 {
+		t.Errorf("the pool has %v", v)
+	}
+	s.volumes.all["data"].Size, s.volumes.all["data"].UsedBy = "16Mi", []string{"db.0"}
+	for _, want := range []string{`"polder.size":"16Mi"`, `"usedBy":["db.0"]`, `"size":"16Mi"`} {
+		s.wants(http.StatusOK, want, "GET", "/volumes/data", "")
+	}
+	_, said := s.call("GET", "/system/df", "")
+	if !strings.Contains(said, `"UsageData":{"RefCount":1,"Size":16777216}`) || strings.Count(said, `"Name":"data"`) != 1 {
+		t.Errorf("df says %s", said)
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	runtime "polder.dev/polder/agent/runtime/docker"
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
@@ -165,6 +166,13 @@ func (d *Door) df(q *request) error {
 			}
 		}
 	}
+	sized, err := d.sized(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range sized {
+		out["Volumes"] = append(out["Volumes"].([]any), shownSized(v, nil).usage())
+	}
 	out["LayersSize"] = layers
 	reply(q.w, http.StatusOK, out)
 	return nil
@@ -174,7 +182,7 @@ func (d *Door) df(q *request) error {
 func (d *Door) owned(m thing, e engine, mayView func(string) bool) bool {
 	labels := under(m, "Labels")
 	role := cmp.Or(text(labels, "polder.role"), "\x00")
-	if !mayView(role) {
+	if !mayView(role) || text(labels, runtime.LabelVolume) != "" { // it stands for one of the pool
 		return false
 	}
 	if id := text(labels, "polder.container"); id != "" {

@@ -50,7 +50,7 @@ func (d *Door) listVolumes(ctx context.Context, filters map[string][]string) ([]
 	for i, list := range found {
 		for _, m := range list.Volumes {
 			labels := under(m, "Labels")
-			if role := text(labels, runtime.LabelRole); role != "" && text(labels, labelVolume) == "" { // or it stands for the pool's
+			if role := text(labels, runtime.LabelRole); role != "" && text(labels, runtime.LabelVolume) == "" { // or it stands for the pool's
 				out = append(out, volume{m, text(m, "Name"), role, text(labels, projectLabel), engines[i], nil})
 			}
 		}
@@ -150,6 +150,9 @@ func (d *Door) createOrFind(ctx context.Context, role string, body thing) (made 
 			return nil, fail(http.StatusConflict, "a volume named %s exists, and has no size; remove it, or choose another name", clip(v.name))
 		}
 		at = v.engine
+	}
+	if err := d.unseen(ctx, name); err != nil {
+		return nil, fail(http.StatusConflict, "a volume named %s exists, and it is another role's", clip(name))
 	}
 	if size != "" {
 		v, err := d.createSized(ctx, role, size, body)

@@ -32,6 +32,9 @@ const (
 	LabelRemove    = "polder.remove"
 )
 
+// LabelVolume is on a volume of the engine that stands for one of the pool, by the same name: the task whose lease that is. Users set no such label.
+const LabelVolume = "polder.volume"
+
 func containerName(taskID string) string { return "polder-" + taskID }
 
 // labels are the spec's own, then Polder's: those cannot be forged by a spec.

@@ -84,7 +84,7 @@ func onlySize(v any) (Treatment, string) {
 
 // Volume is the table of POST /volumes/create.
 var Volume = Table{
-	"Name": works, "Labels": judged("as a container's", labels),
+	"Name": works, "Labels": judged("polder.role, and polder.size as the option size; other polder.… are refused", labelsAmong("polder.role", "polder.size")),
 	"Driver":            judged("local", oneOf("volumes are directories of the node", "local")),
 	"DriverOpts":        judged("size, as in size=10g: the volume is the pool's, charged to the role", onlySize),
 	"ClusterVolumeSpec": refused("volumes are directories of the node"),

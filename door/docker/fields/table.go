@@ -305,18 +305,23 @@ func logOptions(v any) (Treatment, string) {
 var PoolLabels = []string{"polder.role", "polder.priority", "polder.preemptible", "polder.grace", "polder.min-runtime", "polder.cpu",
 	"polder.memory", "polder.queue"}
 
-func labels(v any) (Treatment, string) {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return Refused, "want names and values"
-	}
-	for key, x := range m {
-		if _, text := x.(string); !text {
-			return Refused, "the value of " + key + " must be text"
+func labels(v any) (Treatment, string) { return labelsAmong(PoolLabels...)(v) }
+
+// labelsAmong judges labels of which some are for the pool.
+func labelsAmong(pool ...string) func(any) (Treatment, string) {
+	return func(v any) (Treatment, string) {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return Refused, "want names and values"
 		}
-		if strings.HasPrefix(key, "polder.") && !slices.Contains(PoolLabels, key) {
-			return Refused, key + " is not a label that users set; they are " + strings.Join(PoolLabels, ", ")
+		for key, x := range m {
+			if _, text := x.(string); !text {
+				return Refused, "the value of " + key + " must be text"
+			}
+			if strings.HasPrefix(key, "polder.") && !slices.Contains(pool, key) {
+				return Refused, key + " is not a label that users set; they are " + strings.Join(pool, ", ")
+			}
 		}
+		return Works, ""
 	}
-	return Works, ""
 }
