@@ -522,7 +522,7 @@ func TestHeartbeat(t *testing.T) {
 		m.server.launch(assignment("t1"))
 		pass(10 * time.Second)
 		beats := m.server.beats
-		if len(beats) != 2 || beats[1].Usage["t1"].GetCpuSeconds() != 1.5 {
+		if len(beats) != 2 || beats[1].Usage["t1"].GetCpuSeconds() != 1.5 || !beats[1].Usage["t1"].GetAt().AsTime().Before(time.Now()) {
 			t.Errorf("heartbeats %v", beats)
 		}
 	})

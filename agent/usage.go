@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
@@ -51,7 +53,7 @@ func (a *Agent) measureUsage(ctx context.Context, limit time.Duration) {
 		}
 		if u, err := t.runtime.Usage(ctx, t.id); err == nil {
 			a.meters.consumed(t.id, t.role(), u.CPUSeconds)
-			sample[t.id] = &polderv1.TaskUsage{CpuSeconds: u.CPUSeconds, MemoryBytes: u.MemoryBytes}
+			sample[t.id] = &polderv1.TaskUsage{CpuSeconds: u.CPUSeconds, MemoryBytes: u.MemoryBytes, At: timestamppb.New(u.At)}
 		}
 	}
 }

@@ -26,6 +26,7 @@ type leader struct {
 	board   *board
 	relays  *relays
 	held    *held
+	used    *used
 	trees   treeCache
 	meters  *meters
 	// strangers are callers without an identity.

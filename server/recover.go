@@ -37,7 +37,7 @@ func newLeader(ctx context.Context, cfg Config, lead store.Leadership) (*leader,
 	m := newMeters()
 	l := &leader{
 		cfg: cfg, log: cfg.Logger, lead: lead, book: book, ctx: ctx,
-		queue: make(chan command, maxQueue), persist: newPersister(lead, m.persist), meters: m, relays: newRelays(), held: newHeld(),
+		queue: make(chan command, maxQueue), persist: newPersister(lead, m.persist), meters: m, relays: newRelays(), held: newHeld(), used: newUsed(),
 		cluster: cluster.New(), now: cfg.Now(),
 		sessions: map[string]*session{}, seen: map[string]*atomic.Int64{}, extras: map[string]nodeExtra{},
 		asks: map[string]askExtra{}, answers: newAnswers(), awaited: map[string]bool{},

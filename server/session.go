@@ -99,6 +99,7 @@ func (a agents) Session(ctx context.Context, stream *connect.BidiStream[polderv1
 	sending.Go(func() { a.transmit(ctx, s, stream) })
 	s.end(a.receive(ctx, c, s, stream))
 	sending.Wait()
+	a.used.over(s)
 	a.gone(s)
 	return apiError(s.cause)
 }
@@ -260,7 +261,8 @@ func (a agents) silence(s *session, err error) error {
 
 // take feeds one message to the writer.
 func (a agents) take(ctx context.Context, s *session, m *polderv1.AgentMessage) error {
-	if _, ok := m.Body.(*polderv1.AgentMessage_Heartbeat); ok {
+	if beat, ok := m.Body.(*polderv1.AgentMessage_Heartbeat); ok {
+		a.used.said(s, beat.Heartbeat)
 		return nil
 	}
 	if err := boundReport(m, a.cfg.Now()); err != nil {

@@ -46,7 +46,11 @@ func (s tasks) Get(ctx context.Context, req *connect.Request[polderv1.TaskServic
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&polderv1.TaskServiceGetResponse{Task: taskProto(row), Spec: s.shownTo(callerOf(ctx), row.Role, specOf(row.Payload))}), nil
+	res := &polderv1.TaskServiceGetResponse{Task: taskProto(row), Spec: s.shownTo(callerOf(ctx), row.Role, specOf(row.Payload))}
+	if !row.State.Terminal() {
+		res.Usage = s.used.of(row.Node, row.Task)
+	}
+	return connect.NewResponse(res), nil
 }
 
 // until finds a task, once it is as the caller wants it or has not become so for a while.

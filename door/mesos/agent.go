@@ -127,8 +127,12 @@ func (d *Door) answerAgent(who principal, call *agentv1.Call, r *http.Request) (
 		return nil, answer(http.StatusForbidden, "%v", err)
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	return get(d, v, r, call), nil
+	out := get(d, v, r, call)
+	d.mu.Unlock()
+	if res, ok := out.(*agentv1.Response); ok {
+		d.measure(r.Context(), res.GetGetContainers().GetContainers())
+	}
+	return out, nil
 }
 
 // hasBody reports whether a call has the message that belongs to its type, if there is one.

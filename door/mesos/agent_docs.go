@@ -16,8 +16,8 @@ import (
 // agentEndpoints are the documents of agents that masters do not have.
 var agentEndpoints = map[string]handler{
 	"/state":              document((*Door).agentStateDoc),
-	"/containers":         document((*Door).containersDoc),
-	"/monitor/statistics": document((*Door).containersDoc),
+	"/containers":         (*Door).serveContainers,
+	"/monitor/statistics": (*Door).serveContainers,
 }
 
 // nodeAsked is the node whose agent a request is for, where that can be told: by the name it was sent to, or because there is no other. It is
@@ -136,20 +136,6 @@ func (d *Door) agentFramework(f *framework, n *node, v viewer) object {
 		"id": f.id, "name": f.info.GetName(), "user": f.info.GetUser(), "hostname": f.info.GetHostname(), "principal": f.principal, "checkpoint": f.info.GetCheckpoint(),
 		"failover_timeout": f.info.GetFailoverTimeout(), "roles": rolesOf(f.info), "executors": live, "completed_executors": gone,
 	}
-}
-
-// containersDoc is what runs on a node, with what it may take.
-func (d *Door) containersDoc(v viewer, r *http.Request) any {
-	out := []object{}
-	for _, c := range d.containers(v, r, false) {
-		s := c.ResourceStatistics
-		out = append(out, object{
-			"container_id": c.ContainerId.GetValue(), "executor_id": c.ExecutorId.GetValue(), "executor_name": c.GetExecutorName(), "framework_id": c.FrameworkId.GetValue(),
-			"source": c.ExecutorId.GetValue(), "status": wireDoc(c.ContainerStatus),
-			"statistics": object{"timestamp": s.GetTimestamp(), "cpus_limit": s.GetCpusLimit(), "mem_limit_bytes": s.GetMemLimitBytes()},
-		})
-	}
-	return out
 }
 
 // containers are what runs on a node; with nested ones where they are asked for.

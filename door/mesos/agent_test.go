@@ -355,5 +355,13 @@ func TestAgentState(t *testing.T) {
 		if x["executor_id"] != "t1" || x["framework_id"] != c.id || x["statistics"].(map[string]any)["mem_limit_bytes"] != float64(64<<20) {
 			t.Errorf("%s shows %v", path, x)
 		}
+		w.until("the node has said what the task uses", func() bool {
+			s := get(ann, "", path)["list"].([]any)[0].(map[string]any)["statistics"].(map[string]any)
+			return s["cpus_user_time_secs"] == 1.5 && s["cpus_system_time_secs"] == 0.0 && s["mem_rss_bytes"] == float64(5<<20) && s["mem_total_bytes"] == float64(5<<20)
+		})
+	}
+	_, text := a.as(ann).ask(`{"type":"GET_CONTAINERS","get_containers":{"show_nested":false,"show_standalone":false}}`)
+	if !strings.Contains(text, `"cpus_user_time_secs":1.5`) || !strings.Contains(text, `"mem_rss_bytes":5242880`) {
+		t.Errorf("GET_CONTAINERS shows %s", text)
 	}
 }

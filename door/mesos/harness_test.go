@@ -67,7 +67,7 @@ func (w *world) script(s runtime.Spec) fake.Script {
 		fmt.Sscan(code, &out.ExitCode)
 		return out
 	}
-	out := fake.Script{Exec: inside}
+	out := fake.Script{Exec: inside, Usage: runtime.Usage{CPUSeconds: 1.5, MemoryBytes: 5 << 20}}
 	if word == "cat" {
 		out.Main = func(c fake.Console) int {
 			_, _ = io.Copy(c.Stdout, c.Stdin)

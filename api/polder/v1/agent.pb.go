@@ -930,58 +930,6 @@ func (x *Heartbeat) GetUsage() map[string]*TaskUsage {
 	return nil
 }
 
-type TaskUsage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CpuSeconds    float64                `protobuf:"fixed64,1,opt,name=cpu_seconds,json=cpuSeconds,proto3" json:"cpu_seconds,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TaskUsage) Reset() {
-	*x = TaskUsage{}
-	mi := &file_polder_v1_agent_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TaskUsage) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TaskUsage) ProtoMessage() {}
-
-func (x *TaskUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TaskUsage.ProtoReflect.Descriptor instead.
-func (*TaskUsage) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *TaskUsage) GetCpuSeconds() float64 {
-	if x != nil {
-		return x.CpuSeconds
-	}
-	return 0
-}
-
-func (x *TaskUsage) GetMemoryBytes() int64 {
-	if x != nil {
-		return x.MemoryBytes
-	}
-	return 0
-}
-
 type AgentEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -993,7 +941,7 @@ type AgentEvent struct {
 
 func (x *AgentEvent) Reset() {
 	*x = AgentEvent{}
-	mi := &file_polder_v1_agent_proto_msgTypes[12]
+	mi := &file_polder_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +953,7 @@ func (x *AgentEvent) String() string {
 func (*AgentEvent) ProtoMessage() {}
 
 func (x *AgentEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[12]
+	mi := &file_polder_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +966,7 @@ func (x *AgentEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentEvent.ProtoReflect.Descriptor instead.
 func (*AgentEvent) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AgentEvent) GetKind() string {
@@ -1063,7 +1011,7 @@ type ServerMessage struct {
 
 func (x *ServerMessage) Reset() {
 	*x = ServerMessage{}
-	mi := &file_polder_v1_agent_proto_msgTypes[13]
+	mi := &file_polder_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1023,7 @@ func (x *ServerMessage) String() string {
 func (*ServerMessage) ProtoMessage() {}
 
 func (x *ServerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[13]
+	mi := &file_polder_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1036,7 @@ func (x *ServerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerMessage.ProtoReflect.Descriptor instead.
 func (*ServerMessage) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ServerMessage) GetBody() isServerMessage_Body {
@@ -1249,7 +1197,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_polder_v1_agent_proto_msgTypes[14]
+	mi := &file_polder_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1209,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[14]
+	mi := &file_polder_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1222,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Welcome) GetEpoch() int64 {
@@ -1311,7 +1259,7 @@ type StopTask struct {
 
 func (x *StopTask) Reset() {
 	*x = StopTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[15]
+	mi := &file_polder_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1271,7 @@ func (x *StopTask) String() string {
 func (*StopTask) ProtoMessage() {}
 
 func (x *StopTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[15]
+	mi := &file_polder_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1284,7 @@ func (x *StopTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTask.ProtoReflect.Descriptor instead.
 func (*StopTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StopTask) GetTask() string {
@@ -1378,7 +1326,7 @@ type NoticeTask struct {
 
 func (x *NoticeTask) Reset() {
 	*x = NoticeTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[16]
+	mi := &file_polder_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1338,7 @@ func (x *NoticeTask) String() string {
 func (*NoticeTask) ProtoMessage() {}
 
 func (x *NoticeTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[16]
+	mi := &file_polder_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1351,7 @@ func (x *NoticeTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeTask.ProtoReflect.Descriptor instead.
 func (*NoticeTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NoticeTask) GetNotice() *Notice {
@@ -1430,7 +1378,7 @@ type WithdrawNotice struct {
 
 func (x *WithdrawNotice) Reset() {
 	*x = WithdrawNotice{}
-	mi := &file_polder_v1_agent_proto_msgTypes[17]
+	mi := &file_polder_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1390,7 @@ func (x *WithdrawNotice) String() string {
 func (*WithdrawNotice) ProtoMessage() {}
 
 func (x *WithdrawNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[17]
+	mi := &file_polder_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1403,7 @@ func (x *WithdrawNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawNotice.ProtoReflect.Descriptor instead.
 func (*WithdrawNotice) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WithdrawNotice) GetNotice() string {
@@ -1481,7 +1429,7 @@ type AckTask struct {
 
 func (x *AckTask) Reset() {
 	*x = AckTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[18]
+	mi := &file_polder_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1441,7 @@ func (x *AckTask) String() string {
 func (*AckTask) ProtoMessage() {}
 
 func (x *AckTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[18]
+	mi := &file_polder_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1454,7 @@ func (x *AckTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckTask.ProtoReflect.Descriptor instead.
 func (*AckTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AckTask) GetTask() string {
@@ -1526,7 +1474,7 @@ type SetFunding struct {
 
 func (x *SetFunding) Reset() {
 	*x = SetFunding{}
-	mi := &file_polder_v1_agent_proto_msgTypes[19]
+	mi := &file_polder_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1486,7 @@ func (x *SetFunding) String() string {
 func (*SetFunding) ProtoMessage() {}
 
 func (x *SetFunding) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[19]
+	mi := &file_polder_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1499,7 @@ func (x *SetFunding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFunding.ProtoReflect.Descriptor instead.
 func (*SetFunding) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetFunding) GetTask() string {
@@ -1578,7 +1526,7 @@ type ResizeTask struct {
 
 func (x *ResizeTask) Reset() {
 	*x = ResizeTask{}
-	mi := &file_polder_v1_agent_proto_msgTypes[20]
+	mi := &file_polder_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1538,7 @@ func (x *ResizeTask) String() string {
 func (*ResizeTask) ProtoMessage() {}
 
 func (x *ResizeTask) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[20]
+	mi := &file_polder_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1551,7 @@ func (x *ResizeTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTask.ProtoReflect.Descriptor instead.
 func (*ResizeTask) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResizeTask) GetTask() string {
@@ -1640,7 +1588,7 @@ type OpenRelay struct {
 
 func (x *OpenRelay) Reset() {
 	*x = OpenRelay{}
-	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	mi := &file_polder_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1600,7 @@ func (x *OpenRelay) String() string {
 func (*OpenRelay) ProtoMessage() {}
 
 func (x *OpenRelay) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[21]
+	mi := &file_polder_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1613,7 @@ func (x *OpenRelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRelay.ProtoReflect.Descriptor instead.
 func (*OpenRelay) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OpenRelay) GetId() string {
@@ -1740,7 +1688,7 @@ type MetricsOpen struct {
 
 func (x *MetricsOpen) Reset() {
 	*x = MetricsOpen{}
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1700,7 @@ func (x *MetricsOpen) String() string {
 func (*MetricsOpen) ProtoMessage() {}
 
 func (x *MetricsOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[22]
+	mi := &file_polder_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1713,7 @@ func (x *MetricsOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsOpen.ProtoReflect.Descriptor instead.
 func (*MetricsOpen) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 // EngineOpen asks for a connection to the node's container engine.
@@ -1777,7 +1725,7 @@ type EngineOpen struct {
 
 func (x *EngineOpen) Reset() {
 	*x = EngineOpen{}
-	mi := &file_polder_v1_agent_proto_msgTypes[23]
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1737,7 @@ func (x *EngineOpen) String() string {
 func (*EngineOpen) ProtoMessage() {}
 
 func (x *EngineOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[23]
+	mi := &file_polder_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1750,7 @@ func (x *EngineOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineOpen.ProtoReflect.Descriptor instead.
 func (*EngineOpen) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 // RelayUp is agent to server: first the id, then output. The last message has the exit code or the error.
@@ -1828,7 +1776,7 @@ type RelayUp struct {
 
 func (x *RelayUp) Reset() {
 	*x = RelayUp{}
-	mi := &file_polder_v1_agent_proto_msgTypes[24]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1788,7 @@ func (x *RelayUp) String() string {
 func (*RelayUp) ProtoMessage() {}
 
 func (x *RelayUp) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[24]
+	mi := &file_polder_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1801,7 @@ func (x *RelayUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayUp.ProtoReflect.Descriptor instead.
 func (*RelayUp) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RelayUp) GetId() string {
@@ -1931,7 +1879,7 @@ type RelayDown struct {
 
 func (x *RelayDown) Reset() {
 	*x = RelayDown{}
-	mi := &file_polder_v1_agent_proto_msgTypes[25]
+	mi := &file_polder_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +1891,7 @@ func (x *RelayDown) String() string {
 func (*RelayDown) ProtoMessage() {}
 
 func (x *RelayDown) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_agent_proto_msgTypes[25]
+	mi := &file_polder_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +1904,7 @@ func (x *RelayDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayDown.ProtoReflect.Descriptor instead.
 func (*RelayDown) Descriptor() ([]byte, []int) {
-	return file_polder_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_polder_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RelayDown) GetStdin() []byte {
@@ -2081,11 +2029,7 @@ const file_polder_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"UsageEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12*\n" +
-	"\x05value\x18\x02 \x01(\v2\x14.polder.v1.TaskUsageR\x05value:\x028\x01\"O\n" +
-	"\tTaskUsage\x12\x1f\n" +
-	"\vcpu_seconds\x18\x01 \x01(\x01R\n" +
-	"cpuSeconds\x12!\n" +
-	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\"N\n" +
+	"\x05value\x18\x02 \x01(\v2\x14.polder.v1.TaskUsageR\x05value:\x028\x01\"N\n" +
 	"\n" +
 	"AgentEvent\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -2180,7 +2124,7 @@ func file_polder_v1_agent_proto_rawDescGZIP() []byte {
 	return file_polder_v1_agent_proto_rawDescData
 }
 
-var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_polder_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_polder_v1_agent_proto_goTypes = []any{
 	(*JoinRequest)(nil),           // 0: polder.v1.JoinRequest
 	(*JoinResponse)(nil),          // 1: polder.v1.JoinResponse
@@ -2193,104 +2137,104 @@ var file_polder_v1_agent_proto_goTypes = []any{
 	(*Assignment)(nil),            // 8: polder.v1.Assignment
 	(*NoticeReport)(nil),          // 9: polder.v1.NoticeReport
 	(*Heartbeat)(nil),             // 10: polder.v1.Heartbeat
-	(*TaskUsage)(nil),             // 11: polder.v1.TaskUsage
-	(*AgentEvent)(nil),            // 12: polder.v1.AgentEvent
-	(*ServerMessage)(nil),         // 13: polder.v1.ServerMessage
-	(*Welcome)(nil),               // 14: polder.v1.Welcome
-	(*StopTask)(nil),              // 15: polder.v1.StopTask
-	(*NoticeTask)(nil),            // 16: polder.v1.NoticeTask
-	(*WithdrawNotice)(nil),        // 17: polder.v1.WithdrawNotice
-	(*AckTask)(nil),               // 18: polder.v1.AckTask
-	(*SetFunding)(nil),            // 19: polder.v1.SetFunding
-	(*ResizeTask)(nil),            // 20: polder.v1.ResizeTask
-	(*OpenRelay)(nil),             // 21: polder.v1.OpenRelay
-	(*MetricsOpen)(nil),           // 22: polder.v1.MetricsOpen
-	(*EngineOpen)(nil),            // 23: polder.v1.EngineOpen
-	(*RelayUp)(nil),               // 24: polder.v1.RelayUp
-	(*RelayDown)(nil),             // 25: polder.v1.RelayDown
-	nil,                           // 26: polder.v1.Hello.AttributesEntry
-	nil,                           // 27: polder.v1.Hello.CapacityEntry
-	nil,                           // 28: polder.v1.Assignment.ResourcesEntry
-	nil,                           // 29: polder.v1.Assignment.PortsEntry
-	nil,                           // 30: polder.v1.NoticeReport.ReleasedEntry
-	nil,                           // 31: polder.v1.Heartbeat.UsageEntry
-	nil,                           // 32: polder.v1.ResizeTask.ResourcesEntry
-	(TaskState)(0),                // 33: polder.v1.TaskState
-	(*Reason)(nil),                // 34: polder.v1.Reason
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
-	(*Notice)(nil),                // 36: polder.v1.Notice
-	(*TaskCost)(nil),              // 37: polder.v1.TaskCost
-	(*TaskSpec)(nil),              // 38: polder.v1.TaskSpec
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
-	(*LogsRequest)(nil),           // 40: polder.v1.LogsRequest
-	(*ExecStart)(nil),             // 41: polder.v1.ExecStart
-	(*Container)(nil),             // 42: polder.v1.Container
-	(*AttachStart)(nil),           // 43: polder.v1.AttachStart
-	(*ListFilesRequest)(nil),      // 44: polder.v1.ListFilesRequest
-	(*ReadFileRequest)(nil),       // 45: polder.v1.ReadFileRequest
-	(*File)(nil),                  // 46: polder.v1.File
-	(*TerminalSize)(nil),          // 47: polder.v1.TerminalSize
+	(*AgentEvent)(nil),            // 11: polder.v1.AgentEvent
+	(*ServerMessage)(nil),         // 12: polder.v1.ServerMessage
+	(*Welcome)(nil),               // 13: polder.v1.Welcome
+	(*StopTask)(nil),              // 14: polder.v1.StopTask
+	(*NoticeTask)(nil),            // 15: polder.v1.NoticeTask
+	(*WithdrawNotice)(nil),        // 16: polder.v1.WithdrawNotice
+	(*AckTask)(nil),               // 17: polder.v1.AckTask
+	(*SetFunding)(nil),            // 18: polder.v1.SetFunding
+	(*ResizeTask)(nil),            // 19: polder.v1.ResizeTask
+	(*OpenRelay)(nil),             // 20: polder.v1.OpenRelay
+	(*MetricsOpen)(nil),           // 21: polder.v1.MetricsOpen
+	(*EngineOpen)(nil),            // 22: polder.v1.EngineOpen
+	(*RelayUp)(nil),               // 23: polder.v1.RelayUp
+	(*RelayDown)(nil),             // 24: polder.v1.RelayDown
+	nil,                           // 25: polder.v1.Hello.AttributesEntry
+	nil,                           // 26: polder.v1.Hello.CapacityEntry
+	nil,                           // 27: polder.v1.Assignment.ResourcesEntry
+	nil,                           // 28: polder.v1.Assignment.PortsEntry
+	nil,                           // 29: polder.v1.NoticeReport.ReleasedEntry
+	nil,                           // 30: polder.v1.Heartbeat.UsageEntry
+	nil,                           // 31: polder.v1.ResizeTask.ResourcesEntry
+	(TaskState)(0),                // 32: polder.v1.TaskState
+	(*Reason)(nil),                // 33: polder.v1.Reason
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*Notice)(nil),                // 35: polder.v1.Notice
+	(*TaskCost)(nil),              // 36: polder.v1.TaskCost
+	(*TaskSpec)(nil),              // 37: polder.v1.TaskSpec
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(*LogsRequest)(nil),           // 39: polder.v1.LogsRequest
+	(*ExecStart)(nil),             // 40: polder.v1.ExecStart
+	(*Container)(nil),             // 41: polder.v1.Container
+	(*AttachStart)(nil),           // 42: polder.v1.AttachStart
+	(*ListFilesRequest)(nil),      // 43: polder.v1.ListFilesRequest
+	(*ReadFileRequest)(nil),       // 44: polder.v1.ReadFileRequest
+	(*File)(nil),                  // 45: polder.v1.File
+	(*TerminalSize)(nil),          // 46: polder.v1.TerminalSize
+	(*TaskUsage)(nil),             // 47: polder.v1.TaskUsage
 }
 var file_polder_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: polder.v1.AgentMessage.hello:type_name -> polder.v1.Hello
 	7,  // 1: polder.v1.AgentMessage.report:type_name -> polder.v1.TaskReport
 	9,  // 2: polder.v1.AgentMessage.notice:type_name -> polder.v1.NoticeReport
 	10, // 3: polder.v1.AgentMessage.heartbeat:type_name -> polder.v1.Heartbeat
-	12, // 4: polder.v1.AgentMessage.event:type_name -> polder.v1.AgentEvent
+	11, // 4: polder.v1.AgentMessage.event:type_name -> polder.v1.AgentEvent
 	6,  // 5: polder.v1.AgentMessage.runtimes:type_name -> polder.v1.RuntimesAway
-	26, // 6: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
-	27, // 7: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
+	25, // 6: polder.v1.Hello.attributes:type_name -> polder.v1.Hello.AttributesEntry
+	26, // 7: polder.v1.Hello.capacity:type_name -> polder.v1.Hello.CapacityEntry
 	7,  // 8: polder.v1.Hello.tasks:type_name -> polder.v1.TaskReport
 	8,  // 9: polder.v1.TaskReport.assignment:type_name -> polder.v1.Assignment
-	33, // 10: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
-	34, // 11: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
-	35, // 12: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
-	35, // 13: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
-	36, // 14: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
-	37, // 15: polder.v1.TaskReport.cost:type_name -> polder.v1.TaskCost
-	28, // 16: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
-	29, // 17: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
-	38, // 18: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
-	39, // 19: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
-	39, // 20: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
-	35, // 21: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
-	35, // 22: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
-	30, // 23: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
-	31, // 24: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
-	14, // 25: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
+	32, // 10: polder.v1.TaskReport.state:type_name -> polder.v1.TaskState
+	33, // 11: polder.v1.TaskReport.reason:type_name -> polder.v1.Reason
+	34, // 12: polder.v1.TaskReport.started:type_name -> google.protobuf.Timestamp
+	34, // 13: polder.v1.TaskReport.ended:type_name -> google.protobuf.Timestamp
+	35, // 14: polder.v1.TaskReport.notice:type_name -> polder.v1.Notice
+	36, // 15: polder.v1.TaskReport.cost:type_name -> polder.v1.TaskCost
+	27, // 16: polder.v1.Assignment.resources:type_name -> polder.v1.Assignment.ResourcesEntry
+	28, // 17: polder.v1.Assignment.ports:type_name -> polder.v1.Assignment.PortsEntry
+	37, // 18: polder.v1.Assignment.spec:type_name -> polder.v1.TaskSpec
+	38, // 19: polder.v1.Assignment.reclaim_grace:type_name -> google.protobuf.Duration
+	38, // 20: polder.v1.Assignment.min_runtime:type_name -> google.protobuf.Duration
+	34, // 21: polder.v1.Assignment.created:type_name -> google.protobuf.Timestamp
+	34, // 22: polder.v1.NoticeReport.deadline:type_name -> google.protobuf.Timestamp
+	29, // 23: polder.v1.NoticeReport.released:type_name -> polder.v1.NoticeReport.ReleasedEntry
+	30, // 24: polder.v1.Heartbeat.usage:type_name -> polder.v1.Heartbeat.UsageEntry
+	13, // 25: polder.v1.ServerMessage.welcome:type_name -> polder.v1.Welcome
 	8,  // 26: polder.v1.ServerMessage.launch:type_name -> polder.v1.Assignment
-	15, // 27: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
-	16, // 28: polder.v1.ServerMessage.notice:type_name -> polder.v1.NoticeTask
-	17, // 29: polder.v1.ServerMessage.withdraw:type_name -> polder.v1.WithdrawNotice
-	18, // 30: polder.v1.ServerMessage.ack:type_name -> polder.v1.AckTask
-	19, // 31: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
-	21, // 32: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
-	20, // 33: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
-	39, // 34: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
-	39, // 35: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
-	34, // 36: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
-	36, // 37: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
-	39, // 38: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
-	32, // 39: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
-	40, // 40: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
-	41, // 41: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
-	23, // 42: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
-	42, // 43: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
-	43, // 44: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
-	22, // 45: polder.v1.OpenRelay.metrics:type_name -> polder.v1.MetricsOpen
-	44, // 46: polder.v1.OpenRelay.list_files:type_name -> polder.v1.ListFilesRequest
-	45, // 47: polder.v1.OpenRelay.read_file:type_name -> polder.v1.ReadFileRequest
-	46, // 48: polder.v1.RelayUp.files:type_name -> polder.v1.File
-	47, // 49: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
-	11, // 50: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
+	14, // 27: polder.v1.ServerMessage.stop:type_name -> polder.v1.StopTask
+	15, // 28: polder.v1.ServerMessage.notice:type_name -> polder.v1.NoticeTask
+	16, // 29: polder.v1.ServerMessage.withdraw:type_name -> polder.v1.WithdrawNotice
+	17, // 30: polder.v1.ServerMessage.ack:type_name -> polder.v1.AckTask
+	18, // 31: polder.v1.ServerMessage.funding:type_name -> polder.v1.SetFunding
+	20, // 32: polder.v1.ServerMessage.relay:type_name -> polder.v1.OpenRelay
+	19, // 33: polder.v1.ServerMessage.resize:type_name -> polder.v1.ResizeTask
+	38, // 34: polder.v1.Welcome.heartbeat:type_name -> google.protobuf.Duration
+	38, // 35: polder.v1.StopTask.grace:type_name -> google.protobuf.Duration
+	33, // 36: polder.v1.StopTask.reason:type_name -> polder.v1.Reason
+	35, // 37: polder.v1.NoticeTask.notice:type_name -> polder.v1.Notice
+	38, // 38: polder.v1.NoticeTask.grace:type_name -> google.protobuf.Duration
+	31, // 39: polder.v1.ResizeTask.resources:type_name -> polder.v1.ResizeTask.ResourcesEntry
+	39, // 40: polder.v1.OpenRelay.logs:type_name -> polder.v1.LogsRequest
+	40, // 41: polder.v1.OpenRelay.exec:type_name -> polder.v1.ExecStart
+	22, // 42: polder.v1.OpenRelay.engine:type_name -> polder.v1.EngineOpen
+	41, // 43: polder.v1.OpenRelay.create:type_name -> polder.v1.Container
+	42, // 44: polder.v1.OpenRelay.attach:type_name -> polder.v1.AttachStart
+	21, // 45: polder.v1.OpenRelay.metrics:type_name -> polder.v1.MetricsOpen
+	43, // 46: polder.v1.OpenRelay.list_files:type_name -> polder.v1.ListFilesRequest
+	44, // 47: polder.v1.OpenRelay.read_file:type_name -> polder.v1.ReadFileRequest
+	45, // 48: polder.v1.RelayUp.files:type_name -> polder.v1.File
+	46, // 49: polder.v1.RelayDown.resize:type_name -> polder.v1.TerminalSize
+	47, // 50: polder.v1.Heartbeat.UsageEntry.value:type_name -> polder.v1.TaskUsage
 	0,  // 51: polder.v1.AgentService.Join:input_type -> polder.v1.JoinRequest
 	2,  // 52: polder.v1.AgentService.Renew:input_type -> polder.v1.RenewRequest
 	4,  // 53: polder.v1.AgentService.Session:input_type -> polder.v1.AgentMessage
-	24, // 54: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
+	23, // 54: polder.v1.AgentService.Relay:input_type -> polder.v1.RelayUp
 	1,  // 55: polder.v1.AgentService.Join:output_type -> polder.v1.JoinResponse
 	3,  // 56: polder.v1.AgentService.Renew:output_type -> polder.v1.RenewResponse
-	13, // 57: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
-	25, // 58: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
+	12, // 57: polder.v1.AgentService.Session:output_type -> polder.v1.ServerMessage
+	24, // 58: polder.v1.AgentService.Relay:output_type -> polder.v1.RelayDown
 	55, // [55:59] is the sub-list for method output_type
 	51, // [51:55] is the sub-list for method input_type
 	51, // [51:51] is the sub-list for extension type_name
@@ -2314,7 +2258,7 @@ func file_polder_v1_agent_proto_init() {
 		(*AgentMessage_Runtimes)(nil),
 	}
 	file_polder_v1_agent_proto_msgTypes[7].OneofWrappers = []any{}
-	file_polder_v1_agent_proto_msgTypes[13].OneofWrappers = []any{
+	file_polder_v1_agent_proto_msgTypes[12].OneofWrappers = []any{
 		(*ServerMessage_Welcome)(nil),
 		(*ServerMessage_Launch)(nil),
 		(*ServerMessage_Stop)(nil),
@@ -2325,14 +2269,14 @@ func file_polder_v1_agent_proto_init() {
 		(*ServerMessage_Relay)(nil),
 		(*ServerMessage_Resize)(nil),
 	}
-	file_polder_v1_agent_proto_msgTypes[24].OneofWrappers = []any{}
+	file_polder_v1_agent_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_agent_proto_rawDesc), len(file_polder_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -3861,9 +3861,11 @@ func (x *TaskServiceGetRequest) GetUntil() []TaskState {
 }
 
 type TaskServiceGetResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	Spec          *TaskSpec              `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Spec  *TaskSpec              `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// As of its node's last heartbeat; unset while it does not run, and until its node has said.
+	Usage         *TaskUsage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3908,6 +3910,13 @@ func (x *TaskServiceGetResponse) GetTask() *Task {
 func (x *TaskServiceGetResponse) GetSpec() *TaskSpec {
 	if x != nil {
 		return x.Spec
+	}
+	return nil
+}
+
+func (x *TaskServiceGetResponse) GetUsage() *TaskUsage {
+	if x != nil {
+		return x.Usage
 	}
 	return nil
 }
@@ -7691,10 +7700,11 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\"S\n" +
 	"\x15TaskServiceGetRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
-	"\x05until\x18\x02 \x03(\x0e2\x14.polder.v1.TaskStateR\x05until\"f\n" +
+	"\x05until\x18\x02 \x03(\x0e2\x14.polder.v1.TaskStateR\x05until\"\x92\x01\n" +
 	"\x16TaskServiceGetResponse\x12#\n" +
 	"\x04task\x18\x01 \x01(\v2\x0f.polder.v1.TaskR\x04task\x12'\n" +
-	"\x04spec\x18\x02 \x01(\v2\x13.polder.v1.TaskSpecR\x04spec\"f\n" +
+	"\x04spec\x18\x02 \x01(\v2\x13.polder.v1.TaskSpecR\x04spec\x12*\n" +
+	"\x05usage\x18\x03 \x01(\v2\x14.polder.v1.TaskUsageR\x05usage\"f\n" +
 	"\vKillRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12/\n" +
@@ -8178,8 +8188,9 @@ var file_polder_v1_polder_proto_goTypes = []any{
 	(*Reason)(nil),                      // 149: polder.v1.Reason
 	(TaskState)(0),                      // 150: polder.v1.TaskState
 	(*Task)(nil),                        // 151: polder.v1.Task
-	(*Container)(nil),                   // 152: polder.v1.Container
-	(*TaskCost)(nil),                    // 153: polder.v1.TaskCost
+	(*TaskUsage)(nil),                   // 152: polder.v1.TaskUsage
+	(*Container)(nil),                   // 153: polder.v1.Container
+	(*TaskCost)(nil),                    // 154: polder.v1.TaskCost
 }
 var file_polder_v1_polder_proto_depIdxs = []int32{
 	2,   // 0: polder.v1.PlanServiceGetResponse.revision:type_name -> polder.v1.PlanRevision
@@ -8254,147 +8265,148 @@ var file_polder_v1_polder_proto_depIdxs = []int32{
 	150, // 69: polder.v1.TaskServiceGetRequest.until:type_name -> polder.v1.TaskState
 	151, // 70: polder.v1.TaskServiceGetResponse.task:type_name -> polder.v1.Task
 	148, // 71: polder.v1.TaskServiceGetResponse.spec:type_name -> polder.v1.TaskSpec
-	147, // 72: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
-	151, // 73: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
-	138, // 74: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
-	151, // 75: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
-	139, // 76: polder.v1.SetCostsRequest.costs:type_name -> polder.v1.SetCostsRequest.CostsEntry
-	69,  // 77: polder.v1.ListFilesResponse.files:type_name -> polder.v1.File
-	145, // 78: polder.v1.File.modified:type_name -> google.protobuf.Timestamp
-	73,  // 79: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
-	74,  // 80: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
-	77,  // 81: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
-	74,  // 82: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
-	81,  // 83: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
-	140, // 84: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
-	147, // 85: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
-	147, // 86: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
-	145, // 87: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
-	145, // 88: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
-	146, // 89: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
-	146, // 90: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
-	141, // 91: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
-	146, // 92: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
-	91,  // 93: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
-	145, // 94: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
-	147, // 95: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	98,  // 96: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
-	145, // 97: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
-	145, // 98: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	98,  // 99: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
-	145, // 100: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
-	105, // 101: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
-	105, // 102: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
-	142, // 103: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
-	112, // 104: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
-	143, // 105: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
-	144, // 106: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
-	152, // 107: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
-	116, // 108: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
-	153, // 109: polder.v1.SetCostsRequest.CostsEntry.value:type_name -> polder.v1.TaskCost
-	0,   // 110: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
-	3,   // 111: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
-	6,   // 112: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
-	9,   // 113: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
-	11,  // 114: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
-	13,  // 115: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
-	22,  // 116: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
-	24,  // 117: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
-	19,  // 118: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
-	16,  // 119: polder.v1.RoleService.History:input_type -> polder.v1.RoleServiceHistoryRequest
-	27,  // 120: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
-	29,  // 121: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
-	30,  // 122: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
-	31,  // 123: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
-	32,  // 124: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
-	36,  // 125: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
-	41,  // 126: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
-	43,  // 127: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
-	45,  // 128: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
-	46,  // 129: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
-	48,  // 130: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
-	50,  // 131: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
-	55,  // 132: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
-	57,  // 133: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
-	59,  // 134: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
-	61,  // 135: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
-	63,  // 136: polder.v1.TaskService.SetCosts:input_type -> polder.v1.SetCostsRequest
-	65,  // 137: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
-	67,  // 138: polder.v1.TaskService.ListFiles:input_type -> polder.v1.ListFilesRequest
-	70,  // 139: polder.v1.TaskService.ReadFile:input_type -> polder.v1.ReadFileRequest
-	72,  // 140: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
-	76,  // 141: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
-	79,  // 142: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
-	82,  // 143: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
-	84,  // 144: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
-	86,  // 145: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
-	88,  // 146: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
-	90,  // 147: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
-	92,  // 148: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
-	94,  // 149: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
-	96,  // 150: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
-	99,  // 151: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
-	101, // 152: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
-	103, // 153: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
-	106, // 154: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
-	108, // 155: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
-	110, // 156: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
-	113, // 157: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
-	115, // 158: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
-	1,   // 159: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
-	4,   // 160: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
-	7,   // 161: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
-	10,  // 162: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
-	12,  // 163: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
-	14,  // 164: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
-	23,  // 165: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
-	25,  // 166: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
-	20,  // 167: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
-	17,  // 168: polder.v1.RoleService.History:output_type -> polder.v1.RoleServiceHistoryResponse
-	28,  // 169: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
-	34,  // 170: polder.v1.NodeService.Get:output_type -> polder.v1.Node
-	34,  // 171: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
-	34,  // 172: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
-	33,  // 173: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
-	37,  // 174: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
-	42,  // 175: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
-	44,  // 176: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
-	39,  // 177: polder.v1.AskService.Get:output_type -> polder.v1.Ask
-	47,  // 178: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
-	49,  // 179: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
-	53,  // 180: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
-	56,  // 181: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
-	58,  // 182: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
-	60,  // 183: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
-	62,  // 184: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
-	64,  // 185: polder.v1.TaskService.SetCosts:output_type -> polder.v1.SetCostsResponse
-	66,  // 186: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
-	68,  // 187: polder.v1.TaskService.ListFiles:output_type -> polder.v1.ListFilesResponse
-	71,  // 188: polder.v1.TaskService.ReadFile:output_type -> polder.v1.ReadFileResponse
-	75,  // 189: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
-	78,  // 190: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
-	80,  // 191: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
-	83,  // 192: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
-	85,  // 193: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
-	87,  // 194: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
-	89,  // 195: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
-	91,  // 196: polder.v1.EventService.Watch:output_type -> polder.v1.Event
-	93,  // 197: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
-	95,  // 198: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
-	97,  // 199: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
-	100, // 200: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
-	102, // 201: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
-	104, // 202: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
-	107, // 203: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
-	109, // 204: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
-	111, // 205: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
-	114, // 206: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
-	117, // 207: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
-	159, // [159:208] is the sub-list for method output_type
-	110, // [110:159] is the sub-list for method input_type
-	110, // [110:110] is the sub-list for extension type_name
-	110, // [110:110] is the sub-list for extension extendee
-	0,   // [0:110] is the sub-list for field type_name
+	152, // 72: polder.v1.TaskServiceGetResponse.usage:type_name -> polder.v1.TaskUsage
+	147, // 73: polder.v1.KillRequest.grace:type_name -> google.protobuf.Duration
+	151, // 74: polder.v1.KillResponse.tasks:type_name -> polder.v1.Task
+	138, // 75: polder.v1.ResizeRequest.resources:type_name -> polder.v1.ResizeRequest.ResourcesEntry
+	151, // 76: polder.v1.ResizeResponse.task:type_name -> polder.v1.Task
+	139, // 77: polder.v1.SetCostsRequest.costs:type_name -> polder.v1.SetCostsRequest.CostsEntry
+	69,  // 78: polder.v1.ListFilesResponse.files:type_name -> polder.v1.File
+	145, // 79: polder.v1.File.modified:type_name -> google.protobuf.Timestamp
+	73,  // 80: polder.v1.ExecRequest.start:type_name -> polder.v1.ExecStart
+	74,  // 81: polder.v1.ExecRequest.resize:type_name -> polder.v1.TerminalSize
+	77,  // 82: polder.v1.AttachRequest.start:type_name -> polder.v1.AttachStart
+	74,  // 83: polder.v1.AttachRequest.resize:type_name -> polder.v1.TerminalSize
+	81,  // 84: polder.v1.LeaseServiceListResponse.leases:type_name -> polder.v1.Lease
+	140, // 85: polder.v1.Lease.resources:type_name -> polder.v1.Lease.ResourcesEntry
+	147, // 86: polder.v1.Lease.reclaim_grace:type_name -> google.protobuf.Duration
+	147, // 87: polder.v1.Lease.hold:type_name -> google.protobuf.Duration
+	145, // 88: polder.v1.Lease.since:type_name -> google.protobuf.Timestamp
+	145, // 89: polder.v1.Lease.leaves_by:type_name -> google.protobuf.Timestamp
+	146, // 90: polder.v1.NoticeServiceListResponse.notices:type_name -> polder.v1.Notice
+	146, // 91: polder.v1.NoticeServiceWatchResponse.notice:type_name -> polder.v1.Notice
+	141, // 92: polder.v1.AnswerRequest.released:type_name -> polder.v1.AnswerRequest.ReleasedEntry
+	146, // 93: polder.v1.AnswerResponse.notice:type_name -> polder.v1.Notice
+	91,  // 94: polder.v1.EventServiceListResponse.events:type_name -> polder.v1.Event
+	145, // 95: polder.v1.Event.time:type_name -> google.protobuf.Timestamp
+	147, // 96: polder.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	98,  // 97: polder.v1.CreateTokenResponse.token:type_name -> polder.v1.Token
+	145, // 98: polder.v1.Token.created:type_name -> google.protobuf.Timestamp
+	145, // 99: polder.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	98,  // 100: polder.v1.ListTokensResponse.tokens:type_name -> polder.v1.Token
+	145, // 101: polder.v1.IssueCertificateResponse.expires:type_name -> google.protobuf.Timestamp
+	105, // 102: polder.v1.GetPermissionsResponse.permissions:type_name -> polder.v1.Permission
+	105, // 103: polder.v1.SetPermissionsRequest.permissions:type_name -> polder.v1.Permission
+	142, // 104: polder.v1.EngineServiceListRequest.resources:type_name -> polder.v1.EngineServiceListRequest.ResourcesEntry
+	112, // 105: polder.v1.EngineServiceListResponse.nodes:type_name -> polder.v1.EngineNode
+	143, // 106: polder.v1.EngineNode.attributes:type_name -> polder.v1.EngineNode.AttributesEntry
+	144, // 107: polder.v1.EngineNode.capacity:type_name -> polder.v1.EngineNode.CapacityEntry
+	153, // 108: polder.v1.EngineServiceCreateRequest.container:type_name -> polder.v1.Container
+	116, // 109: polder.v1.EngineServiceDialRequest.start:type_name -> polder.v1.EngineDial
+	154, // 110: polder.v1.SetCostsRequest.CostsEntry.value:type_name -> polder.v1.TaskCost
+	0,   // 111: polder.v1.PlanService.Get:input_type -> polder.v1.PlanServiceGetRequest
+	3,   // 112: polder.v1.PlanService.Validate:input_type -> polder.v1.ValidateRequest
+	6,   // 113: polder.v1.PlanService.Preview:input_type -> polder.v1.PreviewRequest
+	9,   // 114: polder.v1.PlanService.Apply:input_type -> polder.v1.ApplyRequest
+	11,  // 115: polder.v1.PlanService.History:input_type -> polder.v1.HistoryRequest
+	13,  // 116: polder.v1.PlanService.Show:input_type -> polder.v1.ShowRequest
+	22,  // 117: polder.v1.RoleService.List:input_type -> polder.v1.RoleServiceListRequest
+	24,  // 118: polder.v1.RoleService.Get:input_type -> polder.v1.RoleServiceGetRequest
+	19,  // 119: polder.v1.RoleService.Waste:input_type -> polder.v1.WasteRequest
+	16,  // 120: polder.v1.RoleService.History:input_type -> polder.v1.RoleServiceHistoryRequest
+	27,  // 121: polder.v1.NodeService.List:input_type -> polder.v1.NodeServiceListRequest
+	29,  // 122: polder.v1.NodeService.Get:input_type -> polder.v1.NodeServiceGetRequest
+	30,  // 123: polder.v1.NodeService.Cordon:input_type -> polder.v1.CordonRequest
+	31,  // 124: polder.v1.NodeService.Drain:input_type -> polder.v1.DrainRequest
+	32,  // 125: polder.v1.NodeService.Remove:input_type -> polder.v1.NodeServiceRemoveRequest
+	36,  // 126: polder.v1.AskService.Submit:input_type -> polder.v1.SubmitRequest
+	41,  // 127: polder.v1.AskService.Cancel:input_type -> polder.v1.CancelRequest
+	43,  // 128: polder.v1.AskService.List:input_type -> polder.v1.AskServiceListRequest
+	45,  // 129: polder.v1.AskService.Get:input_type -> polder.v1.AskServiceGetRequest
+	46,  // 130: polder.v1.AskService.Explain:input_type -> polder.v1.ExplainRequest
+	48,  // 131: polder.v1.ClaimService.Watch:input_type -> polder.v1.ClaimServiceWatchRequest
+	50,  // 132: polder.v1.ClaimService.Commit:input_type -> polder.v1.CommitRequest
+	55,  // 133: polder.v1.TaskService.List:input_type -> polder.v1.TaskServiceListRequest
+	57,  // 134: polder.v1.TaskService.Get:input_type -> polder.v1.TaskServiceGetRequest
+	59,  // 135: polder.v1.TaskService.Kill:input_type -> polder.v1.KillRequest
+	61,  // 136: polder.v1.TaskService.Resize:input_type -> polder.v1.ResizeRequest
+	63,  // 137: polder.v1.TaskService.SetCosts:input_type -> polder.v1.SetCostsRequest
+	65,  // 138: polder.v1.TaskService.Logs:input_type -> polder.v1.LogsRequest
+	67,  // 139: polder.v1.TaskService.ListFiles:input_type -> polder.v1.ListFilesRequest
+	70,  // 140: polder.v1.TaskService.ReadFile:input_type -> polder.v1.ReadFileRequest
+	72,  // 141: polder.v1.TaskService.Exec:input_type -> polder.v1.ExecRequest
+	76,  // 142: polder.v1.TaskService.Attach:input_type -> polder.v1.AttachRequest
+	79,  // 143: polder.v1.LeaseService.List:input_type -> polder.v1.LeaseServiceListRequest
+	82,  // 144: polder.v1.NoticeService.List:input_type -> polder.v1.NoticeServiceListRequest
+	84,  // 145: polder.v1.NoticeService.Watch:input_type -> polder.v1.NoticeServiceWatchRequest
+	86,  // 146: polder.v1.NoticeService.Answer:input_type -> polder.v1.AnswerRequest
+	88,  // 147: polder.v1.EventService.List:input_type -> polder.v1.EventServiceListRequest
+	90,  // 148: polder.v1.EventService.Watch:input_type -> polder.v1.EventServiceWatchRequest
+	92,  // 149: polder.v1.AccessService.WhoAmI:input_type -> polder.v1.WhoAmIRequest
+	94,  // 150: polder.v1.AccessService.CanI:input_type -> polder.v1.CanIRequest
+	96,  // 151: polder.v1.AccessService.CreateToken:input_type -> polder.v1.CreateTokenRequest
+	99,  // 152: polder.v1.AccessService.ListTokens:input_type -> polder.v1.ListTokensRequest
+	101, // 153: polder.v1.AccessService.RevokeToken:input_type -> polder.v1.RevokeTokenRequest
+	103, // 154: polder.v1.AccessService.IssueCertificate:input_type -> polder.v1.IssueCertificateRequest
+	106, // 155: polder.v1.AccessService.GetPermissions:input_type -> polder.v1.GetPermissionsRequest
+	108, // 156: polder.v1.AccessService.SetPermissions:input_type -> polder.v1.SetPermissionsRequest
+	110, // 157: polder.v1.EngineService.List:input_type -> polder.v1.EngineServiceListRequest
+	113, // 158: polder.v1.EngineService.Create:input_type -> polder.v1.EngineServiceCreateRequest
+	115, // 159: polder.v1.EngineService.Dial:input_type -> polder.v1.EngineServiceDialRequest
+	1,   // 160: polder.v1.PlanService.Get:output_type -> polder.v1.PlanServiceGetResponse
+	4,   // 161: polder.v1.PlanService.Validate:output_type -> polder.v1.ValidateResponse
+	7,   // 162: polder.v1.PlanService.Preview:output_type -> polder.v1.PreviewResponse
+	10,  // 163: polder.v1.PlanService.Apply:output_type -> polder.v1.ApplyResponse
+	12,  // 164: polder.v1.PlanService.History:output_type -> polder.v1.HistoryResponse
+	14,  // 165: polder.v1.PlanService.Show:output_type -> polder.v1.ShowResponse
+	23,  // 166: polder.v1.RoleService.List:output_type -> polder.v1.RoleServiceListResponse
+	25,  // 167: polder.v1.RoleService.Get:output_type -> polder.v1.RoleStatus
+	20,  // 168: polder.v1.RoleService.Waste:output_type -> polder.v1.WasteResponse
+	17,  // 169: polder.v1.RoleService.History:output_type -> polder.v1.RoleServiceHistoryResponse
+	28,  // 170: polder.v1.NodeService.List:output_type -> polder.v1.NodeServiceListResponse
+	34,  // 171: polder.v1.NodeService.Get:output_type -> polder.v1.Node
+	34,  // 172: polder.v1.NodeService.Cordon:output_type -> polder.v1.Node
+	34,  // 173: polder.v1.NodeService.Drain:output_type -> polder.v1.Node
+	33,  // 174: polder.v1.NodeService.Remove:output_type -> polder.v1.NodeServiceRemoveResponse
+	37,  // 175: polder.v1.AskService.Submit:output_type -> polder.v1.SubmitResponse
+	42,  // 176: polder.v1.AskService.Cancel:output_type -> polder.v1.CancelResponse
+	44,  // 177: polder.v1.AskService.List:output_type -> polder.v1.AskServiceListResponse
+	39,  // 178: polder.v1.AskService.Get:output_type -> polder.v1.Ask
+	47,  // 179: polder.v1.AskService.Explain:output_type -> polder.v1.ExplainResponse
+	49,  // 180: polder.v1.ClaimService.Watch:output_type -> polder.v1.ClaimServiceWatchResponse
+	53,  // 181: polder.v1.ClaimService.Commit:output_type -> polder.v1.CommitResponse
+	56,  // 182: polder.v1.TaskService.List:output_type -> polder.v1.TaskServiceListResponse
+	58,  // 183: polder.v1.TaskService.Get:output_type -> polder.v1.TaskServiceGetResponse
+	60,  // 184: polder.v1.TaskService.Kill:output_type -> polder.v1.KillResponse
+	62,  // 185: polder.v1.TaskService.Resize:output_type -> polder.v1.ResizeResponse
+	64,  // 186: polder.v1.TaskService.SetCosts:output_type -> polder.v1.SetCostsResponse
+	66,  // 187: polder.v1.TaskService.Logs:output_type -> polder.v1.LogsResponse
+	68,  // 188: polder.v1.TaskService.ListFiles:output_type -> polder.v1.ListFilesResponse
+	71,  // 189: polder.v1.TaskService.ReadFile:output_type -> polder.v1.ReadFileResponse
+	75,  // 190: polder.v1.TaskService.Exec:output_type -> polder.v1.ExecResponse
+	78,  // 191: polder.v1.TaskService.Attach:output_type -> polder.v1.AttachResponse
+	80,  // 192: polder.v1.LeaseService.List:output_type -> polder.v1.LeaseServiceListResponse
+	83,  // 193: polder.v1.NoticeService.List:output_type -> polder.v1.NoticeServiceListResponse
+	85,  // 194: polder.v1.NoticeService.Watch:output_type -> polder.v1.NoticeServiceWatchResponse
+	87,  // 195: polder.v1.NoticeService.Answer:output_type -> polder.v1.AnswerResponse
+	89,  // 196: polder.v1.EventService.List:output_type -> polder.v1.EventServiceListResponse
+	91,  // 197: polder.v1.EventService.Watch:output_type -> polder.v1.Event
+	93,  // 198: polder.v1.AccessService.WhoAmI:output_type -> polder.v1.WhoAmIResponse
+	95,  // 199: polder.v1.AccessService.CanI:output_type -> polder.v1.CanIResponse
+	97,  // 200: polder.v1.AccessService.CreateToken:output_type -> polder.v1.CreateTokenResponse
+	100, // 201: polder.v1.AccessService.ListTokens:output_type -> polder.v1.ListTokensResponse
+	102, // 202: polder.v1.AccessService.RevokeToken:output_type -> polder.v1.RevokeTokenResponse
+	104, // 203: polder.v1.AccessService.IssueCertificate:output_type -> polder.v1.IssueCertificateResponse
+	107, // 204: polder.v1.AccessService.GetPermissions:output_type -> polder.v1.GetPermissionsResponse
+	109, // 205: polder.v1.AccessService.SetPermissions:output_type -> polder.v1.SetPermissionsResponse
+	111, // 206: polder.v1.EngineService.List:output_type -> polder.v1.EngineServiceListResponse
+	114, // 207: polder.v1.EngineService.Create:output_type -> polder.v1.EngineServiceCreateResponse
+	117, // 208: polder.v1.EngineService.Dial:output_type -> polder.v1.EngineServiceDialResponse
+	160, // [160:209] is the sub-list for method output_type
+	111, // [111:160] is the sub-list for method input_type
+	111, // [111:111] is the sub-list for extension type_name
+	111, // [111:111] is the sub-list for extension extendee
+	0,   // [0:111] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_polder_proto_init() }

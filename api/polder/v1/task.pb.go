@@ -1606,6 +1606,69 @@ func (x *Notice) GetOpens() *timestamppb.Timestamp {
 	return nil
 }
 
+// TaskUsage is what a task really uses, by its node's measure.
+type TaskUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Since it began.
+	CpuSeconds  float64 `protobuf:"fixed64,1,opt,name=cpu_seconds,json=cpuSeconds,proto3" json:"cpu_seconds,omitempty"`
+	MemoryBytes int64   `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// By its node's clock.
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskUsage) Reset() {
+	*x = TaskUsage{}
+	mi := &file_polder_v1_task_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskUsage) ProtoMessage() {}
+
+func (x *TaskUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_task_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskUsage.ProtoReflect.Descriptor instead.
+func (*TaskUsage) Descriptor() ([]byte, []int) {
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *TaskUsage) GetCpuSeconds() float64 {
+	if x != nil {
+		return x.CpuSeconds
+	}
+	return 0
+}
+
+func (x *TaskUsage) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *TaskUsage) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 var File_polder_v1_task_proto protoreflect.FileDescriptor
 
 const file_polder_v1_task_proto_rawDesc = "" +
@@ -1770,7 +1833,12 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x05opens\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x05opens\x1a9\n" +
 	"\vAmountEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb4\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"{\n" +
+	"\tTaskUsage\x12\x1f\n" +
+	"\vcpu_seconds\x18\x01 \x01(\x01R\n" +
+	"cpuSeconds\x12!\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at*\xb4\x02\n" +
 	"\tTaskState\x12\x1a\n" +
 	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TASK_STATE_PENDING\x10\x01\x12\x17\n" +
@@ -1799,7 +1867,7 @@ func file_polder_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_polder_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_polder_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: polder.v1.TaskState
 	(*TaskSpec)(nil),              // 1: polder.v1.TaskSpec
@@ -1817,60 +1885,62 @@ var file_polder_v1_task_proto_goTypes = []any{
 	(*TaskCost)(nil),              // 13: polder.v1.TaskCost
 	(*Reason)(nil),                // 14: polder.v1.Reason
 	(*Notice)(nil),                // 15: polder.v1.Notice
-	nil,                           // 16: polder.v1.TaskSpec.EnvEntry
-	nil,                           // 17: polder.v1.TaskSpec.LabelsEntry
-	nil,                           // 18: polder.v1.TaskSpec.ResourcesEntry
-	nil,                           // 19: polder.v1.Task.ResourcesEntry
-	nil,                           // 20: polder.v1.Task.PortsEntry
-	nil,                           // 21: polder.v1.Task.LabelsEntry
-	nil,                           // 22: polder.v1.Notice.AmountEntry
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*TaskUsage)(nil),             // 16: polder.v1.TaskUsage
+	nil,                           // 17: polder.v1.TaskSpec.EnvEntry
+	nil,                           // 18: polder.v1.TaskSpec.LabelsEntry
+	nil,                           // 19: polder.v1.TaskSpec.ResourcesEntry
+	nil,                           // 20: polder.v1.Task.ResourcesEntry
+	nil,                           // 21: polder.v1.Task.PortsEntry
+	nil,                           // 22: polder.v1.Task.LabelsEntry
+	nil,                           // 23: polder.v1.Notice.AmountEntry
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
 }
 var file_polder_v1_task_proto_depIdxs = []int32{
-	16, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
+	17, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
 	5,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
-	17, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
-	18, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
+	18, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
+	19, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
 	6,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
 	7,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
-	23, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
-	23, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
+	24, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
+	24, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
 	8,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
 	9,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
 	10, // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
-	23, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
+	24, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
 	11, // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
 	3,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
 	4,  // 14: polder.v1.TaskSpec.artifacts:type_name -> polder.v1.Artifact
 	2,  // 15: polder.v1.TaskSpec.volume:type_name -> polder.v1.VolumeLease
-	23, // 16: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	23, // 17: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	23, // 18: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
-	23, // 19: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
-	23, // 20: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
+	24, // 16: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	24, // 17: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	24, // 18: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
+	24, // 19: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
+	24, // 20: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
 	0,  // 21: polder.v1.Task.state:type_name -> polder.v1.TaskState
-	19, // 22: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
-	23, // 23: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
-	23, // 24: polder.v1.Task.hold:type_name -> google.protobuf.Duration
+	20, // 22: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
+	24, // 23: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
+	24, // 24: polder.v1.Task.hold:type_name -> google.protobuf.Duration
 	15, // 25: polder.v1.Task.notice:type_name -> polder.v1.Notice
-	24, // 26: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
-	24, // 27: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
-	24, // 28: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
+	25, // 26: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
+	25, // 27: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
+	25, // 28: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
 	14, // 29: polder.v1.Task.reason:type_name -> polder.v1.Reason
-	20, // 30: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
-	21, // 31: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
+	21, // 30: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
+	22, // 31: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
 	13, // 32: polder.v1.Task.cost:type_name -> polder.v1.TaskCost
-	24, // 33: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
-	22, // 34: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
-	24, // 35: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
-	24, // 36: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
-	24, // 37: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	25, // 33: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
+	23, // 34: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
+	25, // 35: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
+	25, // 36: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
+	25, // 37: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
+	25, // 38: polder.v1.TaskUsage.at:type_name -> google.protobuf.Timestamp
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_task_proto_init() }
@@ -1886,7 +1956,7 @@ func file_polder_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_task_proto_rawDesc), len(file_polder_v1_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
