@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -96,11 +97,14 @@ func (r *Recording) Capacity(p *role.Plan) resource.Resources {
 	return out
 }
 
+// ErrNothingAsked is that a recording has no work to play.
+var ErrNothingAsked = errors.New("nothing was asked of the cluster in the recording")
+
 // Scenario makes a scenario of a recording under a plan: the same nodes all the time, and the same asks at the same instants. A
 // task runs as long as it ran; one that had not ended runs to the end.
 func (r *Recording) Scenario(plan *role.Plan) (*Scenario, error) {
 	if len(r.Asks) == 0 {
-		return nil, fmt.Errorf("nothing was asked of the cluster in the recording")
+		return nil, ErrNothingAsked
 	}
 	from := r.Asks[0].Submitted
 	for _, a := range r.Asks {

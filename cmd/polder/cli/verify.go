@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -206,6 +207,9 @@ func (a *app) replay(ctx context.Context, file, from string, o simOptions) error
 	out := replayed{}
 	for i, p := range []*role.Plan{before, after} {
 		s, err := rec.Scenario(p)
+		if errors.Is(err, sim.ErrNothingAsked) {
+			return fail(exitUsage, "Record again when something has been asked for.", "%s cannot be replayed: %v", from, err)
+		}
 		if err != nil {
 			return fail(exitUsage, "A role that something was asked for must be in the plan.", "%s cannot be replayed: %v", from, err)
 		}
