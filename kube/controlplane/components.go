@@ -116,6 +116,11 @@ func serve(ctx context.Context, f *files, o apioptions.CompletedOptions) error {
 	if err != nil {
 		return err
 	}
+	if f.Install != nil {
+		if err := f.Install(server.GenericAPIServer); err != nil {
+			return err
+		}
+	}
 	prepared, err := server.PrepareRun()
 	if err != nil {
 		return err

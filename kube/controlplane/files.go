@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -42,6 +43,8 @@ type Config struct {
 	Authorize authorizer.Authorizer
 	// Admission looks at every change beside Kubernetes' own plugins; nil is none.
 	Admission admission.Interface
+	// Install adds groups to the API, before it is served; nil adds none.
+	Install func(*genericserver.GenericAPIServer) error
 	// UnsafeNoSync has etcd write without waiting for the disk; for tests.
 	UnsafeNoSync bool
 }

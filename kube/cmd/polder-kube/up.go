@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -24,6 +25,7 @@ import (
 	"polder.dev/polder/kube/claim"
 	"polder.dev/polder/kube/controlplane"
 	"polder.dev/polder/kube/identity"
+	"polder.dev/polder/kube/metrics"
 	"polder.dev/polder/kube/mirror"
 	"polder.dev/polder/kube/namespace"
 	"polder.dev/polder/kube/network"
@@ -92,7 +94,7 @@ func up(ctx context.Context, o upOptions) error {
 	}
 	callers := identity.NewCallers(client, log)
 	d := &doorway{o: o, log: log, client: client, defaults: defaults, nodes: pool.WatchNodes(client, log),
-		callers: callers, requests: identity.NewGate(callers), admission: namespace.NewGate(callers)}
+		usage: metrics.NewSource(), callers: callers, requests: identity.NewGate(callers), admission: namespace.NewGate(callers)}
 	return d.run(ctx)
 }
 
@@ -103,6 +105,7 @@ type doorway struct {
 	client   *pool.Client
 	defaults resource.Resources
 	nodes    *pool.Nodes
+	usage    *metrics.Source
 
 	callers   *identity.Callers
 	requests  *identity.Gate
@@ -117,6 +120,7 @@ type doorway struct {
 func (d *doorway) run(ctx context.Context) error {
 	plane := controlplane.Config{Dir: d.o.dir, Listen: d.o.listen, ServiceCIDR: d.o.serviceCIDR, UnsafeNoSync: d.o.noSync,
 		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin, Binds: true}},
+		Install: func(s *genericserver.GenericAPIServer) error { return metrics.Install(s, d.usage) },
 		Tokens:  d.callers, Authorize: authorizer.AuthorizerFunc(d.requests.Authorize), Admission: d.admission}
 	if host, _, err := net.SplitHostPort(d.o.listen); err == nil {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
@@ -145,7 +149,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 		return err
 	}
 	factory := informers.NewSharedInformerFactory(kube, 0)
-	podLister, nsLister := factory.Core().V1().Pods().Lister(), factory.Core().V1().Namespaces().Lister()
+	podLister, nsLister, nodeLister := factory.Core().V1().Pods().Lister(), factory.Core().V1().Namespaces().Lister(), factory.Core().V1().Nodes().Lister()
 	budgets := factory.Policy().V1().PodDisruptionBudgets().Lister()
 	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, d.log)
 	d.book = claim.NewBook(d.client, d.nodes, roles, d.defaults, d.log)
@@ -154,6 +158,10 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	if err := roles.Refresh(ctx); err != nil {
 		return fmt.Errorf("reading the plan's roles: %w", err)
 	}
+	if err := metrics.Register(ctx, config); err != nil {
+		return fmt.Errorf("metrics.k8s.io: %w", err)
+	}
+	d.usage.Open(metrics.Cluster{Pods: podLister, Nodes: nodeLister, Summary: metrics.Kubelets(kube)})
 	d.requests.Open(roles)
 	d.admission.Open(roles)
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: kube.EventsV1()})
