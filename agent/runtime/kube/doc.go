@@ -5,8 +5,8 @@
 //	door: binds the pod  ──▶ kubelet: pod ──▶ cgroup polder/<node>/.kube/kubepods/…/pod<uid>
 //	pod ends             ──▶ its cgroup goes ──▶ the task ends, the lease is free
 //
-// It is not a container runtime: output, commands and terminals are the kubelet's, so Logs, Exec and Attach are
-// [runtime.ErrUnsupported]. A stop signal is noted and sent to nobody: the door asks Kubernetes to end the pod, with its own
+// It is not a container runtime: containers are the kubelet's. Logs reads the files that the kubelet keeps, Exec runs the program that the
+// node's file names for commands in pods, and Attach is [runtime.ErrUnsupported]. A stop signal is noted and sent to nobody: the door asks Kubernetes to end the pod, with its own
 // hooks and grace. Kill needs nobody: it ends the processes of the pod and takes its cgroup's memory away, so that a kubelet
 // that knows no better cannot start the pod again within what is no longer leased.
 //

@@ -103,6 +103,9 @@ func decodeRecord(data []byte) (record, error) {
 type config struct {
 	// Command starts it. What follows is appended: --node, --dir, --cgroup, --cpu and --memory, each with its value.
 	Command []string `json:"command"`
+	// Exec runs a command in a pod; empty is not at all. What follows is appended: --dir, --pod with the pod's uid, --stdin and --tty if
+	// they are wanted, and after "--" the command.
+	Exec []string `json:"exec,omitempty"`
 }
 
 func readConfig(path string) (config, error) {
@@ -129,6 +132,9 @@ func decodeConfig(data []byte) (config, error) {
 	}
 	if len(c.Command) == 0 || !filepath.IsAbs(c.Command[0]) {
 		return c, fmt.Errorf("command %q does not start with the absolute path of a program", c.Command)
+	}
+	if len(c.Exec) > 0 && !filepath.IsAbs(c.Exec[0]) {
+		return c, fmt.Errorf("exec %q does not start with the absolute path of a program", c.Exec)
 	}
 	return c, nil
 }

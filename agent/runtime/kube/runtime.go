@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -223,16 +222,6 @@ func (r *Runtime) List(context.Context) ([]runtime.Status, error) {
 	}
 	slices.SortFunc(list, func(a, b runtime.Status) int { return strings.Compare(a.TaskID, b.TaskID) })
 	return list, nil
-}
-
-// Logs are the kubelet's.
-func (r *Runtime) Logs(_ context.Context, taskID string, _ runtime.LogOptions, _, _ io.Writer) error {
-	return r.unsupported("logs", taskID)
-}
-
-// Exec is the kubelet's.
-func (r *Runtime) Exec(_ context.Context, taskID string, _ runtime.ExecOptions) (int, error) {
-	return 0, r.unsupported("exec", taskID)
 }
 
 // Attach is the kubelet's.

@@ -48,6 +48,6 @@ func root() *cobra.Command {
 		Use: "polder-kube", Short: "Kubernetes on Polder's pool", SilenceUsage: true, SilenceErrors: true,
 		Example: "  polder-kube up --dir .polder\n  eval \"$(polder-kube env --dir .polder)\"\n  polder-kube kubectl get nodes",
 	}
-	c.AddCommand(upCommand(), nodeCommand(), envCommand())
+	c.AddCommand(upCommand(), nodeCommand(), execCommand(), envCommand())
 	return c
 }

@@ -199,7 +199,11 @@ func (d *doorway) letNodes() error {
 			command = append(command, flag, value)
 		}
 	}
-	return writeJSON(filepath.Join(d.o.dir, "node.json"), map[string]any{"command": command})
+	inPod := []string{exe, "exec"}
+	if d.o.containerd != "" {
+		inPod = append(inPod, "--containerd", d.o.containerd)
+	}
+	return writeJSON(filepath.Join(d.o.dir, "node.json"), map[string]any{"command": command, "exec": inPod})
 }
 
 // letPeople writes the file that "polder door env kube" makes a kubeconfig of. Nothing in it is secret.
