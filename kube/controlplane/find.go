@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"reflect"
 
@@ -54,7 +55,28 @@ func (f *files) letFind(ctx context.Context, client kubernetes.Interface) error 
 		return err
 	}
 	api := service{metav1.NamespaceDefault, "kubernetes", f.Machines.Addr(), []v1.ServicePort{{Name: "https", Protocol: v1.ProtocolTCP}}, []int32{int32(f.Machines.Port())}}
-	return api.endpoints(ctx, client)
+	return errors.Join(api.endpoints(ctx, client), api.oldEndpoints(ctx, client))
+}
+
+// oldEndpoints keeps the list in the form that Kubernetes had first. It is the API server that still has one, and some look there.
+func (s service) oldEndpoints(ctx context.Context, client kubernetes.Interface) error {
+	list := &v1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: s.name, Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
+		Subsets:    []v1.EndpointSubset{{Addresses: []v1.EndpointAddress{{IP: s.at.String()}}}},
+	}
+	for i, p := range s.ports {
+		list.Subsets[0].Ports = append(list.Subsets[0].Ports, v1.EndpointPort{Name: p.Name, Protocol: p.Protocol, Port: s.targets[i]})
+	}
+	api := client.CoreV1().Endpoints(s.namespace)
+	have, err := api.Get(ctx, s.name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		_, err = api.Create(ctx, list, metav1.CreateOptions{})
+	case err == nil && !reflect.DeepEqual(have.Subsets, list.Subsets):
+		have.Subsets = list.Subsets
+		_, err = api.Update(ctx, have, metav1.UpdateOptions{})
+	}
+	return err
 }
 
 // endpoints keeps the list of the service's places.
