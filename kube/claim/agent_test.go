@@ -2,6 +2,7 @@ package claim
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -20,26 +21,26 @@ type lessor struct{ *fake.Runtime }
 // Name is that of the runtime it stands for.
 func (lessor) Name() string { return pool.KubeRuntime }
 
-// startAgent runs an agent of node n1 that holds leases of pods: one core and one GiB. It ends with the test.
-func startAgent(t *testing.T, client *pool.Client, server string) *fake.Runtime {
+// startAgent runs an agent of node n1 that holds leases of pods: one core and one GiB. It ends with the test, or when it is stopped.
+func startAgent(t *testing.T, client *pool.Client, server string) (stop func()) {
 	res, err := client.Access.CreateToken(t.Context(), connect.NewRequest(&polderv1.CreateTokenRequest{Kind: "join", Name: "n1"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := fake.New(nil)
 	a, err := agent.New(agent.Config{Node: "n1", Dir: t.TempDir(), Server: server, Token: res.Msg.Secret, Version: "test",
-		Capacity: polder.Resources{"cpu": 1000, "memory": 1 << 30, "disk": 1 << 30}, Runtimes: []runtime.Runtime{lessor{r}}})
+		Capacity: polder.Resources{"cpu": 1000, "memory": 1 << 30, "disk": 1 << 30}, Runtimes: []runtime.Runtime{lessor{fake.New(nil)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the agent ended: %v", err)
 		}
 	})
-	return r
+	t.Cleanup(stop)
+	return stop
 }

@@ -12,6 +12,8 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"polder.dev/polder/kube/pool"
 )
 
 // reserved takes a pod as far as Reserve.
@@ -56,6 +58,23 @@ func TestClaimLostAfterReserve(t *testing.T) {
 	}
 	if len(w.bound) > 0 || len(w.book.pencils) > 0 {
 		t.Errorf("bound %v, pencilled %v", w.bound, w.book.pencils)
+	}
+}
+
+// TestAgentLostMidBind: the node's agent goes between Reserve and Bind. The pod is not bound, and nothing of it stays on the node.
+func TestAgentLostMidBind(t *testing.T) {
+	w := newWorld(t, plan)
+	pod := w.pod("online", "a", "700m")
+	p, state := w.reserved(pod)
+	w.stopAgent()
+	w.await("the loss of the agent", func() bool { n, ok := w.nodes.Get("n1"); return ok && n.State == pool.Unreachable })
+	s := p.Bind(t.Context(), state, pod, "n1")
+	if s.IsSuccess() || !strings.Contains(s.Message(), "the pool refuses: ") {
+		t.Fatalf("binding: %v", s)
+	}
+	p.Unreserve(t.Context(), state, pod, "n1")
+	if e, _ := w.book.Get(pod.UID); e.Held() || len(w.bound)+len(w.tasks())+len(w.book.pencils) > 0 {
+		t.Errorf("entry %+v, bound %v, tasks %v, pencils %v", e, w.bound, w.tasks(), w.book.pencils)
 	}
 }
 

@@ -50,6 +50,8 @@ type world struct {
 	keeper *keeper
 	queue  queue
 	bound  []*v1.Binding
+
+	stopAgent func()
 }
 
 // queue notes whom the scheduler is to try again.
@@ -69,7 +71,7 @@ func newWorld(t *testing.T, plan string) *world {
 	if _, err := client.Plans.Apply(t.Context(), connect.NewRequest(&polderv1.ApplyRequest{Plan: plan, BaseRevision: 1})); err != nil {
 		t.Fatal(err)
 	}
-	startAgent(t, client, server.Addr)
+	w.stopAgent = startAgent(t, client, server.Addr)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); w.nodes.Run(ctx) }()

@@ -128,3 +128,15 @@ func TestAwake(t *testing.T) {
 		t.Errorf("%v, %v", awake, err)
 	}
 }
+
+// TestDeletedNodeComesBack: it is the pool's, and its pods still run.
+func TestDeletedNodeComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.pass(poolNode(pool.Ready), true)
+	if err := w.client.CoreV1().Nodes().Delete(t.Context(), "node_1", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.pass(poolNode(pool.Ready), true); n.Labels[PoolNodeLabel] != "Node_1" {
+		t.Errorf("it is back as %+v", n)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/events"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/kube/pool"
@@ -37,6 +38,7 @@ type Map struct {
 	namespaces corelisters.NamespaceLister
 	nodes      *pool.Nodes
 	usual      string // role of namespaces that have none of their own
+	events     events.EventRecorder
 	log        *slog.Logger
 
 	mu    sync.RWMutex // guards all below
@@ -45,8 +47,8 @@ type Map struct {
 
 // New makes a map. usual is the role of namespaces that have none of their own; empty is none. The lister must be synced before
 // the map is asked.
-func New(client *pool.Client, nodes *pool.Nodes, kube kubernetes.Interface, namespaces corelisters.NamespaceLister, usual string, log *slog.Logger) *Map {
-	return &Map{client: client, nodes: nodes, kube: kube, namespaces: namespaces, usual: usual, log: log, roles: map[string]*polderv1.RoleStatus{}}
+func New(client *pool.Client, nodes *pool.Nodes, kube kubernetes.Interface, namespaces corelisters.NamespaceLister, usual string, recorder events.EventRecorder, log *slog.Logger) *Map {
+	return &Map{client: client, nodes: nodes, kube: kube, namespaces: namespaces, usual: usual, events: recorder, log: log, roles: map[string]*polderv1.RoleStatus{}}
 }
 
 // RoleOf is the role that pays for the pods of a namespace, or why none does.

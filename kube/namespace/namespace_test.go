@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	polder "polder.dev/polder/core/resource"
@@ -31,6 +32,7 @@ type world struct {
 	*Map
 	kube       *fake.Clientset
 	namespaces cache.Indexer
+	events     *events.FakeRecorder
 }
 
 func newWorld(t *testing.T) *world {
@@ -40,8 +42,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	w := &world{kube: fake.NewClientset(), namespaces: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})}
-	w.Map = New(client, pool.WatchNodes(client, log), w.kube, corelisters.NewNamespaceLister(w.namespaces), "default", log)
+	w := &world{kube: fake.NewClientset(), events: events.NewFakeRecorder(10), namespaces: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})}
+	w.Map = New(client, pool.WatchNodes(client, log), w.kube, corelisters.NewNamespaceLister(w.namespaces), "default", w.events, log)
 	return w
 }
 
@@ -118,6 +120,9 @@ func TestEveryRoleHasANamespaceAndItsQuota(t *testing.T) {
 	if !hard.IsZero() { // there are no nodes: nothing can be held
 		t.Errorf("hard is %v", hard.String())
 	}
+	if len(w.events.Events) > 0 {
+		t.Errorf("nobody edited a quota: %s", <-w.events.Events)
+	}
 	q = q.DeepCopy()
 	q.Spec.Hard = v1.ResourceList{v1.ResourceRequestsCPU: resource.MustParse("99")}
 	if _, err := api.Update(t.Context(), q, metav1.UpdateOptions{}); err != nil {
@@ -129,6 +134,9 @@ func TestEveryRoleHasANamespaceAndItsQuota(t *testing.T) {
 	q, _ = api.Get(t.Context(), QuotaName, metav1.GetOptions{})
 	if hard = q.Spec.Hard[v1.ResourceRequestsCPU]; !hard.IsZero() {
 		t.Errorf("an edited quota still says %v", hard.String())
+	}
+	if len(w.events.Events) != 1 || !strings.Contains(<-w.events.Events, "PutBack") {
+		t.Error("nobody was told that the quota was edited")
 	}
 }
 

@@ -71,6 +71,9 @@ func (m *Map) mirror(ctx context.Context, namespace string, have *v1.ResourceQuo
 		}
 	}
 	if !same(have.Spec.Hard, want.Hard) {
+		if len(have.Status.Hard) > 0 && !same(have.Spec.Hard, have.Status.Hard) { // what was written here last is in both
+			m.events.Eventf(have, nil, v1.EventTypeWarning, "PutBack", "Update", "this quota shows what the pool promises the namespace's role, and was edited; it says again what is so: change the role in the plan")
+		}
 		have = have.DeepCopy()
 		have.Spec.Hard = want.Hard
 		if have, err = api.Update(ctx, have, metav1.UpdateOptions{}); err != nil {

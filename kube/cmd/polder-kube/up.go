@@ -148,10 +148,15 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	if err != nil {
 		return err
 	}
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: kube.EventsV1()})
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return err
+	}
+	recorder := broadcaster.NewRecorder(scheme.Scheme, "polder")
 	factory := informers.NewSharedInformerFactory(kube, 0)
 	podLister, nsLister, nodeLister := factory.Core().V1().Pods().Lister(), factory.Core().V1().Namespaces().Lister(), factory.Core().V1().Nodes().Lister()
 	budgets := factory.Policy().V1().PodDisruptionBudgets().Lister()
-	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, d.log)
+	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, recorder, d.log)
 	d.book = claim.NewBook(d.client, d.nodes, roles, d.defaults, d.log)
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
@@ -164,11 +169,6 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	d.usage.Open(metrics.Cluster{Pods: podLister, Nodes: nodeLister, Summary: metrics.Kubelets(kube)})
 	d.requests.Open(roles)
 	d.admission.Open(roles)
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: kube.EventsV1()})
-	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
-		return err
-	}
-	recorder := broadcaster.NewRecorder(scheme.Scheme, "polder")
 	d.all.Go(func() error { roles.Run(ctx); return nil })
 	d.all.Go(func() error { mirror.Run(ctx, kube, d.nodes, d.log); return nil })
 	d.all.Go(func() error { report.Run(ctx, d.client, d.o.listen, d.log); return nil })
