@@ -61,7 +61,7 @@ func apiServer(ctx context.Context, f *files, etcd string) error {
 		"--etcd-certfile=" + f.etcdClient[0], "--etcd-keyfile=" + f.etcdClient[1],
 		"--kubelet-client-certificate=" + f.kubelet[0], "--kubelet-client-key=" + f.kubelet[1],
 		"--kubelet-preferred-address-types=InternalIP,Hostname",
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + strings.TrimSuffix(f.serviceAccounts, ".key") + ".crt",
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-jwks-uri=https://kubernetes.default.svc/openid/v1/jwks", "--service-account-key-file=" + strings.TrimSuffix(f.serviceAccounts, ".key") + ".crt",
 		"--service-account-signing-key-file=" + f.serviceAccounts, "--service-cluster-ip-range=" + f.ServiceCIDR,
 		"--authorization-mode=Node,RBAC", "--enable-bootstrap-token-auth", "--allow-privileged",
 		"--enable-admission-plugins=NodeRestriction", "--disable-admission-plugins=ResourceQuota", "--profiling=false",
