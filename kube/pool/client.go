@@ -69,6 +69,7 @@ type Client struct {
 	Notices api.NoticeServiceClient
 	Access  api.AccessServiceClient
 	Doors   api.DoorServiceClient
+	Volumes api.VolumeServiceClient
 }
 
 // Dial makes a client. Nothing is sent yet.
@@ -100,7 +101,7 @@ func NewClient(h connect.HTTPClient, url, token string) *Client {
 		Plans: api.NewPlanServiceClient(h, url, o), Roles: api.NewRoleServiceClient(h, url, o), Nodes: api.NewNodeServiceClient(h, url, o),
 		Asks: api.NewAskServiceClient(h, url, o), Claims: api.NewClaimServiceClient(h, url, o), Tasks: api.NewTaskServiceClient(h, url, o),
 		Leases: api.NewLeaseServiceClient(h, url, o), Notices: api.NewNoticeServiceClient(h, url, o), Access: api.NewAccessServiceClient(h, url, o),
-		Doors: api.NewDoorServiceClient(h, url, o),
+		Doors: api.NewDoorServiceClient(h, url, o), Volumes: api.NewVolumeServiceClient(h, url, o),
 	}
 }
 

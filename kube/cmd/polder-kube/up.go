@@ -32,6 +32,7 @@ import (
 	"polder.dev/polder/kube/pool"
 	"polder.dev/polder/kube/reclaim"
 	"polder.dev/polder/kube/report"
+	"polder.dev/polder/kube/volume"
 )
 
 // upOptions are the flags of "polder-kube up".
@@ -155,6 +156,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	recorder := broadcaster.NewRecorder(scheme.Scheme, "polder")
 	factory := informers.NewSharedInformerFactory(kube, 0)
 	podLister, nsLister, nodeLister := factory.Core().V1().Pods().Lister(), factory.Core().V1().Namespaces().Lister(), factory.Core().V1().Nodes().Lister()
+	claims, volumes, classes := factory.Core().V1().PersistentVolumeClaims().Lister(), factory.Core().V1().PersistentVolumes().Lister(), factory.Storage().V1().StorageClasses().Lister()
 	budgets := factory.Policy().V1().PodDisruptionBudgets().Lister()
 	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, recorder, d.log)
 	d.book = claim.NewBook(d.client, d.nodes, roles, d.defaults, d.log)
@@ -165,6 +167,9 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	}
 	if err := metrics.Register(ctx, config); err != nil {
 		return fmt.Errorf("metrics.k8s.io: %w", err)
+	}
+	if err := volume.Register(ctx, kube); err != nil {
+		return fmt.Errorf("StorageClass %s: %w", volume.Class, err)
 	}
 	d.usage.Open(metrics.Cluster{Pods: podLister, Nodes: nodeLister, Summary: metrics.Kubelets(kube)})
 	d.requests.Open(roles)
@@ -178,6 +183,10 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	})
 	d.all.Go(func() error {
 		reclaim.Run(ctx, reclaim.Cluster{Pool: d.client, Book: d.book, Client: kube, Pods: podLister, Budgets: budgets, Events: recorder, Logger: d.log})
+		return nil
+	})
+	d.all.Go(func() error {
+		volume.Run(ctx, volume.Cluster{Pool: d.client.Volumes, Roles: roles, Client: kube, Claims: claims, Volumes: volumes, Nodes: nodeLister, Classes: classes, Events: recorder, Logger: d.log})
 		return nil
 	})
 	if err := errors.Join(d.letNodes(), d.letPeople(config)); err != nil {
