@@ -15,7 +15,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags "
 HEAVY := /agent/runtime/(docker|process|cgroup)$$|/store/etcd$$|/e2e(/|$$)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube check-kube bench-kube test-kube swarmkit swarm-compare peers
+.PHONY: help up demo build test check bench sim seeds prove mutants chaos engines fuzz generate clean engine format vet staticcheck ui ui-or-not packages clients kube check-kube bench-kube test-kube conformance-kube swarmkit swarm-compare peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ bench-kube: ## kube-scheduler with the pool's plugin beside the stock one, by tu
 
 test-kube: engine kube ## the Kubernetes door: its packages, and pods on real kubelets; needs root
 	@cd kube && CGO_ENABLED=0 $(GO) test -tags e2e -timeout 30m ./...
+
+conformance-kube: engine kube ## Kubernetes' own conformance tests on the Kubernetes door, but for those that kube/e2e/testdata/conformance.txt leaves out; needs root; half an hour
+	@cd kube && CGO_ENABLED=0 $(GO) test -tags e2e,conformance -vet=off -timeout 3h -count 1 -v -run TestConformance ./e2e
 
 engines: engine ## what the pages about the Docker door type, word for word; and the door on three engines of their own, which are killed, frozen and cut off
 	$(GO) test -tags engines -run 'TestSession|TestThreeEngines' -count 1 -v ./e2e/docker

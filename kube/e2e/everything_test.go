@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,7 @@ import (
 func TestOneOfEach(t *testing.T) {
 	w := newWorld(t)
 	w.awaitSays("namespace/online", append(w.kube(), "get", "namespace", "online", "-o", "name")...)
+	w.guaranteeDisk()
 	w.kubectl("apply", "-f", "testdata/everything.yaml")
 	get := func(kind, name, path, want string) {
 		t.Helper()
@@ -30,15 +32,83 @@ func TestOneOfEach(t *testing.T) {
 	if out := w.kubectl("exec", "-n", "online", "db-0", "--", "web", "get", "http://kubernetes.default:443"); !strings.Contains(out, "HTTPS server") {
 		t.Errorf("the API server, by name, without TLS:\n%s", out)
 	}
+	inside(t, w)
+	volumes(t, w)
 	w.awaitSays("every-minute-", append(w.kube(), "get", "jobs", "-n", "online", "-o", "name")...)
 	w.awaitSays("every-minute-", append(w.kube(), "get", "pods", "-n", "online", "--field-selector", "status.phase=Succeeded", "-o", "name")...)
 
 	alice(t, w)
 	w.kubectl("delete", "-f", "testdata/everything.yaml", "--wait=false")
+	w.kubectl("delete", "pvc", "-n", "online", "--all", "--wait=false")
+	w.await("the end of the volumes", func() (string, bool) {
+		list := w.polder("volume", "list") + w.kubectl("get", "pv", "-o", "name")
+		return list, !strings.Contains(list, "pvc-")
+	})
 	w.await("the end of the leases", func() (string, bool) {
 		ps := w.polder("ps")
 		return ps, strings.Count(ps, "\n") <= 1
 	})
+}
+
+// inside looks into a pod in every way that there is, through Kubernetes and through the pool.
+func inside(t *testing.T, w *world) {
+	t.Helper()
+	w.awaitSays("tick", append(w.kube(), "logs", "-n", "online", "talks")...)
+	for _, attach := range [][]string{{"attach", "-n", "online", "talks"}, {"logs", "-f", "--tail", "1", "-n", "online", "talks"}} {
+		if out, _ := w.run(slices.Concat([]string{"timeout", "5"}, w.kube(), attach)...); !strings.Contains(out, "tick") { // until the time is over, which is an error
+			t.Errorf("kubectl %v: %s", attach, out)
+		}
+	}
+	if out := w.must("sh", "-c", "echo sent in | "+strings.Join(w.kube(), " ")+" exec -i -n online talks -- cat"); !strings.Contains(out, "sent in") {
+		t.Errorf("kubectl exec -i: %s", out)
+	}
+	forward := strings.Join(w.kube(), " ") + " port-forward -n online db-0 18080:8080 & pid=$!; trap 'kill $pid' EXIT; " +
+		"for i in $(seq 100); do " + filepath.Join(w.bin, "web") + " get http://127.0.0.1:18080 && exit; sleep 0.1; done; exit 1"
+	if out := w.must("sh", "-c", forward); !strings.Contains(out, "I am db-0") {
+		t.Errorf("kubectl port-forward: %s", out)
+	}
+	w.awaitSays("talks", append(w.kube(), "top", "pods", "-n", "online")...)
+	if out := w.kubectl("top", "nodes"); !strings.Contains(out, "node-1") || !strings.Contains(out, "node-2") {
+		t.Errorf("kubectl top nodes: %s", out)
+	}
+	task := strings.TrimSpace(w.kubectl("get", "pod", "-n", "online", "talks", "-o", `jsonpath={.metadata.annotations.polder\.dev/task}`))
+	if out := w.polder("logs", "--tail", "2", task); out != "tick\ntick\n" {
+		t.Errorf("polder logs %s: %q", task, out)
+	}
+	polder := filepath.Join(w.bin, "polder")
+	if out := w.must("sh", "-c", "echo sent in | "+polder+" exec -i "+task+" -- sh -c 'cat; hostname'"); !strings.Contains(out, "sent in\ntalks\n") {
+		t.Errorf("polder exec %s: %q", task, out)
+	}
+	if out, err := w.run(polder, "exec", task, "--", "sh", "-c", "echo bad >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(out, "bad") {
+		t.Errorf("the exit code of polder exec: %v, %s", err, out)
+	}
+}
+
+// guaranteeDisk lets the role online have volumes.
+func (w *world) guaranteeDisk() {
+	w.t.Helper()
+	const was = "online:\n    guarantee: {"
+	plan := w.polder("plan", "get")
+	file := filepath.Join(w.dir, "plan.yaml")
+	if err := os.WriteFile(file, []byte(strings.Replace(plan, was, was+"disk: 1Gi, ", 1)), 0o644); err != nil || !strings.Contains(plan, was) {
+		w.t.Fatalf("the plan: %v\n%s", err, plan)
+	}
+	w.polder("plan", "apply", "--yes", "-f", file)
+}
+
+// volumes: what a pod of the StatefulSet has written is there for the next one of its name.
+func volumes(t *testing.T, w *world) {
+	t.Helper()
+	if list := w.polder("volume", "list"); strings.Count(list, "pvc-") != 2 || strings.Count(list, " online ") != 2 || !strings.Contains(list, "64Mi") {
+		t.Errorf("the volumes of two claims, in the pool:\n%s", list)
+	}
+	node := w.kubectl("get", "pod", "-n", "online", "db-1", "-o", "jsonpath={.spec.nodeName}")
+	w.kubectl("exec", "-n", "online", "db-1", "--", "sh", "-c", "echo kept > /data/word")
+	w.kubectl("delete", "pod", "-n", "online", "db-1")
+	w.awaitSays("kept", append(w.kube(), "exec", "-n", "online", "db-1", "--", "cat", "/data/word")...)
+	if now := w.kubectl("get", "pod", "-n", "online", "db-1", "-o", "jsonpath={.spec.nodeName}"); now != node {
+		t.Errorf("db-1 was on %s, where its volume is, and is on %s", node, now)
+	}
 }
 
 // alice has a token of the pool: refused without a rule, let in with one, refused when the token is revoked.

@@ -18,6 +18,9 @@ import (
 	"time"
 )
 
+// upstream builds the programs of Kubernetes' own tests, if they are to run, and returns what their images are made of.
+var upstream func(*world) []string
+
 const patience = 3 * time.Minute
 
 // world is a pool with two agents and a Kubernetes on it, all of them programs, on a network of its own.
@@ -26,6 +29,16 @@ type world struct {
 	dir   string
 	bin   string
 	place []string // the beginning of a command that enters the network
+
+	programs map[string]*program
+}
+
+// program is one that runs.
+type program struct {
+	cmd     *exec.Cmd
+	ended   chan struct{} // closed when it has
+	err     error         // how, then
+	crashed bool          // by the test
 }
 
 // settle gives a network namespace an address and a way out, which leads nowhere: a kubelet wants to know its node's address.
@@ -48,7 +61,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, bin: filepath.Join(dir, "bin")}
+	w := &world{t: t, dir: dir, bin: filepath.Join(dir, "bin"), programs: map[string]*program{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("everything is kept in %s", dir)
@@ -62,9 +75,13 @@ func newWorld(t *testing.T) *world {
 	w.build()
 	w.enter()
 	w.start("pool", "The pool is up", "polder", "up", "--kube", "--agents", "2", "--dir", w.data(), "--runtime", "process", "--listen", "127.0.0.1:7800", "--mesos", "", "--docker", "")
-	w.start("kubernetes", "Kubernetes is up", w.kube()[0], "up", "--dir", w.data(), "--images", filepath.Join(dir, "images"),
-		"--sandbox-image", "localhost/pause:1", "--unsafe-no-sync")
+	w.startKubernetes()
 	return w
+}
+
+func (w *world) startKubernetes() {
+	w.t.Helper()
+	w.start("kubernetes", "Kubernetes is up", w.kube()[0], "up", "--dir", w.data(), "--images", filepath.Join(w.dir, "images"), "--sandbox-image", "localhost/pause:1", "--unsafe-no-sync")
 }
 
 func (w *world) data() string   { return filepath.Join(w.dir, "d") }
@@ -115,35 +132,40 @@ func (w *world) build() {
 			w.t.Fatalf("building %s: %v\n%s", b.pkg, err, out)
 		}
 	}
-	if out, err := exec.Command(filepath.Join(w.bin, "images"), filepath.Join(w.bin, "pause"), filepath.Join(w.bin, "web"), images).CombinedOutput(); err != nil {
+	args := []string{filepath.Join(w.bin, "pause"), filepath.Join(w.bin, "web"), images}
+	if upstream != nil {
+		args = append(args, upstream(w)...)
+	}
+	if out, err := exec.Command(filepath.Join(w.bin, "images"), args...).CombinedOutput(); err != nil {
 		w.t.Fatalf("images: %v\n%s", err, out)
 	}
 }
 
 // start runs a program until the test ends, and waits for a word in its log.
-func (w *world) start(name, word, program string, args ...string) {
+func (w *world) start(name, word, file string, args ...string) {
 	w.t.Helper()
 	log := filepath.Join(w.dir, name+".log")
 	f, err := os.Create(log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if !filepath.IsAbs(program) {
-		program = filepath.Join(w.bin, program)
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(w.bin, file)
 	}
-	args = slices.Concat(w.place[1:], []string{program}, args)
+	args = slices.Concat(w.place[1:], []string{file}, args)
 	cmd := exec.Command(w.place[0], args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = f, f, w.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	p := &program{cmd: cmd, ended: make(chan struct{})}
+	go func() { p.err = cmd.Wait(); close(p.ended) }()
+	w.programs[name] = p
 	w.t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGINT)
-		if err := <-ended; err != nil {
-			w.t.Errorf("%s ended: %v", name, err)
+		if <-p.ended; p.err != nil && !p.crashed {
+			w.t.Errorf("%s ended: %v", name, p.err)
 		}
 		f.Close()
 	})
@@ -151,6 +173,17 @@ func (w *world) start(name, word, program string, args ...string) {
 		data, _ := os.ReadFile(log)
 		return string(data), strings.Contains(string(data), word)
 	})
+}
+
+// crash kills a program.
+func (w *world) crash(name string) {
+	w.t.Helper()
+	p := w.programs[name]
+	p.crashed = true
+	if err := p.cmd.Process.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	<-p.ended
 }
 
 // run runs a command of a user and returns what it says.
@@ -221,6 +254,12 @@ func (w *world) awaitSays(word string, command ...string) {
 // deploy applies a Deployment of pods that serve until they are told to end.
 func (w *world) deploy(namespace, name string, replicas int, cpu string) {
 	w.t.Helper()
+	w.deployCommand(namespace, name, replicas, cpu, "trap 'exit 0' TERM; echo serving; while :; do sleep 0.1; done")
+}
+
+// deployCommand applies a Deployment of pods that run a command of the shell.
+func (w *world) deployCommand(namespace, name string, replicas int, cpu, command string) {
+	w.t.Helper()
 	file := filepath.Join(w.dir, name+".yaml")
 	text := fmt.Sprintf(`apiVersion: apps/v1
 kind: Deployment
@@ -236,9 +275,9 @@ spec:
       - name: main
         image: localhost/busybox:1
         imagePullPolicy: Never
-        command: [sh, -c, "trap 'exit 0' TERM; echo serving; while :; do sleep 0.1; done"]
+        command: [sh, -c, "%[5]s"]
         resources: {requests: {cpu: %[4]s, memory: 16Mi}}
-`, namespace, name, replicas, cpu)
+`, namespace, name, replicas, cpu, command)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		w.t.Fatal(err)
 	}

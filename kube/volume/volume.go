@@ -141,7 +141,7 @@ func (c Cluster) provision(ctx context.Context, claim *v1.PersistentVolumeClaim,
 	case apierrors.IsAlreadyExists(err) || ctx.Err() != nil:
 		return // the lister is late, or the next look goes on
 	}
-	c.Events.Eventf(claim, nil, v1.EventTypeWarning, "ProvisioningFailed", "Provision", "%v", err)
+	c.Events.Eventf(claim, nil, v1.EventTypeWarning, "ProvisioningFailed", "Provision", "%s", sentence(err))
 	// The scheduler is to look again: another node may have room.
 	patch, _ := json.Marshal(map[string]any{"metadata": map[string]any{"uid": claim.UID, "annotations": map[string]any{selectedNode: nil}}}) // of plain values: never fails
 	_, err = c.Client.CoreV1().PersistentVolumeClaims(claim.Namespace).Patch(ctx, claim.Name, types.MergePatchType, patch, metav1.PatchOptions{})
@@ -228,6 +228,15 @@ func (c Cluster) delete(ctx context.Context, v *v1.PersistentVolume) {
 		err = c.Client.CoreV1().PersistentVolumes().Delete(ctx, v.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &v.UID}})
 	}
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		c.Events.Eventf(v, nil, v1.EventTypeWarning, "VolumeFailedDelete", "Delete", "%v", err)
+		c.Events.Eventf(v, nil, v1.EventTypeWarning, "VolumeFailedDelete", "Delete", "%s", sentence(err))
 	}
+}
+
+// sentence is an error without the code that the pool's API has for it.
+func sentence(err error) string {
+	var refused *connect.Error
+	if errors.As(err, &refused) {
+		return "the pool refuses: " + refused.Message()
+	}
+	return err.Error()
 }

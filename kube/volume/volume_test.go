@@ -165,7 +165,9 @@ func TestRefusal(t *testing.T) {
 		name, want string
 		change     func(*world)
 	}{
-		{"by the pool", "no disk left of the guarantee", func(w *world) { w.pool.refuses = errors.New("no disk left of the guarantee") }},
+		{"by the pool", "the pool refuses: no disk left of the guarantee", func(w *world) {
+			w.pool.refuses = connect.NewError(connect.CodeFailedPrecondition, errors.New("no disk left of the guarantee"))
+		}},
 		{"by the node", "is waiting", func(w *world) { w.pool.state = "waiting" }},
 		{"no role", "no role pays", func(w *world) { w.claim.Namespace = "elsewhere" }},
 		{"no node of the pool", "not found", func(w *world) { w.claim.Annotations[selectedNode] = "other" }},

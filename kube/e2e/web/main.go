@@ -1,5 +1,5 @@
 // Command web is in the image of the tests: "web serve ADDRESS TEXT" answers every request with a text, "web get URL" prints an answer.
-// It resolves names itself, which a static busybox cannot.
+// It resolves names itself, which a static busybox cannot. Called nc it is that program, see [nc].
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -19,6 +20,8 @@ func main() {
 
 func run(args []string) error {
 	switch {
+	case filepath.Base(os.Args[0]) == "nc":
+		return nc(args)
 	case len(args) == 3 && args[0] == "serve":
 		return http.ListenAndServe(args[1], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, args[2]) }))
 	case len(args) == 2 && args[0] == "get":
