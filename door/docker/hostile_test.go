@@ -176,16 +176,23 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestVanishes: a client that is gone in the middle of an attachment leaves no connection to the engine behind.
+// TestVanishes: a client that is gone in the middle of an attachment leaves no connection to the engine behind, whether the container runs or is
+// still to be started.
 func TestVanishes(t *testing.T) {
+	for _, state := range []string{"running", "created"} {
+		t.Run(state, func(t *testing.T) { vanishes(t, state) })
+	}
+}
+
+func vanishes(t *testing.T, state string) {
 	ended := make(chan struct{})
 	const id = "00000000000000000000000000000000000000000000000000000000000000aa"
 	s := newStand(t, 1, func(_ string, w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == "/containers/json":
-			reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/web"}, "State": "running", "Labels": thing{"polder.container": id, "polder.role": "team", "polder.agent": "n0"}}})
+			reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/web"}, "State": state, "Labels": thing{"polder.container": id, "polder.role": "team", "polder.agent": "n0"}}})
 		case strings.HasSuffix(r.URL.Path, "/json"):
-			reply(w, http.StatusOK, thing{"Id": "e1", "State": thing{"Status": "running", "Running": true}, "Config": thing{}})
+			reply(w, http.StatusOK, thing{"Id": "e1", "State": thing{"Status": state, "Running": state == "running"}, "Config": thing{}})
 		case strings.HasSuffix(r.URL.Path, "/attach"):
 			conn, rw, err := http.NewResponseController(w).Hijack()
 			if err != nil {
