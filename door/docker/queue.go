@@ -57,7 +57,8 @@ func sentence(r *polderv1.Reason) string {
 // patience is how long a start waits for room that nobody has promised.
 const patience = 2 * time.Second
 
-// patient waits for the lease as long as the pool expects it to come, then withdraws and says why there is none.
+// patient waits for the lease as long as the pool expects it to come, then withdraws and says why there is none. What an ask says of itself is
+// from the last time that somebody decided about it: it may expect what nobody does any more. So the pool is asked why.
 func (d *Door) patient(ctx context.Context, p place, ask string, why *polderv1.Reason) error {
 	until := time.Now().Add(patience)
 	for {
@@ -68,11 +69,11 @@ func (d *Door) patient(ctx context.Context, p place, ask string, why *polderv1.R
 		if res.Msg.Pending == 0 {
 			return d.landed(ctx, p, ask)
 		}
-		if r := res.Msg.Reason; r != nil {
-			why = r
+		if now, err := d.api.Asks.Explain(ctx, connect.NewRequest(&polderv1.ExplainRequest{Id: ask})); err == nil && now.Msg.Reason != nil {
+			why = now.Msg.Reason
 		}
-		if at := why.GetExpected(); at != nil {
-			until = later(until, at.AsTime().Add(patience))
+		if at := why.GetExpected(); at != nil && time.Now().Before(at.AsTime()) {
+			until = time.Now().Add(patience)
 		}
 		if time.Now().After(until) {
 			return d.giveUp(ctx, p, ask, fail(http.StatusConflict, "%s", sentence(why)))
@@ -84,13 +85,6 @@ func (d *Door) patient(ctx context.Context, p place, ask string, why *polderv1.R
 			return d.giveUp(context.WithoutCancel(ctx), p, ask, context.Cause(ctx))
 		}
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 func (d *Door) giveUp(ctx context.Context, p place, ask string, why error) error {
