@@ -44,7 +44,6 @@ type offered struct {
 // declined everything.
 func (w Cycle) Run(seed uint64) []Result {
 	r := &offered{Cycle: w, Stage: w.build().Open()}
-	r.keep = true
 	r.join()
 	r.phase("first cycle", func() int { return r.cycle() })
 	r.phase("nothing changed", func() int {

@@ -25,11 +25,11 @@ const gangSize = 4
 func (w Spike) Run(seed uint64) []Result {
 	m := w.build(seed)
 	s := m.Open()
-	s.keep = true
 	w.borrow(m, s)
 	first, _ := w.spike(m, s, "notices", 2*w.Agents)
+	told := s.notices()
 	second, needed := w.spike(m, s, "notices of a second, meanwhile", w.Agents/2)
-	end := w.leave(s)
+	end := w.leave(s, append(told, s.notices()...))
 	end.Note = fmt.Sprintf("freed/needed %.3f; %s", float64(end.freed)/float64(needed), end.Note)
 	got, want := s.running("online")
 	if got != want {
@@ -108,11 +108,11 @@ type left struct {
 
 // leave ends everything under notice, what obeys in the middle of its notice and what does not when it is over, and measures both
 // decisions with what was reported before them.
-func (w Spike) leave(s *Stage) (end left) {
+func (w Spike) leave(s *Stage, told []cluster.Notice) (end left) {
 	launched := s.Launched
 	var obey, ignore []cluster.Notice
 	last := s.now
-	for i, n := range s.notices {
+	for i, n := range told {
 		end.freed += int64(n.Amount["cpu"])
 		if n.Deadline.After(last) {
 			last = n.Deadline

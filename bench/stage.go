@@ -17,28 +17,20 @@ type Stage struct {
 	now    time.Time
 
 	Launched, Noticed, Events int
-	launches                  []cluster.Assignment // the last step's, when keep is set
-	notices                   []cluster.Notice     // since they were last taken
 	committed                 cluster.Committed
-	keep                      bool
+	effects                   []cluster.Effect // of the last step
 }
 
 // Step applies an event and reads the effects.
 func (s *Stage) Step(e cluster.Event) error {
 	effects, err := s.Cluster.Step(e, s.now)
-	s.launches = s.launches[:0]
+	s.effects = effects
 	for _, f := range effects {
 		switch f := f.(type) {
 		case cluster.Launch:
 			s.Launched++
-			if s.keep {
-				s.launches = append(s.launches, f.Task)
-			}
 		case cluster.SendNotice:
 			s.Noticed++
-			if s.keep {
-				s.notices = append(s.notices, f.Notice)
-			}
 		case cluster.Committed:
 			s.committed = f
 		case cluster.Happened:
@@ -53,4 +45,14 @@ func (s *Stage) Must(e cluster.Event) {
 	if err := s.Step(e); err != nil {
 		panic(fmt.Sprintf("%T: %v", e, err))
 	}
+}
+
+// notices are those of the last step. They are listed apart from it: its cost is not to have the list in it.
+func (s *Stage) notices() (out []cluster.Notice) {
+	for _, f := range s.effects {
+		if n, ok := f.(cluster.SendNotice); ok {
+			out = append(out, n.Notice)
+		}
+	}
+	return out
 }
