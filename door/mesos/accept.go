@@ -95,7 +95,7 @@ func (d *Door) begin(f *framework, m *schedulerv1.Call_Accept) *acceptance {
 		case mesosv1.Offer_Operation_LAUNCH_GROUP:
 			a.launchGroup(d, op)
 		default:
-			d.refuseOperation(f, op, "operation "+op.GetType().String()+" is not supported: the pool has no reservations and no persistent volumes; a role's guarantee takes their place")
+			d.refuseOperation(f, op, "operation "+op.GetType().String()+" is not supported: a role's guarantee takes the place of reservations; a volume of the pool is made with polder volume create and mounted by its name, with driver "+volumeDriver)
 		}
 	}
 	return a
@@ -201,11 +201,25 @@ func (a *acceptance) launchTasks(d *Door, op *mesosv1.Offer_Operation) {
 			d.sendMade(a.f, info, mesosv1.TaskState_TASK_ERROR, mesosv1.TaskStatus_REASON_TASK_INVALID, err.Error())
 			continue
 		}
+		if len(items) == 1 && volumeOf(items[0].spec) != "" { // what is wrong with its volume is not the others' fault
+			a.batches = append(a.batches, &batch{items: items})
+			continue
+		}
 		b.items = append(b.items, items...)
 	}
 	for part := range slices.Chunk(b.items, maxBatch) {
 		a.batches = append(a.batches, &batch{items: part})
 	}
+}
+
+// volumeOf is the first volume of the pool that a task mounts; empty is none.
+func volumeOf(s *polderv1.TaskSpec) string {
+	for _, m := range s.Mounts {
+		if m.Volume != "" {
+			return m.Volume
+		}
+	}
+	return ""
 }
 
 // maxBatch is how many claims go into one call.
@@ -281,7 +295,9 @@ func (d *Door) settle(a *acceptance, b *batch, results []*polderv1.CommitResult,
 		case err != nil:
 			why = reasonOf(err).Error()
 		case results[i].Conflict != nil:
-			why = results[i].Conflict.Message
+			if why = results[i].Conflict.Message; volumeOf(l.spec) != "" {
+				why += "; it runs on the node of what it mounts: polder volume get " + volumeOf(l.spec)
+			}
 		}
 		if l.executor != nil {
 			if why != "" {
@@ -364,7 +380,7 @@ func (d *Door) settleTask(a *acceptance, b *batch, l *launch, results []*polderv
 	switch code := connect.CodeOf(err); {
 	case err != nil && code == connect.CodePermissionDenied:
 		state, reason = mesosv1.TaskState_TASK_ERROR, mesosv1.TaskStatus_REASON_TASK_UNAUTHORIZED
-	case err != nil && code == connect.CodeInvalidArgument:
+	case err != nil && (code == connect.CodeInvalidArgument || code == connect.CodeNotFound): // a volume that is not there
 		state, reason = mesosv1.TaskState_TASK_ERROR, mesosv1.TaskStatus_REASON_TASK_INVALID
 	}
 	d.sendMade(a.f, t.info, state, reason, why)

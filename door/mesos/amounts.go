@@ -212,7 +212,7 @@ func (w *wanted) take(r *mesosv1.Resource) error {
 	case r.GetReservation() != nil || len(r.GetReservations()) > 0 || r.GetRole() != "*":
 		return refusal("resource %s is reserved for %q: nothing is reserved here, a role's guarantee takes the place of reservations", r.GetName(), r.GetRole())
 	case r.GetDisk() != nil:
-		return refusal("resource %s is a volume: there are no persistent volumes", r.GetName())
+		return refusal("resource %s is a persistent volume, of which there are none: a volume of the pool is mounted by its name, with driver "+volumeDriver, r.GetName())
 	case r.GetShared() != nil:
 		return refusal("resource %s is shared: there are no shared resources", r.GetName())
 	case r.GetName() == "ports":

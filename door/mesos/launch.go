@@ -200,13 +200,23 @@ func containerSpec(spec *polderv1.TaskSpec, box *mesosv1.ContainerInfo) error {
 	return volumesSpec(spec, box.GetVolumes())
 }
 
+// volumeDriver is the driver by which volumes of the pool are named.
+const volumeDriver = "polder"
+
 func volumesSpec(spec *polderv1.TaskSpec, volumes []*mesosv1.Volume) error {
 	for _, v := range volumes {
+		if x := v.GetSource().GetDockerVolume(); x != nil && v.GetSource().GetType() == mesosv1.Volume_Source_DOCKER_VOLUME {
+			if x.GetDriver() != volumeDriver || x.DriverOptions != nil || x.GetName() == "" || v.GetContainerPath() == "" {
+				return refusal("Volume '%s': of external volumes only those of the pool are mounted: driver '%s', its name, and no options", v.GetContainerPath(), volumeDriver)
+			}
+			spec.Mounts = append(spec.Mounts, &polderv1.Mount{Volume: x.GetName(), Target: v.GetContainerPath(), ReadOnly: v.GetMode() == mesosv1.Volume_RO})
+			continue
+		}
 		source := v.GetHostPath()
 		if s := v.GetSource(); s.GetType() == mesosv1.Volume_Source_HOST_PATH {
 			source = s.GetHostPath().GetPath()
 		} else if s != nil || v.GetImage() != nil {
-			return refusal("Volume '%s': only directories of the host are supported", v.GetContainerPath())
+			return refusal("Volume '%s': only directories of the host, and volumes of the pool, are supported", v.GetContainerPath())
 		}
 		if len(source) == 0 || source[0] != '/' || v.GetContainerPath() == "" || v.GetContainerPath()[0] != '/' {
 			return refusal("Volume '%s' of host path '%s': both must be absolute paths", v.GetContainerPath(), source)
