@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"polder.dev/polder/agent/runtime"
+	"polder.dev/polder/agent/runtime/volume"
 	polderv1 "polder.dev/polder/api/polder/v1"
 )
 
@@ -24,17 +25,18 @@ func (a *Agent) mountable() mountable {
 func (x mountable) of(wanted []*polderv1.Mount) ([]runtime.Mount, error) {
 	var out []runtime.Mount
 	for _, m := range wanted {
-		var source string
+		var source, lease string
 		var err error
 		if m.Volume != "" {
 			source, err = x.volume(m.Volume)
+			lease = volume.Lease(source)
 		} else {
 			source, err = x.directory(m.Source)
 		}
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, runtime.Mount{Source: source, Target: m.Target, ReadOnly: m.ReadOnly})
+		out = append(out, runtime.Mount{Source: source, Target: m.Target, ReadOnly: m.ReadOnly, Volume: m.Volume, Lease: lease})
 	}
 	return out, nil
 }

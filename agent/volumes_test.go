@@ -148,7 +148,7 @@ func TestTasksMountVolumes(t *testing.T) {
 		m.keep("v.0", "data")
 		m.server.launch(assignment("t1", mounting("data", "/data")))
 		m.want("t1", running, "")
-		if want := (runtime.Mount{Source: m.data("v.0"), Target: "/data", ReadOnly: true}); len(got) != 1 || got[0] != want {
+		if want := (runtime.Mount{Source: m.data("v.0"), Target: "/data", ReadOnly: true, Volume: "data", Lease: "v.0"}); len(got) != 1 || got[0] != want {
 			t.Errorf("mounts %v, want %v", got, want)
 		}
 		m.server.launch(assignment("t2", mounting("other", "/data")))

@@ -56,6 +56,9 @@ type Mount struct {
 	Source   string `json:"source"` // absolute, exists
 	Target   string `json:"target"` // absolute, or a directory that is there below the sandbox
 	ReadOnly bool   `json:"readOnly,omitempty"`
+	// Of a volume of the pool, its name and the task whose lease it is.
+	Volume string `json:"volume,omitempty"`
+	Lease  string `json:"lease,omitempty"`
 }
 
 // At is where the task sees the mount, if it sees its sandbox there.

@@ -288,6 +288,9 @@ func (r *Runtime) createAgain(ctx context.Context, spec runtime.Spec) (c contain
 	if made.Create, err = describeGPUs(made.Create, spec.GPUs); err != nil {
 		return c, &runtime.Error{Kind: runtime.ErrInvalid, Op: "create", Task: spec.TaskID, Cause: err}
 	}
+	if err := r.standIns(ctx, spec); err != nil {
+		return c, err
+	}
 	var status int
 	var answer []byte
 	err = r.turns.do(ctx, func() (err error) {

@@ -25,6 +25,9 @@ const Deleted = "Killed"
 // Data is the directory that tasks mount, of the volume with this task, below the directory of all volumes.
 func Data(dir, task string) string { return filepath.Join(dir, task, dataDir) }
 
+// Lease is the task whose volume has a directory that [Data] named.
+func Lease(data string) string { return filepath.Base(filepath.Dir(data)) }
+
 // Runtime keeps the volumes of one agent. Make it with [New].
 type Runtime struct {
 	dir    string
