@@ -227,6 +227,8 @@ func TestVolumesOfOtherRoles(t *testing.T) {
 	if _, list := s.call("GET", "/volumes", ""); strings.Contains(list, "theirs") || len(e.have)+len(s.made) > 0 {
 		t.Errorf("volumes are %s, engines have %v", list, e.have)
 	}
+	e.have["n0 old"] = thing{"Name": "old", "Labels": thing{"polder.role": "other", "polder.volume": "volume-8.0"}}
+	s.wants(http.StatusCreated, `"polder.role":"team"`, "POST", "/volumes/create", `{"Name":"old"}`)
 	theirs.Role = "team"
 	own := thing{"Name": "theirs", "Labels": thing{"polder.role": "other"}}
 	e.have["n0 theirs"] = own

@@ -163,6 +163,9 @@ func (d *Door) createOrFind(ctx context.Context, role string, body thing) (made 
 			return nil, err
 		}
 	}
+	if err := d.dropStandIn(ctx, at.node(), name, role); err != nil { // for one that is no more
+		return nil, err
+	}
 	return made, d.ask(ctx, at.node(), errand{role, "run", "create volume " + name}, http.MethodPost, "/volumes/create", nil, body, &made)
 }
 

@@ -255,7 +255,7 @@ func TestDoor(t *testing.T) {
 		name string
 		run  func(*testing.T, *client)
 	}{{"strangers", stranger}, {"certificates", certified}, {"libraries", libraries}, {"tenants", tenants}, {"create holds nothing", moved}, {"update", resized},
-		{"reclaim", reclaimed}, {"sized volumes", sized}, {"services", swarmMode}} {
+		{"reclaim", reclaimed}, {"sized volumes", sized}, {"shared volumes", shared}, {"services", swarmMode}} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c.with(t)) })
 	}
 }
@@ -266,6 +266,10 @@ func sized(t *testing.T, c *client) {
 	c.says("volume", "create", "-o", "size=16m", "kept")
 	if out := c.polder("", "volume", "get", "kept"); !strings.Contains(out, "16Mi") || !strings.Contains(out, "ready") {
 		t.Errorf("the pool has %s", out)
+	}
+	directory := c.says("volume", "inspect", "-f", "{{.Mountpoint}}", "kept")
+	if _, err := os.Stat(directory); err != nil {
+		t.Error(err)
 	}
 	if out, code := c.docker("volume", "create", "-o", "size=100g", "huge"); code == 0 || !strings.Contains(out, "disk") {
 		t.Errorf("without room it says %d %s", code, out)
@@ -295,9 +299,38 @@ func sized(t *testing.T, c *client) {
 			t.Fatal(out)
 		}
 	}
-	if out := c.says("volume", "ls", "-q"); strings.Contains(out, "kept") {
+	if out := c.says("volume", "ls", "-q") + c.polder("", "volume", "list"); strings.Contains(out, "kept") {
 		t.Errorf("volumes are %s", out)
 	}
+	if _, err := os.Stat(directory); !os.IsNotExist(err) {
+		t.Errorf("its directory is there: %v", err)
+	}
+}
+
+// shared: a volume that polder made is there for docker, by its name and for who has it; one that polder deletes leaves nothing in the way.
+func shared(t *testing.T, c *client) {
+	c.polder("", "volume", "create", "made", "--role", "default", "--size", "16Mi", "--wait")
+	if out := c.says("volume", "ls", "--format", "{{.Name}} {{.Label \"polder.size\"}}"); !strings.Contains(out, "made 16Mi") {
+		t.Errorf("volumes are %s", out)
+	}
+	write := []string{"run", "--memory", "32m", "--cpus", "0.05", "-v", "made:/data", "--name"}
+	c.says(append(write, "writer", image, "sh", "-c", "echo hello > /data/said")...)
+	if out, err := os.ReadFile(filepath.Join(c.says("volume", "inspect", "-f", "{{.Mountpoint}}", "made"), "said")); string(out) != "hello\n" {
+		t.Errorf("in its directory is %q, %v", out, err)
+	}
+	if out, code := c.docker("volume", "rm", "made"); code == 0 || !strings.Contains(out, "in use") {
+		t.Errorf("removing what an ended container has says %d %s", code, out)
+	}
+	if out := c.says("system", "df", "-v"); !strings.Contains(out, "16.78MB") {
+		t.Errorf("df says %s", out)
+	}
+	c.says("rm", "writer")
+	c.polder("", "volume", "delete", "made", "--yes")
+	c.says("volume", "create", "made")
+	if out := c.says(append(write, "reader", "--rm", image, "ls", "/data")...); out != "" {
+		t.Errorf("in the engine's own is %s", out)
+	}
+	c.says("volume", "rm", "made")
 }
 
 // stranger: without a token or a certificate nothing is told.
