@@ -288,6 +288,15 @@ func (d *Door) commit(ctx context.Context, n *node, b *batch, places []*polderv1
 
 // settle writes down what came of a batch.
 func (d *Door) settle(a *acceptance, b *batch, results []*polderv1.CommitResult, revision int64, err error) {
+	a.node.notBefore = max(a.node.notBefore, revision)
+	if !a.f.removed.IsZero() { // meanwhile: nobody is left to own what was claimed
+		var claimed []string
+		for _, r := range results {
+			claimed = append(claimed, r.Task)
+		}
+		d.killNative(a.f, false, claimed...)
+		return
+	}
 	failed := map[*executor]string{}
 	for i, l := range b.items {
 		why := ""
@@ -325,7 +334,6 @@ func (d *Door) settle(a *acceptance, b *batch, results []*polderv1.CommitResult,
 	if b.executor != nil && err == nil {
 		b.launchGroup(d)
 	}
-	a.node.notBefore = max(a.node.notBefore, revision)
 }
 
 // launchGroup gives the executor the group, when it was claimed.

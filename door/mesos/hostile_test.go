@@ -284,3 +284,56 @@ func events(body io.Reader) iter.Seq2[int, *schedulerv1.Event] {
 		}
 	}
 }
+
+// TestTeardownWhileClaiming: a framework is torn down while what it launches is on its way to the pool. Nothing of it stays there.
+func TestTeardownWhileClaiming(t *testing.T) {
+	kept := store.NewMemory()
+	w := newWorld(t, onePlan, 1, func(c *Config) { c.Store = kept })
+	c := w.subscribe(w.admin, info("hasty", []string{"a"}))
+	o := c.offer()
+	with := command(o, "executed", "", scalar("cpus", 0.1))
+	with.Command, with.Executor = nil, &mesosv1.ExecutorInfo{ExecutorId: &mesosv1.ExecutorID{Value: new("e")}, Command: &mesosv1.CommandInfo{Value: new("forever")}, Resources: []*mesosv1.Resource{scalar("cpus", 0.1)}}
+	d := w.door
+	var a *acceptance
+	var f *framework
+	d.with(func() {
+		f = d.frameworks[c.id]
+		a = d.begin(f, launchCall(o, command(o, "plain", "forever", scalar("cpus", 0.1)), with).Accept)
+		d.remove(f)
+	})
+	var claimed []string
+	for _, b := range a.batches {
+		results, revision, err := d.commit(w.as(w.admin), a.node, b, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			claimed = append(claimed, r.Task)
+		}
+		d.with(func() { d.settle(a, b, results, revision, err) })
+	}
+	if len(claimed) != 3 {
+		t.Fatalf("%d tasks of the pool were claimed", len(claimed))
+	}
+	w.until("all of them are over", func() bool {
+		for _, id := range claimed {
+			res, err := w.api.Tasks.Get(w.as(w.admin), connect.NewRequest(&polderv1.TaskServiceGetRequest{Id: id}))
+			if err == nil && !(news{res.Msg.Task}).over() {
+				return false
+			}
+		}
+		return true
+	})
+	if err := d.durable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	snap, err := kept.View(t.Context(), keepPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range snap.Entries {
+		if strings.HasPrefix(e.Key, taskPrefix) || strings.HasPrefix(e.Key, executorPrefix) {
+			t.Errorf("%s is still written down", e.Key)
+		}
+	}
+}
