@@ -75,6 +75,45 @@ func TestOneNameOneContainer(t *testing.T) {
 	s.wants(http.StatusCreated, "Id", "POST", "/containers/create?name=other", `{"Image":"app"}`)
 }
 
+// TestOneNameTwoRenames: of clients that race to rename their containers to one name one gets it, and is the only one that an engine hears of.
+func TestOneNameTwoRenames(t *testing.T) {
+	var mu sync.Mutex
+	names := map[string]string{"n0": "of-n0", "n1": "of-n1"}
+	s := newStand(t, 2, func(node string, w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case r.URL.Path == "/containers/json":
+			reply(w, http.StatusOK, []thing{{"Id": "e-" + node, "Names": []string{"/" + names[node]}, "State": "running",
+				"Labels": thing{"polder.container": strings.Repeat("0", 62) + node, "polder.role": "team", "polder.agent": node}}})
+		case strings.HasSuffix(r.URL.Path, "/rename"):
+			names[node] = r.URL.Query().Get("name")
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			ordinary(node, w, r)
+		}
+	})
+	codes := make(chan int, 2)
+	for _, node := range []string{"n0", "n1"} {
+		go func() {
+			code, _ := s.call("POST", "/containers/of-"+node+"/rename?name=web", "")
+			codes <- code
+		}()
+	}
+	renamed := 0
+	if a, b := <-codes, <-codes; a+b != http.StatusNoContent+http.StatusConflict {
+		t.Errorf("the answers are %d and %d", a, b)
+	}
+	for _, line := range s.calls() {
+		if strings.Contains(line, "/rename?name=web") {
+			renamed++
+		}
+	}
+	if renamed != 1 {
+		t.Errorf("engines renamed %d containers", renamed)
+	}
+}
+
 // TestNameTakenMeanwhile: a container that was made while engines were asked what they have is not forgotten because they do not say so.
 func TestNameTakenMeanwhile(t *testing.T) {
 	asked, made := make(chan struct{}), make(chan struct{})
