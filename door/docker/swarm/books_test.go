@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +17,30 @@ import (
 // noted is a leadership that notes what it writes.
 type noted struct {
 	store.Leadership
+	mu   sync.Mutex // guards what follows
 	keys []string
 	fail error
 }
 
+// take returns what was written since the last time.
+func (l *noted) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keys := l.keys
+	l.keys = nil
+	return keys
+}
+
+// breaks has every write fail from now on.
+func (l *noted) breaks(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail = err
+}
+
 func (l *noted) Update(_ context.Context, t store.Txn) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, op := range t.Ops {
 		key := strings.TrimPrefix(op.Key, prefix)
 		if op.Delete {
@@ -46,10 +66,9 @@ func TestWhatIsWrittenLate(t *testing.T) {
 		wrote := func(when string, want ...string) {
 			t.Helper()
 			synctest.Wait()
-			if got := lead.keys; !slices.Equal(got, want) {
+			if got := lead.take(); !slices.Equal(got, want) {
 				t.Errorf("%s: wrote %v, want %v", when, got, want)
 			}
-			lead.keys = nil
 		}
 		write := func(effects ...orchestrator.Effect) {
 			t.Helper()
@@ -85,10 +104,10 @@ func TestWhatIsWrittenLate(t *testing.T) {
 		write(many...)
 		time.Sleep(lateWithin)
 		synctest.Wait()
-		if len(lead.keys) != store.MaxOps || len(b.later) > 0 {
-			t.Errorf("wrote %d of %d, %d still wait", len(lead.keys), store.MaxOps, len(b.later))
+		if n := len(lead.take()); n != store.MaxOps || len(b.later) > 0 {
+			t.Errorf("wrote %d of %d, %d still wait", n, store.MaxOps, len(b.later))
 		}
-		lead.fail = store.ErrClosed
+		lead.breaks(store.ErrClosed)
 		write(saved("c", orchestrator.Running))
 		if err := <-ended; err == nil {
 			t.Error("what cannot be written is no error")
