@@ -120,7 +120,7 @@ type doorway struct {
 // run starts the control plane, and the door's controllers once it answers.
 func (d *doorway) run(ctx context.Context) error {
 	plane := controlplane.Config{Dir: d.o.dir, Listen: d.o.listen, ServiceCIDR: d.o.serviceCIDR, UnsafeNoSync: d.o.noSync,
-		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin, Binds: true}},
+		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin, Binds: true}, {Name: volume.Name, Factory: volume.Factory(d.nodes)}},
 		Install: func(s *genericserver.GenericAPIServer) error { return metrics.Install(s, d.usage) },
 		Tokens:  d.callers, Authorize: authorizer.AuthorizerFunc(d.requests.Authorize), Admission: d.admission}
 	if host, _, err := net.SplitHostPort(d.o.listen); err == nil {
@@ -156,7 +156,6 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	recorder := broadcaster.NewRecorder(scheme.Scheme, "polder")
 	factory := informers.NewSharedInformerFactory(kube, 0)
 	podLister, nsLister, nodeLister := factory.Core().V1().Pods().Lister(), factory.Core().V1().Namespaces().Lister(), factory.Core().V1().Nodes().Lister()
-	claims, volumes, classes := factory.Core().V1().PersistentVolumeClaims().Lister(), factory.Core().V1().PersistentVolumes().Lister(), factory.Storage().V1().StorageClasses().Lister()
 	budgets := factory.Policy().V1().PodDisruptionBudgets().Lister()
 	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, recorder, d.log)
 	d.book = claim.NewBook(d.client, d.nodes, roles, d.defaults, d.log)
@@ -167,9 +166,6 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	}
 	if err := metrics.Register(ctx, config); err != nil {
 		return fmt.Errorf("metrics.k8s.io: %w", err)
-	}
-	if err := volume.Register(ctx, kube); err != nil {
-		return fmt.Errorf("StorageClass %s: %w", volume.Class, err)
 	}
 	d.usage.Open(metrics.Cluster{Pods: podLister, Nodes: nodeLister, Summary: metrics.Kubelets(kube)})
 	d.requests.Open(roles)
@@ -186,7 +182,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 		return nil
 	})
 	d.all.Go(func() error {
-		volume.Run(ctx, volume.Cluster{Pool: d.client.Volumes, Roles: roles, Client: kube, Claims: claims, Volumes: volumes, Nodes: nodeLister, Classes: classes, Events: recorder, Logger: d.log})
+		volume.Run(ctx, volume.Cluster{Pool: d.client.Volumes, Roles: roles, Client: kube, Informers: factory, Events: recorder, Logger: d.log})
 		return nil
 	})
 	if err := errors.Join(d.letNodes(), d.letPeople(config)); err != nil {
