@@ -96,7 +96,7 @@ func (w *world) guaranteeDisk() {
 	w.polder("plan", "apply", "--yes", "-f", file)
 }
 
-// volumes: what a pod of the StatefulSet has written is there for the next one of its name.
+// volumes: what a pod of the StatefulSet has written is there for the next one of its name; a claim grows as far as the pool lets it.
 func volumes(t *testing.T, w *world) {
 	t.Helper()
 	if list := w.polder("volume", "list"); strings.Count(list, "pvc-") != 2 || strings.Count(list, " online ") != 2 || !strings.Contains(list, "64Mi") {
@@ -109,6 +109,16 @@ func volumes(t *testing.T, w *world) {
 	if now := w.kubectl("get", "pod", "-n", "online", "db-1", "-o", "jsonpath={.spec.nodeName}"); now != node {
 		t.Errorf("db-1 was on %s, where its volume is, and is on %s", node, now)
 	}
+	request := func(claim, size string) {
+		w.kubectl("patch", "pvc", "-n", "online", claim, "-p", `{"spec":{"resources":{"requests":{"storage":"`+size+`"}}}}`)
+	}
+	request("data-db-1", "128Mi")
+	w.awaitSays("128Mi", append(w.kube(), "get", "pvc", "-n", "online", "data-db-1", "-o", "jsonpath={.status.capacity.storage}")...)
+	if list := w.polder("volume", "list"); !strings.Contains(list, "128Mi") {
+		t.Errorf("the volume of a claim that has grown, in the pool:\n%s", list)
+	}
+	request("data-db-0", "2Gi") // more than the role is guaranteed
+	w.awaitSays("the pool refuses: role online", append(w.kube(), "get", "events", "-n", "online", "--field-selector", "reason=VolumeResizeFailed")...)
 }
 
 // alice has a token of the pool: refused without a rule, let in with one, refused when the token is revoked.
