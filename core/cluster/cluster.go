@@ -24,6 +24,8 @@ type Cluster struct {
 	strays    map[string]*task // tasks that no ask that is known has under their id; see task
 	seq       int64            // orders asks and units by arrival
 
+	pledged []*ask // volumes that the commit under way has a place for
+
 	recovering bool         // restored state is not complete: decide nothing
 	turnsAt    time.Time    // when the calendar next changes the tree; zero is never
 	leadAt     time.Time    // when the next lead begins; zero is never

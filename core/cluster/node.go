@@ -101,14 +101,14 @@ const maxAmount = 1 << 48
 
 // addNode makes a node known, or takes over what a known one says about itself now.
 func (c *Cluster) addNode(info NodeInfo) (*node, error) {
-	if err := c.kinds.InternAll(info.Capacity.Names()); err != nil {
-		return nil, refuse("InvalidNode", "correct the agent's capacity", "node %s: %v", info.Name, err)
-	}
 	for _, name := range info.Capacity.Names() {
 		if a := info.Capacity[name]; a < 0 || a > maxAmount {
 			return nil, refuse("InvalidNode", "correct the agent's capacity", "node %s: %s=%s is no amount a machine can have", info.Name, name,
 				resource.FormatValue(name, a))
 		}
+	}
+	if err := c.kinds.InternAll(info.Capacity.Names()); err != nil {
+		return nil, refuse("InvalidNode", "correct the agent's capacity", "node %s: %v", info.Name, err)
 	}
 	if c.growKinds() {
 		c.retree()

@@ -134,6 +134,9 @@ func orNow(t, now time.Time) time.Time {
 // syncNotice makes agent and cluster agree about a notice. A notice that only the agent has survived a failover: it counts,
 // and is withdrawn if nobody needs it. One that only the cluster has is sent again.
 func (c *Cluster) syncNotice(t *task, theirs *Notice) {
+	if t.volume() {
+		return // it has none, whatever its agent says
+	}
 	switch {
 	case t.notice == nil && theirs != nil && (theirs.State == NoticeOpen || theirs.State == NoticeDone):
 		c.takeOver(t, *theirs)
@@ -187,6 +190,10 @@ func (c *Cluster) resend(t *task) {
 
 // missing deals with a task the cluster has on a node that does not report it: its launch never arrived, or it was lost.
 func (c *Cluster) missing(t *task) {
+	if t.volume() && t.state == Running {
+		c.absent(t)
+		return
+	}
 	if t.state == Starting && t.started.IsZero() {
 		c.emit(Launch{t.assignment()})
 		if t.notice != nil {
@@ -273,7 +280,7 @@ func amountsOf(r resource.Resources) resource.Resources {
 // recorded if that is still legal and as deep as is legal otherwise. What was leaving had given its funding away already.
 func (c *Cluster) enroll(t *task, r TaskReport) {
 	p := t.node.pool
-	leaving := r.Notice != nil && !(r.Notice.Kind == ForWindow && c.now.Before(r.Notice.Opens)) &&
+	leaving := r.Notice != nil && !t.volume() && !(r.Notice.Kind == ForWindow && c.now.Before(r.Notice.Opens)) &&
 		(r.Notice.State == NoticeOpen || r.Notice.State == NoticeDone)
 	charge := lending.Charge{Leaf: c.leafOf(t.role), Amount: t.need, Hold: t.hold(), Count: 1}
 	if t.ask != nil && t.ask.unit != nil && len(t.ask.unit.tasks) > 0 && t.ask.unit.pool == p {

@@ -23,8 +23,8 @@ func (c *Cluster) resize(e Resize) error {
 	if err := t.mayResize(!more.IsZero()); err != nil {
 		return err
 	}
-	if t.volume() && t.ask != nil {
-		if r := c.roomForVolume(t.ask, t.need.Plus(more).Resources(c.kinds, "")); r != nil {
+	if t.volume() && !more.IsZero() {
+		if r := c.roomForVolume(t.role, t.unit.pool.name, t.need.Plus(more).Minus(less).Resources(c.kinds, ""), t); r != nil {
 			return r
 		}
 	}

@@ -30,7 +30,7 @@ func (c *Cluster) admit(a *ask) *Refusal {
 		return r
 	}
 	if a.Shape.Volume {
-		if r := c.roomForVolume(a, a.Shape.Resources); r != nil {
+		if r := c.admitVolume(a); r != nil {
 			return r
 		}
 	}
@@ -152,7 +152,11 @@ func (c *Cluster) commit(e Commit) {
 		}
 		h.slot = i
 		held = append(held, h)
+		if t.Ask.Shape.Volume {
+			c.pledged = append(c.pledged, h.ask)
+		}
 	}
+	c.pledged = nil
 	if e.AllOrNothing && failed {
 		for _, h := range held {
 			h.release()

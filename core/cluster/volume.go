@@ -13,7 +13,7 @@ import (
 // A volume is a lease with Shape.Volume: disk on one node that outlasts the tasks which use it. It runs only on the guarantee of its own
 // role, like all that is pinned, and more is promised to it: it is never given notice, it stays with its node while that does not
 // answer, however long, and no plan is accepted whose least guarantee does not cover it. So it ends when somebody deletes it
-// or gives its node up, and in no other way.
+// or gives its node up, or its agent says that it has ended, and in no other way.
 
 // volume reports whether a task is a volume.
 func (t *task) volume() bool { return t.shape.Volume }
@@ -21,24 +21,30 @@ func (t *task) volume() bool { return t.shape.Volume }
 // volume reports whether a unit is a volume: it is alone in it.
 func (u *unit) volume() bool { return u.tasks[0].volume() }
 
-// keepsVolumes is what the volumes of every role hold and those that wait are to hold, by role and by name with the pool, but for one ask.
-func (c *Cluster) keepsVolumes(but *ask) map[string]resource.Resources {
+// keepsVolumes is what the volumes of every role hold and those that wait are to hold, by role and by name with the pool, but for one of them.
+func (c *Cluster) keepsVolumes(but *task) map[string]resource.Resources {
 	kept := map[string]resource.Resources{}
+	add := func(path, pool string, holds resource.Resources) {
+		if kept[path] == nil {
+			kept[path] = resource.Resources{}
+		}
+		for kind, x := range holds {
+			name := resource.JoinName(pool, kind)
+			kept[path][name] = kept[path][name].Add(x)
+		}
+	}
+	for t := range c.allTasks() { // an ask may be forgotten, and a lease may have been resized
+		if t.volume() && t != but {
+			add(t.role, t.unit.pool.name, t.need.Resources(c.kinds, ""))
+		}
+	}
 	for _, a := range c.asks {
-		if !a.Shape.Volume || a == but {
-			continue
+		if a.Shape.Volume && a.live.len() == 0 {
+			add(a.Role, a.Shape.Pool, a.Shape.Resources)
 		}
-		holds := a.Shape.Resources
-		if t := a.live.at(0); t != nil {
-			holds = t.need.Resources(c.kinds, "") // it may have been resized
-		}
-		if kept[a.Role] == nil {
-			kept[a.Role] = resource.Resources{}
-		}
-		for name, x := range holds {
-			name = resource.JoinName(a.Shape.Pool, name)
-			kept[a.Role][name] = kept[a.Role][name].Add(x)
-		}
+	}
+	for _, a := range c.pledged {
+		add(a.Role, a.Shape.Pool, a.Shape.Resources)
 	}
 	return kept
 }
@@ -58,18 +64,24 @@ func (c *Cluster) stillKept(p *role.Plan) error {
 	return nil
 }
 
-// roomForVolume refuses a volume that its role's guarantee would not cover at all times, beside those it has.
-func (c *Cluster) roomForVolume(a *ask, wanted resource.Resources) *Refusal {
+// admitVolume refuses an ask for a volume that is malformed or that its role's guarantee would not cover at all times.
+func (c *Cluster) admitVolume(a *ask) *Refusal {
 	if a.Count != 1 || a.Gang || a.Earmark || !a.Shape.Pinned || a.Shape.Requeue {
 		return refuse("InvalidArgument", "", "ask %s: a volume is one lease that is not preemptible and does not come back", a.ID)
 	}
 	if leaf := c.tree.Roles[c.leafOf(a.Role)].Path; leaf != a.Role {
 		return refuse("OverGuarantee", "name a role below it", "role %s has roles below it, and its guarantee is theirs: it can keep no volume", a.Role)
 	}
-	kept := c.keepsVolumes(a)[a.Role]
+	return c.roomForVolume(a.Role, a.Shape.Pool, a.Shape.Resources, nil)
+}
+
+// roomForVolume refuses amounts of a volume that its role's guarantee would not cover at all times, beside the others it has; but is the
+// volume itself when it is there already.
+func (c *Cluster) roomForVolume(path, pool string, wanted resource.Resources, but *task) *Refusal {
+	kept := c.keepsVolumes(but)[path]
 	for _, kind := range wanted.Names() {
-		name := resource.JoinName(a.Shape.Pool, kind)
-		least := c.plan.LeastGuarantee(a.Role, name)
+		name := resource.JoinName(pool, kind)
+		least := c.plan.LeastGuarantee(path, name)
 		left := max(0, least.Sub(kept[name]))
 		if wanted[kind] <= left {
 			continue
@@ -79,7 +91,7 @@ func (c *Cluster) roomForVolume(a *ask, wanted resource.Resources) *Refusal {
 			bound = fmt.Sprintf("is guaranteed %s=%s at the least, of which other volumes leave %s", name, resource.FormatValue(name, least), resource.FormatValue(name, left))
 		}
 		return refuse("OverGuarantee", "ask for less, delete a volume, or raise the guarantee in the plan and in all its windows",
-			"role %s %s: a volume of %s does not fit, and volumes never borrow", a.Role, bound, resource.FormatValue(name, wanted[kind]))
+			"role %s %s: a volume of %s does not fit, and volumes never borrow", path, bound, resource.FormatValue(name, wanted[kind]))
 	}
 	return nil
 }
@@ -99,6 +111,12 @@ func (c *Cluster) outlast(n *node) {
 	c.place(n, info, n.pool)
 	c.emit(SaveNode{n.Name})
 	c.happened("NodeLost", n.Name, "", n.Name, "node %s does not come back; its tasks are lost, its %d volumes stay with it", n.Name, len(n.tasks))
+}
+
+// absent is a volume that its node does not report although nobody asked for its end: its disk may not be mounted, or its agent's directory
+// be another. Whether it is lost is for people to say.
+func (c *Cluster) absent(t *task) {
+	c.happened("VolumeMissing", t.id, t.role, t.node.Name, "node %s does not have volume %s; it is kept until it is back, or deleted", t.node.Name, t.id)
 }
 
 // strange is a volume that a node has and the cluster does not: whatever is in it, nobody asked for its end.
