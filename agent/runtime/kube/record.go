@@ -1,8 +1,6 @@
 package kube
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -37,23 +35,8 @@ func (r record) status() runtime.Status {
 
 func (r record) file(dir string) string { return filepath.Join(dir, r.Spec.TaskID+".json") }
 
-// write replaces the record so that a crash leaves the old one or the new one.
-func (r record) write(dir string) error {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), r.file(dir))
-}
+// write replaces the record.
+func (r record) write(dir string) error { return runtime.WriteRecord(r.file(dir), r) }
 
 func (r record) remove(dir string) error {
 	if err := os.Remove(r.file(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -85,12 +68,9 @@ func readRecords(dir string) ([]record, error) {
 	return out, nil
 }
 
-// decodeRecord is strict: a record that says more than is understood was written by a newer agent.
 func decodeRecord(data []byte) (record, error) {
 	var r record
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
+	if err := runtime.DecodeRecord(data, &r); err != nil {
 		return r, err
 	}
 	if uid := r.Spec.Labels[UIDLabel]; !podUID.MatchString(uid) {
@@ -125,9 +105,7 @@ func readConfig(path string) (config, error) {
 
 func decodeConfig(data []byte) (config, error) {
 	var c config
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
+	if err := runtime.DecodeRecord(data, &c); err != nil {
 		return c, err
 	}
 	if len(c.Command) == 0 || !filepath.IsAbs(c.Command[0]) {

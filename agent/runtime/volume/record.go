@@ -1,8 +1,6 @@
 package volume
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -38,31 +36,9 @@ func (r record) status() runtime.Status {
 	return s
 }
 
-// write replaces the record in a volume's directory so that a crash leaves the old one or the new one.
+// write replaces the record in a volume's directory.
 func (r record) write(dir string) error {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, unfinished)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return errors.Join(os.Rename(f.Name(), filepath.Join(dir, recordFile)), syncDir(dir))
-}
-
-// syncDir makes sure that what was renamed in a directory is so after a power cut, too.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return runtime.WriteRecord(filepath.Join(dir, recordFile), r)
 }
 
 // read reads the record of a volume's directory.
@@ -81,12 +57,9 @@ func read(dir string) (record, error) {
 	return r, err
 }
 
-// decodeRecord is strict: a record that says more than is understood was written by a newer agent.
 func decodeRecord(data []byte) (record, error) {
 	var r record
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
+	if err := runtime.DecodeRecord(data, &r); err != nil {
 		return r, err
 	}
 	return r, check(r.Spec)

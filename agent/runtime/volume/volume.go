@@ -104,7 +104,7 @@ func (r *Runtime) make(spec runtime.Spec) (*task, error) {
 	if err := rec.write(fresh); err != nil {
 		return failed(err)
 	}
-	if err := errors.Join(os.Rename(fresh, dir), syncDir(r.dir)); err != nil {
+	if err := errors.Join(os.Rename(fresh, dir), runtime.SyncDir(r.dir)); err != nil {
 		return failed(err)
 	}
 	return r.know(dir, rec), nil
