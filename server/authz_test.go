@@ -363,10 +363,10 @@ func TestForeignCertificate(t *testing.T) {
 	}
 }
 
-// TestHealthIsOpen: it says that the server is there, to anybody, and nothing else.
+// TestHealthIsOpen: it says that the server is there and whether it leads, to anybody, and nothing else.
 func TestHealthIsOpen(t *testing.T) {
 	w := newWorld(t, nil)
-	for path, want := range map[string]int{"/healthz": 200, "/": 404, "/metrics": 401, "/metrics/nodes/n1": 401, "/polder.v1.AccessService/WhoAmI": 401} {
+	for path, want := range map[string]int{"/healthz": 200, "/leader": 200, "/": 404, "/metrics": 401, "/metrics/nodes/n1": 401, "/polder.v1.AccessService/WhoAmI": 401} {
 		res, err := w.as("").http.Post(baseURL+path, "application/json", strings.NewReader("{}"))
 		if err != nil {
 			t.Fatal(err)

@@ -211,13 +211,14 @@ func (l *leader) run(ctx context.Context, cancel context.CancelCauseFunc) error 
 // errAway is the answer of a server that does not lead.
 var errAway = connect.NewError(connect.CodeUnavailable, errors.New("this server does not lead, or is still starting; try again, or ask another"))
 
-// serve answers health checks and passes everything else to the leader there is.
+// serve answers health checks and passes everything else to the leader there is. Among the checks is whether this server leads:
+// a load balancer, or a client that knows several servers, finds the one to speak to.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/healthz" {
+	h := s.current.Load()
+	if r.URL.Path == "/healthz" || r.URL.Path == "/leader" && h != nil {
 		fmt.Fprintln(w, "ok")
 		return
 	}
-	h := s.current.Load()
 	if h == nil {
 		err := errAway
 		refuse := connect.NewErrorWriter(codecs()...)

@@ -154,6 +154,9 @@ func TestFailover(t *testing.T) {
 		killed := time.Now()
 		s.must(p.Failover(s.ctx()))
 		s.must(p.AwaitNodes(s.ctx()))
+		if out, err := p.Polder(s.ctx(), "node", "list"); err != nil || !strings.Contains(out, p.Nodes[0]) {
+			t.Errorf("round %d: the command line, told both servers, says %q, %v", round, out, err)
+		}
 		t.Logf("round %d: the other server leads and both nodes are back after %v", round, time.Since(killed).Round(100*time.Millisecond))
 		s.submit(fmt.Sprintf("more-%d", round), 1)
 		after := s.running(7 + round)

@@ -43,6 +43,7 @@ type Pool struct {
 	Nodes   []string // the agents' names, in their order
 	API     *API
 	worker  string
+	program string
 	bare    bool // no image: processes of this machine
 	dir     string
 }
@@ -51,7 +52,7 @@ type Pool struct {
 func Open(ctx context.Context, o Options) (*Pool, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("the pool was not ready in two minutes"))
 	defer cancel()
-	p := &Pool{worker: o.Programs.Worker, bare: o.Runtime == "process", dir: o.Dir}
+	p := &Pool{worker: o.Programs.Worker, program: o.Programs.Polder, bare: o.Runtime == "process", dir: o.Dir}
 	err := p.serve(ctx, o)
 	for i := 0; err == nil && i < o.Agents; i++ {
 		err = p.join(ctx, o, i)
@@ -165,6 +166,17 @@ func (p *Pool) join(ctx context.Context, o Options, i int) error {
 	a := newProcess(node, filepath.Join(o.Dir, node+".log"), argv...)
 	p.Agents, p.Nodes = append(p.Agents, a), append(p.Nodes, node)
 	return a.Start()
+}
+
+// Polder runs the command line as the administrator, who knows both servers, and returns what it prints.
+func (p *Pool) Polder(ctx context.Context, args ...string) (string, error) {
+	addresses := address(p.Server)
+	if p.Standby != nil {
+		addresses = address(p.Standby) + "," + addresses
+	}
+	cmd := exec.CommandContext(ctx, p.program, args...)
+	cmd.Env = append(os.Environ(), "POLDER_ADDR="+addresses, "POLDER_CONTEXT="+filepath.Join(p.servers[0], "context.yaml"))
+	return run(cmd)
 }
 
 func address(server *Process) string {

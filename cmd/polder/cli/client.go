@@ -52,14 +52,17 @@ func (a *app) dial() (*client, error) {
 	}, nil
 }
 
-// http is a client that trusts the server's authority and nobody a redirect names.
+// http is a client that trusts the server's authority and nobody a redirect names. Of several servers it speaks to the one that leads.
 func (t target) http() *http.Client {
-	transport := &http.Transport{
+	var transport http.RoundTripper = &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSClientConfig:     &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true, // exec streams both ways, which HTTP/1.1 cannot
+	}
+	if len(t.hosts) > 1 {
+		transport = &leading{next: transport, hosts: t.hosts}
 	}
 	return &http.Client{
 		Transport: transport,

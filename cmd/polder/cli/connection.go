@@ -24,7 +24,7 @@ type connection struct {
 }
 
 func (c *connection) register(f *pflag.FlagSet) {
-	f.StringVar(&c.server, "server", "", "`address` of the server, host:port (default $POLDER_ADDR, then the context file)")
+	f.StringVar(&c.server, "server", "", "`address` of the server, host:port; several of one cluster with commas between (default $POLDER_ADDR, then the context file)")
 	f.StringVar(&c.tokenFile, "token-file", "", "`file` with your token (default $POLDER_TOKEN, $POLDER_TOKEN_FILE, then the context file)")
 	f.StringVar(&c.ca, "ca", "", "`file` with the cluster's CA in PEM (default $POLDER_CA, then the context file)")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 30*time.Second, "longest one request may take")
@@ -32,7 +32,8 @@ func (c *connection) register(f *pflag.FlagSet) {
 
 // target is a resolved connection.
 type target struct {
-	url   string
+	url   string   // of the first server
+	hosts []string // all of them, host:port
 	token string
 	roots *x509.CertPool // nil means the system's
 }
@@ -44,10 +45,10 @@ func (a *app) resolve() (target, error) {
 		return target{}, err
 	}
 	var t target
-	if t.url, err = serverURL(first(a.conn.server, a.Getenv("POLDER_ADDR"), file.Server)); err != nil {
+	if t.hosts, err = servers(first(a.conn.server, a.Getenv("POLDER_ADDR"), file.Server)); err != nil {
 		return target{}, err
 	}
-	a.conn.resolved = strings.TrimPrefix(t.url, "https://")
+	t.url, a.conn.resolved = "https://"+t.hosts[0], strings.Join(t.hosts, ",")
 	if t.token, err = a.token(file); err != nil {
 		return target{}, err
 	}
@@ -64,12 +65,25 @@ func first(values ...string) string {
 	return ""
 }
 
-// serverURL turns host:port or an https URL into a base URL. There is no way to speak without TLS.
-func serverURL(s string) (string, error) {
-	const next = "Write host:port, as in POLDER_ADDR=10.0.0.1:7070."
-	if s == "" {
-		return "", fail(exitUsage, "Start one with \"polder up\", or set POLDER_ADDR or POLDER_CONTEXT.", "which server? No --server, no POLDER_ADDR and no context file")
+// servers turns addresses, with commas between, into host:port each. There is no way to speak without TLS.
+func servers(list string) ([]string, error) {
+	if list == "" {
+		return nil, fail(exitUsage, "Start one with \"polder up\", or set POLDER_ADDR or POLDER_CONTEXT.", "which server? No --server, no POLDER_ADDR and no context file")
 	}
+	var out []string
+	for s := range strings.SplitSeq(list, ",") {
+		host, err := serverHost(strings.TrimSpace(s))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, host)
+	}
+	return out, nil
+}
+
+// serverHost reads host, host:port or an https URL of nothing else.
+func serverHost(s string) (string, error) {
+	const next = "Write host:port, as in POLDER_ADDR=10.0.0.1:7070."
 	if strings.HasPrefix(s, "http://") {
 		return "", fail(exitUsage, next, "server %q: Polder speaks only TLS", s)
 	}
@@ -80,7 +94,7 @@ func serverURL(s string) (string, error) {
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), "7070")
 	}
-	return u.String(), nil
+	return u.Host, nil
 }
 
 // token finds the caller's token; none is allowed, the server then says what it thinks of that.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -48,7 +47,7 @@ func (a *app) ticket(ctx context.Context) (word, at string, err error) {
 	credentials{token: t.token}.sign(req.Header)
 	res, err := t.http().Do(req)
 	if err != nil {
-		return "", "", fail(exitError, "Is the server running? \"polder up\" starts one.", "the console of %s: %v", t.url, err)
+		return "", "", fmt.Errorf("the console: %w", err)
 	}
 	defer res.Body.Close()
 	var answer struct{ Ticket, Message string }
@@ -62,5 +61,5 @@ func (a *app) ticket(ctx context.Context) (word, at string, err error) {
 	case err != nil || res.StatusCode != http.StatusOK || answer.Ticket == "":
 		return "", "", fail(exitError, "Is that a Polder server with a console?", "%s answered %s", t.url, res.Status)
 	}
-	return answer.Ticket, strings.TrimSuffix(t.url, "/"), nil
+	return answer.Ticket, "https://" + res.Request.URL.Host, nil // the one of several servers that leads
 }

@@ -11,7 +11,7 @@ import (
 
 // Context is the content of a context file: which server, how to know it, and who we are. "polder up" writes one.
 type Context struct {
-	// Server is host:port.
+	// Server is host:port, or several of one cluster with commas between.
 	Server string `json:"server"`
 	// CA is the cluster's CA: PEM text, or a file, relative to the context file.
 	CA string `json:"ca,omitempty"`

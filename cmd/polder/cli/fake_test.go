@@ -48,6 +48,7 @@ type fake struct {
 	refuse    *polderv1.Reason
 	submitted []*polderv1.SubmitRequest
 	tty       bool // every task has a terminal
+	follows   bool // it does not lead
 	calls     map[string]int
 	// onCall runs before each call, with its procedure and how often it was called.
 	onCall func(procedure string, n int) error
@@ -70,6 +71,11 @@ func newFake(t *testing.T) *fake {
 	mux.Handle(polderv1connect.NewAuditServiceHandler(fakeAudit{fake: f}, opt))
 	mux.Handle(polderv1connect.NewDoorServiceHandler(fakeDoor{fake: f}, opt))
 	mux.Handle(polderv1connect.NewAccessServiceHandler(fakeAccess{fake: f}, opt))
+	mux.HandleFunc("GET "+leaderPath, func(w http.ResponseWriter, _ *http.Request) {
+		if f.follows {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
 	srv := httptest.NewUnstartedServer(mux)
 	srv.EnableHTTP2 = true
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are part of some tests
