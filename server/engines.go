@@ -125,6 +125,21 @@ func (s engines) pipe(ctx context.Context, x *relay, stream *connect.BidiStream[
 	})
 }
 
+// Who makes leases of pods: the Kubernetes door, and who else may run work everywhere.
+const (
+	podRuntime = "kube"
+	everywhere = "?" // is no role's path: only a rule for all roles covers it
+)
+
+// mayStart refuses what the spec of a task asks for beyond running it. A pod's lease names the pod in a label, and on the node the pod's
+// logs, commands in it and its end are those of the lease, whoever the pod belongs to.
+func mayStart(l *leader, c *caller, s *polderv1.TaskSpec, role string) error {
+	if s.GetRuntime() == podRuntime && l.book.Policy().Check(c.id, auth.Run, everywhere) != nil {
+		return fmt.Errorf("%w: %s may not make the lease of a pod: that takes the verb run on all roles, a rule for **, as the Kubernetes door has; make a pod", auth.ErrDenied, c.id)
+	}
+	return mayContain(l, c, s.GetContainer(), role)
+}
+
 // mayContain refuses a container in a task spec that no door has checked, or that reaches further than the caller may.
 func mayContain(l *leader, c *caller, container *polderv1.Container, role string) error {
 	if container == nil {

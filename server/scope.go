@@ -141,7 +141,7 @@ func explainedRole(l *leader, _ *caller, m proto.Message) ([]string, error) {
 func submittedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
 	asks := m.(*polderv1.SubmitRequest).Asks
 	roles, err := eachRole(asks, func(a *polderv1.AskSpec) (string, error) {
-		if err := mayContain(l, c, a.GetTask().GetContainer(), a.GetRole()); err != nil {
+		if err := mayStart(l, c, a.GetTask(), a.GetRole()); err != nil {
 			return "", err
 		}
 		return workRole(a.GetRole())
@@ -164,7 +164,7 @@ func claimedRoles(l *leader, c *caller, m proto.Message) ([]string, error) {
 		return givenUpRoles(l, req)
 	}
 	roles, err := eachRole(req.Tasks, func(t *polderv1.ClaimTask) (string, error) {
-		if err := mayContain(l, c, t.GetTask().GetContainer(), t.GetRole()); err != nil {
+		if err := mayStart(l, c, t.GetTask(), t.GetRole()); err != nil {
 			return "", err
 		}
 		return workRole(t.GetRole())
