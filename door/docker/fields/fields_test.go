@@ -134,7 +134,7 @@ func TestCheck(t *testing.T) {
 		{text: `{"HostConfig":{"Binds":["/a/../etc:/d"]}}`, refused: "HostConfig.Binds: a directory"},
 		{text: `{"HostConfig":{"Binds":["data:/polder/x"]}}`, refused: "HostConfig.Binds: /polder"},
 		{text: `{"HostConfig":{"Mounts":[{"Type":"bind","Source":"/etc","Target":"/x"}]}}`, host: "HostConfig.Mounts[0].Type"},
-		{text: `{"HostConfig":{"Mounts":[{"Type":"volume","VolumeOptions":{"DriverConfig":{"Options":{"device":"/"}}}}]}}`, refused: "HostConfig.Mounts[0].VolumeOptions.DriverConfig: volumes"},
+		{text: `{"HostConfig":{"Mounts":[{"Type":"volume","VolumeOptions":{"DriverConfig":{"Options":{"device":"/"}}}}]}}`, refused: "HostConfig.Mounts[0].VolumeOptions.DriverConfig.Options: volumes"},
 		{text: `{"HostConfig":{"NetworkMode":"host"}}`, host: "HostConfig.NetworkMode"},
 		{text: `{"HostConfig":{"PidMode":"ns:/proc/1/ns/pid"}}`, refused: "HostConfig.PidMode: want a mode"},
 		{text: `{"HostConfig":{"SecurityOpt":["no-new-privileges"]}}`},

@@ -1,6 +1,7 @@
 package fields
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -50,7 +51,7 @@ var Network = Table{
 		return Works, ""
 	}),
 	"IPAM": inner, "IPAM.Driver": judged("default", oneOf("addresses are the engine's to give", "default")), "IPAM.Options": refused("addresses are the engine's to give"),
-	"IPAM.Config": inner, "IPAM.Config[].Subnet": works, "IPAM.Config[].IPRange": works, "IPAM.Config[].Gateway": works,
+	"IPAM.Config": inner, "IPAM.Config[].Subnet": judged("private ones; others need the permission host", subnet), "IPAM.Config[].IPRange": works, "IPAM.Config[].Gateway": works,
 	"IPAM.Config[].AuxiliaryAddresses": free, "IPAM.Config[].AuxAddress": free,
 }
 
@@ -81,6 +82,24 @@ func onlySize(v any) (Treatment, string) {
 	}
 	return Works, ""
 }
+
+// subnet lets users choose among private addresses. A bridge with others would take what the machine and its other containers send there.
+func subnet(v any) (Treatment, string) {
+	s, _ := v.(string)
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return Refused, "want a network, as in 172.28.0.0/16"
+	}
+	for _, private := range privateNets {
+		if private.Bits() <= p.Bits() && private.Contains(p.Addr()) {
+			return Works, ""
+		}
+	}
+	return Host, ""
+}
+
+var privateNets = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("fc00::/7")}
 
 // Volume is the table of POST /volumes/create.
 var Volume = Table{

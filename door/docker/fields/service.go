@@ -84,7 +84,7 @@ var containerSpec = Table{
 	inContainer + "Configs[].Runtime": refused("there are no credential specs on Linux"),
 	inContainer + "Isolation":         judged("default", oneOf(windows, "default")),
 	inContainer + "Sysctls":           host("the kernel's settings"), inContainer + "CapabilityAdd": host("more than the engine gives by default"),
-	inContainer + "CapabilityDrop": free, inContainer + "Ulimits": free, inContainer + "OomScoreAdj": judged("below zero needs the permission host", negative),
+	inContainer + "CapabilityDrop": free, inContainer + "Ulimits": judged("as a container's", ulimits), inContainer + "OomScoreAdj": judged("below zero needs the permission host", negative),
 	inContainer + "Privileges": inner, inContainer + "Privileges.NoNewPrivileges": works,
 	inContainer + "Privileges.CredentialSpec": refused("there are no credential specs on Linux"), inContainer + "Privileges.SELinuxContext": refused("labels are the engine's to give"),
 	inContainer + "Privileges.Seccomp":  refused("the engine's own profile is in force"),

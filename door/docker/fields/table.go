@@ -109,16 +109,13 @@ var mounts = Table{
 	"HostConfig.Mounts[].BindOptions": inner, "HostConfig.Mounts[].BindOptions.Propagation": host("mounts that reach the machine"),
 	"HostConfig.Mounts[].BindOptions.NonRecursive": works, "HostConfig.Mounts[].BindOptions.CreateMountpoint": refused("directories of the machine are made by its operators"),
 	"HostConfig.Mounts[].BindOptions.ReadOnlyNonRecursive": works, "HostConfig.Mounts[].BindOptions.ReadOnlyForceRecursive": works,
-	"HostConfig.Mounts[].VolumeOptions": inner, "HostConfig.Mounts[].VolumeOptions.NoCopy": works, "HostConfig.Mounts[].VolumeOptions.Labels": free,
-	"HostConfig.Mounts[].VolumeOptions.Subpath": works,
-	"HostConfig.Mounts[].VolumeOptions.DriverConfig": judged("local, without options", func(v any) (Treatment, string) {
-		m, _ := v.(map[string]any)
-		if name, _ := m["Name"].(string); (name == "" || name == "local") && Zero(m["Options"]) {
-			return Works, ""
-		}
-		return Refused, "volumes are directories of the node; a driver's options could name any of its own"
-	}),
-	"HostConfig.Mounts[].ImageOptions": refused("the engines have no image mounts yet"), "HostConfig.Mounts[].ClusterOptions": refused("volumes are directories of the node"),
+	"HostConfig.Mounts[].VolumeOptions": inner, "HostConfig.Mounts[].VolumeOptions.NoCopy": works,
+	"HostConfig.Mounts[].VolumeOptions.Labels":               judged("none that begin with polder.", labelsAmong()),
+	"HostConfig.Mounts[].VolumeOptions.Subpath":              works,
+	"HostConfig.Mounts[].VolumeOptions.DriverConfig":         inner, // engines take a key in whatever case: only rows judge them all
+	"HostConfig.Mounts[].VolumeOptions.DriverConfig.Name":    judged("local", oneOf("volumes are directories of the node", "local")),
+	"HostConfig.Mounts[].VolumeOptions.DriverConfig.Options": refused("volumes are directories of the node; a driver's options could name any of its own"),
+	"HostConfig.Mounts[].ImageOptions":                       refused("the engines have no image mounts yet"), "HostConfig.Mounts[].ClusterOptions": refused("volumes are directories of the node"),
 	"HostConfig.Mounts[].TmpfsOptions": inner, "HostConfig.Mounts[].TmpfsOptions.SizeBytes": works,
 	"HostConfig.Mounts[].TmpfsOptions.Mode": works, "HostConfig.Mounts[].TmpfsOptions.Options": host("options of mount(8)"),
 }
@@ -135,7 +132,7 @@ var resources = Table{
 	}),
 	"HostConfig.MemorySwappiness":  works,
 	"HostConfig.PidsLimit":         works,
-	"HostConfig.Ulimits":           free,
+	"HostConfig.Ulimits":           judged("rtprio needs the permission host: real-time scheduling would go before guarantees", ulimits),
 	"HostConfig.CpuShares":         refused("who goes first on a CPU follows from role and funding; say how much with --cpus"),
 	"HostConfig.CpusetCpus":        refused("the pool leases shares of CPUs, not single ones; use --cpus"),
 	"HostConfig.CpusetMems":        refused("the pool does not lease parts of the memory's nodes"),
@@ -221,6 +218,31 @@ func capabilities(v any) (Treatment, string) {
 		}
 	}
 	return Works, ""
+}
+
+// ulimits are lists of a name with its limits. Engines take keys and names in whatever case.
+func ulimits(v any) (Treatment, string) {
+	list, ok := v.([]any)
+	if !ok {
+		return Refused, "want a list"
+	}
+	out := Works
+	for _, x := range list {
+		m, ok := x.(map[string]any)
+		name, text := m["Name"].(string)
+		if !ok || !text {
+			return Refused, "want Name, Soft and Hard of each"
+		}
+		for key := range m {
+			if key != "Name" && key != "Soft" && key != "Hard" {
+				return Refused, key + ": want Name, Soft and Hard of each"
+			}
+		}
+		if strings.EqualFold(name, "rtprio") {
+			out = Host
+		}
+	}
+	return out, ""
 }
 
 func words(v any) ([]string, bool) {
