@@ -203,6 +203,9 @@ func (d *Door) ask(ctx context.Context, node string, e errand, method, path stri
 
 // said is an engine's refusal.
 func said(status int, body []byte) *failure {
+	if status < http.StatusBadRequest { // to another path: what was asked for has a name that is none
+		return fail(http.StatusBadRequest, "the engine knows no such name")
+	}
 	var m struct{ Message string }
 	if json.Unmarshal(body, &m) != nil || m.Message == "" {
 		m.Message = clip(string(body))

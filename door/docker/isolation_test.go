@@ -1,10 +1,124 @@
 package docker
 
 import (
+	"context"
+	"net/http"
+	"strings"
 	"testing"
 
 	"polder.dev/polder/door/docker/fields"
 )
+
+// ids of networks on the engine of neighbours.
+var (
+	ownID    = "db" + strings.Repeat("0", 62) // begins with the name of the other's
+	othersID = strings.Repeat("e", 64)
+)
+
+// neighbours is an engine with a container of the caller's role, a network of it, two of another role, and one that every engine has.
+func neighbours(node string, w http.ResponseWriter, r *http.Request) {
+	labels := func(role string) thing {
+		return thing{"polder.container": foreignID, "polder.role": role, "polder.agent": node}
+	}
+	r.URL.Path = strings.TrimPrefix(r.URL.Path, "/v1.24")
+	switch {
+	case r.URL.Path == "/containers/json":
+		reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/mine"}, "State": "running", "Labels": labels("team")}})
+	case r.URL.Path == "/networks":
+		members := thing{"e1": thing{"Name": "mine"}, "e7": thing{"Name": "secret-plans"}} // as engines list them to old clients
+		reply(w, http.StatusOK, []thing{
+			{"Id": strings.Repeat("a", 64), "Name": "bridge", "Driver": "bridge", "Containers": members},
+			{"Id": ownID, "Name": "own", "Driver": "bridge", "Labels": thing{"polder.role": "team"}},
+			{"Id": othersID, "Name": "db", "Driver": "bridge", "Labels": thing{"polder.role": "other"}},
+			{"Id": strings.Repeat("f", 64), "Name": "nat", "Driver": "bridge", "Labels": thing{"polder.role": "other"}},
+		})
+	case strings.HasSuffix(r.URL.Path, "/connect"):
+		w.WriteHeader(http.StatusOK)
+	default:
+		ordinary(node, w, r)
+	}
+}
+
+// TestNoNetworkOfOthers: whichever way a container names a network, it joins none of a role on which its user may run nothing, though he may
+// see it, and an engine, which goes by an id, a name and the beginning of an id in this order, is told so much that it finds no other one.
+func TestNoNetworkOfOthers(t *testing.T) {
+	for _, seen := range []bool{true, false} {
+		s := newStand(t, 1, neighbours)
+		s.forbidden["run other"], s.forbidden["view other"] = true, !seen
+		for _, body := range []string{
+			`{"Image":"app","HostConfig":{"NetworkMode":"nat"}}`,
+			`{"Image":"app","HostConfig":{"NetworkMode":"` + othersID + `"}}`,
+			`{"Image":"app","NetworkingConfig":{"EndpointsConfig":{"nat":{}}}}`,
+			`{"Image":"app","NetworkingConfig":{"EndpointsConfig":{"":{"NetworkID":"db"}}}}`,
+			`{"Image":"app","NetworkingConfig":{"EndpointsConfig":{"own":{"NetworkID":"db"}}}}`,
+			`{"Image":"app","NetworkingConfig":{"EndpointsConfig":{"host":{}}}}`,
+		} {
+			if code, said := s.call("POST", "/containers/create", body); code != http.StatusForbidden && code != http.StatusBadRequest {
+				t.Errorf("%s: %d %s", body, code, said)
+			}
+		}
+		for ref, body := range map[string]string{
+			"db": `{"Container":"mine"}`, othersID: `{"Container":"mine"}`, "own": `{"Container":"mine","EndpointConfig":{"NetworkID":"` + othersID + `"}}`,
+		} {
+			code, said := s.call("POST", "/networks/"+ref+"/connect", body)
+			joined := ref == "db" && !seen // the beginning of the id of the caller's own
+			if joined != (code == http.StatusOK) {
+				t.Errorf("connect to %s %s: %d %s", ref, body, code, said)
+			}
+		}
+		for _, line := range s.calls() {
+			if strings.Contains(line, "/connect") && !strings.Contains(line, ownID) {
+				t.Errorf("an engine was asked %s", line)
+			}
+		}
+		if len(s.made) != 0 {
+			t.Errorf("%d containers were made", len(s.made))
+		}
+	}
+}
+
+// TestNetworkByPartOfID: what is the beginning of an id to the door may be the name of another's network to an engine, so it is told the whole.
+func TestNetworkByPartOfID(t *testing.T) {
+	s := newStand(t, 1, neighbours)
+	s.forbidden["run other"], s.forbidden["view other"] = true, true
+	s.wants(http.StatusCreated, "Id", "POST", "/containers/create",
+		`{"Image":"app","HostConfig":{"NetworkMode":"db"},"NetworkingConfig":{"EndpointsConfig":{"db":{"Aliases":["x"]}}}}`)
+	s.wants(http.StatusCreated, "Id", "POST", "/containers/create",
+		`{"Image":"app","HostConfig":{"NetworkMode":"own"},"NetworkingConfig":{"EndpointsConfig":{"own":{"NetworkID":"`+ownID+`"}}}}`)
+	for i, name := range []string{ownID, "own"} {
+		if made := string(s.made[i].Container.Create); !strings.Contains(made, `"NetworkMode":"`+name+`"`) || !strings.Contains(made, `"EndpointsConfig":{"`+name+`"`) {
+			t.Errorf("an engine is told %s", made)
+		}
+	}
+	ctx := context.WithValue(t.Context(), versionKey{}, "1.41")
+	if _, err := (containersOf{s.door}).Places(ctx, "team", []string{"db"}, nil); err == nil || !strings.Contains(err.Error(), "whole name or id") {
+		t.Errorf("a service in db: %v", err)
+	}
+	s.wants(http.StatusBadRequest, "look like an id", "POST", "/networks/create", `{"Name":"`+othersID+`"}`)
+}
+
+// TestMembersOfOthers: lists of networks name no container of a role that the caller may not view, whatever version he speaks.
+func TestMembersOfOthers(t *testing.T) {
+	s := newStand(t, 1, neighbours)
+	s.forbidden["view other"] = true
+	for _, path := range []string{"/v1.24/networks", "/networks"} {
+		if code, said := s.call("GET", path, ""); code != http.StatusOK || strings.Contains(said, "secret-plans") || !strings.Contains(said, "bridge") {
+			t.Errorf("GET %s: %d %s", path, code, said)
+		}
+	}
+}
+
+// TestEngineSendsElsewhere: a name that makes another path is not there; it sends nobody elsewhere.
+func TestEngineSendsElsewhere(t *testing.T) {
+	s := newStand(t, 1, func(node string, w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "..") {
+			http.Redirect(w, r, "/containers/x/json", http.StatusMovedPermanently)
+			return
+		}
+		ordinary(node, w, r)
+	})
+	s.wants(http.StatusNotFound, "No such image", "POST", "/containers/create", `{"Image":"../containers/x"}`)
+}
 
 // TestBeyondTheContainer: what reaches the machine or others takes the permission host or is refused, in whatever case it is written.
 func TestBeyondTheContainer(t *testing.T) {

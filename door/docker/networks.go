@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -52,6 +53,22 @@ func (d *Door) listNetworks(ctx context.Context, query url.Values) ([]network, e
 	return out, nil
 }
 
+// looksLikeID are names that an engine might take for the id of another network.
+var looksLikeID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// is reports whether a reference is the network's whole name or id. An engine might take a part of its id for another's name.
+func (n network) is(ref string) bool {
+	return ref == text(n.thing, "Id") || ref == text(n.thing, "Name")
+}
+
+// joins refuses an endpoint that names another network than the one it is for: engines go by the id.
+func (n network) joins(endpoint thing) error {
+	if id := text(endpoint, "NetworkID"); id != "" && id != text(n.thing, "Id") {
+		return fail(http.StatusBadRequest, "NetworkID: %s is not the id of network %s", clip(id), clip(text(n.thing, "Name")))
+	}
+	return nil
+}
+
 // network finds one by id, name or the beginning of its id.
 func (d *Door) network(ctx context.Context, ref string) (network, error) {
 	list, err := d.listNetworks(ctx, nil)
@@ -81,6 +98,7 @@ func (d *Door) networks(q *request) error {
 	}
 	out := []thing{}
 	for _, n := range list {
+		d.showMembers(q.Context(), n.thing) // engines list them to clients of old versions
 		out = append(out, n.thing)
 	}
 	reply(q.w, http.StatusOK, out)
@@ -131,6 +149,9 @@ func (d *Door) createNetwork(q *request) error {
 	name := text(body, "Name")
 	if name == "" || builtinNetwork(name) {
 		return fail(http.StatusForbidden, "operation is not permitted on predefined %s network", clip(name))
+	}
+	if looksLikeID.MatchString(name) {
+		return fail(http.StatusBadRequest, "a network's name cannot look like an id: %s", clip(name))
 	}
 	if _, err := d.network(ctx, name); statusIn(err) == 0 {
 		return fail(http.StatusConflict, "network with name %s already exists", clip(name))
@@ -261,6 +282,9 @@ func connectTo(word string, table fields.Table) func(*Door, *request) error {
 		if err != nil {
 			return err
 		}
+		if err := d.mayJoin(ctx, n, word, body); err != nil {
+			return err
+		}
 		p, err := d.lookup(ctx, text(body, "Container"))
 		if err != nil {
 			return err
@@ -280,6 +304,17 @@ func connectTo(word string, table fields.Table) func(*Door, *request) error {
 		q.w.WriteHeader(http.StatusOK)
 		return nil
 	}
+}
+
+// mayJoin asks for what joining a network takes. Whoever may leave his container may take it off any network.
+func (d *Door) mayJoin(ctx context.Context, n network, word string, body thing) error {
+	if err := n.joins(under(body, "EndpointConfig")); err != nil {
+		return err
+	}
+	if word == "disconnect" || n.role() == "" { // every engine's own are everybody's
+		return nil
+	}
+	return d.may(ctx, "run", n.role())
 }
 
 // pruneNetworks removes the caller's networks that no container uses.

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -89,32 +90,51 @@ func (d *Door) pinList(ctx context.Context, p *pins, host thing, key string) err
 }
 
 // builtin networks are on every engine.
-var builtin = []string{"", "default", "bridge", "host", "none", "nat"}
+var builtin = []string{"", "default", "bridge", "host", "none"}
 
 // pinNetworks keeps a container on an engine that has its networks.
 func (d *Door) pinNetworks(ctx context.Context, p *pins, x *draft) error {
-	wanted := []string{}
-	if mode := text(under(x.body, "HostConfig"), "NetworkMode"); !strings.HasPrefix(mode, "container:") {
-		wanted = append(wanted, mode)
-	}
-	for name := range under(under(x.body, "NetworkingConfig"), "EndpointsConfig") {
-		wanted = append(wanted, name)
-	}
-	slices.Sort(wanted)
-	for _, name := range slices.Compact(wanted) {
-		if slices.Contains(builtin, name) {
-			continue
-		}
-		n, err := d.network(ctx, name)
+	host, endpoints := under(x.body, "HostConfig"), under(under(x.body, "NetworkingConfig"), "EndpointsConfig")
+	mode := text(host, "NetworkMode")
+	if !strings.HasPrefix(mode, "container:") && !slices.Contains(builtin, mode) {
+		n, err := d.pinNetwork(ctx, p, mode)
 		if err != nil {
 			return err
 		}
-		if err := d.may(ctx, "run", n.role()); err != nil {
+		if !n.is(mode) {
+			host["NetworkMode"] = n.thing["Id"]
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(endpoints)) {
+		switch {
+		case name == "host" && mode != "host":
+			return fail(http.StatusBadRequest, "the network host is one's own or not at all: say --network host")
+		case name != "" && slices.Contains(builtin, name): // of these, engines go by the name
+			continue
+		}
+		n, err := d.pinNetwork(ctx, p, name)
+		if err != nil {
 			return err
 		}
-		p.at(n.engine.names(), "network "+name+" is there")
+		if err := n.joins(under(endpoints, name)); err != nil {
+			return err
+		}
+		if !n.is(name) {
+			endpoints[text(n.thing, "Id")] = endpoints[name]
+			delete(endpoints, name)
+		}
 	}
 	return nil
+}
+
+// pinNetwork keeps a container on the engine that has one network, which takes the permission to run something on its role.
+func (d *Door) pinNetwork(ctx context.Context, p *pins, name string) (network, error) {
+	n, err := d.network(ctx, name)
+	if err != nil {
+		return network{}, err
+	}
+	p.at(n.engine.names(), "network "+name+" is there")
+	return n, d.may(ctx, "run", n.role())
 }
 
 // names are the nodes of an engine.

@@ -86,6 +86,9 @@ func (c containersOf) Places(ctx context.Context, role string, networks, volumes
 		if err != nil {
 			return nil, err
 		}
+		if !n.is(name) {
+			return nil, fail(http.StatusBadRequest, "network %s: say its whole name or id", clip(name))
+		}
 		if n.role() != role {
 			return nil, fail(http.StatusForbidden, "network %s belongs to another role; a service uses networks of its own role, %s", clip(name), role)
 		}
