@@ -209,6 +209,10 @@ func (d *Door) endpoint(e Endpoint) http.Handler {
 			refuse(w, fail(e.status(), "%s", e.Refused))
 			return
 		}
+		if err := plain(r); err != nil {
+			refuse(w, err)
+			return
+		}
 		who, _ := r.Context().Value(whoKey{}).(string)
 		q := &request{Request: r, w: w, who: who, version: d.version(r.Context())}
 		if e.images() {
@@ -218,6 +222,19 @@ func (d *Door) endpoint(e Endpoint) http.Handler {
 			refuse(w, err)
 		}
 	})
+}
+
+// plain refuses requests that an engine might read in another way than the door. An engine takes parameters from a form in the body before
+// those of the path, where the door judges them.
+func plain(r *http.Request) error {
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return fail(http.StatusBadRequest, "the parameters: %v", err)
+	}
+	kind := strings.ToLower(strings.Join(r.Header.Values("Content-Type"), ","))
+	if r.ContentLength != 0 && (strings.Contains(kind, "form-urlencoded") || strings.Contains(kind, "form-data")) {
+		return fail(http.StatusUnsupportedMediaType, "a form is nothing the Engine API takes: parameters go into the path, and the body is application/json or application/x-tar")
+	}
+	return nil
 }
 
 // may asks whether the caller has a permission.

@@ -154,3 +154,23 @@ func TestBeyondTheContainer(t *testing.T) {
 		t.Errorf("a private network: %v %v", v, err)
 	}
 }
+
+// TestFormsAreRefused: an engine takes parameters from a form in the body before those of the path, so no form gets to one.
+func TestFormsAreRefused(t *testing.T) {
+	s := newStand(t, 1, ordinary)
+	multipart := "--x\r\nContent-Disposition: form-data; name=\"networkmode\"\r\n\r\nhost\r\n--x--\r\n"
+	for _, c := range [][3]string{
+		{"/build?t=x", "application/x-www-form-urlencoded", "networkmode=host&remote=https://example.com/x.tar"},
+		{"/build?t=x", "Application/X-WWW-form-urlencoded ; charset=utf-8", "networkmode=host"},
+		{"/build?t=x", "multipart/form-data; boundary=x", multipart},
+		{"/images/create?fromImage=a", "application/x-www-form-urlencoded", "fromSrc=http://127.0.0.1/"},
+	} {
+		s.wants(http.StatusUnsupportedMediaType, "a form is nothing", "POST", c[0], c[2], "Content-Type", c[1])
+	}
+	s.wants(http.StatusBadRequest, "the parameters", "POST", "/build?t=x&a=1;networkmode=host", "")
+	for _, line := range s.calls() {
+		if !strings.Contains(line, " GET ") {
+			t.Errorf("an engine was asked %s", line)
+		}
+	}
+}
