@@ -9,10 +9,12 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	kubetesting "k8s.io/client-go/testing"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
+	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/kube/pool"
 )
 
@@ -111,5 +113,74 @@ func TestPodsThatNeverFit(t *testing.T) {
 	w.look()
 	if len(w.book.entries) > 0 || len(w.tasks()) > 0 {
 		t.Errorf("the book has %d pods, the pool %d tasks", len(w.book.entries), len(w.tasks()))
+	}
+}
+
+// TestAnswerIsLost: the pool grants a claim, and an ask, of which the door does not hear, so that it claims again. One lease stays: the one
+// that is known, or that the pod was bound to.
+func TestAnswerIsLost(t *testing.T) {
+	w := newWorld(t, plan)
+	pod := w.pod("online", "a", "200m")
+	forget := func() { w.book.mu.Lock(); clear(w.book.entries); w.book.mu.Unlock() }
+	for range 2 {
+		forget()
+		if s := w.schedule(pod); !s.IsSuccess() {
+			t.Fatal(s)
+		}
+	}
+	known, _ := w.book.Get(pod.UID)
+	for range 2 {
+		r, err := requestOf(pod, w.book.roles, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.book.wait(t.Context(), Entry{UID: "other"}, r, "node==nowhere"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.look()
+	w.await("the end of the rest", func() bool {
+		all := w.tasks()
+		return len(all) == 1 && all[0].Id == known.Task
+	})
+	// The same for one that is bound, by a door that knows nothing.
+	forget()
+	pod = pod.DeepCopy()
+	if s := w.schedule(pod); !s.IsSuccess() {
+		t.Fatal(s)
+	}
+	pod.Spec.NodeName, pod.Annotations = "n1", map[string]string{TaskAnnotation: known.Task}
+	w.change(pod)
+	forget()
+	w.look()
+	w.await("the end of the second", func() bool {
+		all := w.tasks()
+		return len(all) == 1 && all[0].Id == known.Task
+	})
+}
+
+// TestGivenBackIsNotHeld: what the pool still shows of a lease that was given back is not the pod's any more, so that the pod is not bound to
+// what is about to end.
+func TestGivenBackIsNotHeld(t *testing.T) {
+	w := newWorld(t, plan)
+	pod := w.pod("online", "a", "200m")
+	if s := w.schedule(pod); !s.IsSuccess() {
+		t.Fatal(s)
+	}
+	w.stopAgent() // nobody ends it
+	w.book.release(t.Context(), pod.UID)
+	for _, picture := range []string{"that says it stops", "from before"} {
+		w.look()
+		if e, ok := w.book.Get(pod.UID); ok {
+			t.Errorf("in a picture %s the pod has %+v", picture, e)
+		}
+		for _, task := range w.tasks() {
+			task.State = polderv1.TaskState_TASK_STATE_RUNNING
+			v := view{pods: map[types.UID]*v1.Pod{pod.UID: pod}, tasks: map[types.UID]*polderv1.Task{}}
+			w.keeper.lease(&v, pod.UID, []*polderv1.Task{task})
+			if len(v.tasks)+len(v.spareTasks) > 0 {
+				t.Errorf("in a picture %s it is a lease: %v", picture, v)
+			}
+		}
 	}
 }

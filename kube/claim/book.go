@@ -34,6 +34,7 @@ type Entry struct {
 
 	Task    string // id of the lease, once there is one
 	Node    string
+	Volumes int    // how many of the pool's volumes the lease or the ask names
 	Funding string // the role that pays, or "borrowed"
 	Cost    Cost   // what the pool was told about losing it
 	Since   time.Time
@@ -61,13 +62,15 @@ type Book struct {
 	client   *pool.Client
 	nodes    *pool.Nodes
 	roles    Roles
+	volumes  Volumes // nil: pods mount none of the pool's
 	defaults resource.Resources
 	log      *slog.Logger
 	poke     chan struct{}
 
 	mu      sync.RWMutex // guards all below
 	entries map[types.UID]Entry
-	pencils map[string][]pencil // by node: taken, and not in the picture of the nodes yet
+	pencils map[string][]pencil  // by node: taken, and not in the picture of the nodes yet
+	given   map[string]time.Time // tasks that were given back lately
 }
 
 // pencil is an amount that the picture of a node does not show as taken yet.
@@ -82,8 +85,11 @@ const unanswered = math.MaxInt64
 
 // NewBook makes an empty book. Pods that request nothing at all are charged defaults; without defaults they are refused.
 func NewBook(c *pool.Client, nodes *pool.Nodes, roles Roles, defaults resource.Resources, log *slog.Logger) *Book {
-	return &Book{client: c, nodes: nodes, roles: roles, defaults: defaults, log: log, poke: make(chan struct{}, 1), entries: map[types.UID]Entry{}, pencils: map[string][]pencil{}}
+	return &Book{client: c, nodes: nodes, roles: roles, defaults: defaults, log: log, poke: make(chan struct{}, 1), entries: map[types.UID]Entry{}, pencils: map[string][]pencil{}, given: map[string]time.Time{}}
 }
+
+// SetVolumes says which of the pool's volumes pods mount. It is called before anything else is.
+func (b *Book) SetVolumes(v Volumes) { b.volumes = v }
 
 // Get finds the claim of a pod.
 func (b *Book) Get(uid types.UID) (Entry, bool) {
@@ -205,10 +211,10 @@ func (b *Book) take(ctx context.Context, e Entry, r *request, node string) (refu
 	defer b.mu.Unlock()
 	if result.Task != "" {
 		e.Task, e.Node, e.Ask, e.Refusal, e.Since = result.Task, node, "", "", time.Now()
-		e.Funding = result.Funding
+		e.Funding, e.Volumes = result.Funding, len(r.task.Mounts)
 		b.settle(e.UID, node, res.Msg.Revision)
 	} else {
-		e.Ask, e.Refusal = result.Ask, sentence(result.Conflict)
+		e.Ask, e.Refusal, e.Volumes = result.Ask, sentence(result.Conflict), len(r.task.Mounts)
 		refusal = e.Refusal
 	}
 	b.entries[e.UID] = e
@@ -235,7 +241,7 @@ func (b *Book) wait(ctx context.Context, e Entry, r *request, nodes string) (tex
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e.Refusal = sentence(result.Refused); result.Ask != nil {
-		e.Ask, e.Refusal = result.Ask.Id, sentence(result.Ask.Reason)
+		e.Ask, e.Refusal, e.Volumes = result.Ask.Id, sentence(result.Ask.Reason), len(r.task.Mounts)
 		text = e.waiting()
 	} else {
 		text = "the pool refuses: " + e.Refusal
@@ -243,6 +249,45 @@ func (b *Book) wait(ctx context.Context, e Entry, r *request, nodes string) (tex
 	b.entries[e.UID] = e
 	b.wake()
 	return text, nil
+}
+
+// giveBack ends a task that is not the lease of its pod, or not any more.
+func (b *Book) giveBack(ctx context.Context, task string) error {
+	b.mu.Lock()
+	b.given[task] = time.Now()
+	b.mu.Unlock()
+	_, err := b.client.Tasks.Kill(ctx, connect.NewRequest(&polderv1.KillRequest{Ids: []string{task}, Force: true}))
+	if err != nil {
+		b.mu.Lock()
+		delete(b.given, task)
+		b.mu.Unlock()
+	}
+	return err
+}
+
+// givenBack reports whether a task was given back; a picture from before that shows it yet.
+func (b *Book) givenBack(task string) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	_, is := b.given[task]
+	return is
+}
+
+// tidy ends what a pod has of the pool beside its lease and its ask.
+func (b *Book) tidy(ctx context.Context, tasks, asks []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
+	defer cancel()
+	for _, id := range tasks {
+		if err := b.giveBack(ctx, id); err != nil {
+			b.log.Warn("a pod's second lease could not be given back yet", "task", id, "error", err)
+		}
+	}
+	if len(asks) == 0 {
+		return
+	}
+	if _, err := b.client.Asks.Cancel(ctx, connect.NewRequest(&polderv1.CancelRequest{Ids: asks})); err != nil {
+		b.log.Warn("pods' second asks could not be taken back yet", "asks", asks, "error", err)
+	}
 }
 
 // release gives a lease or an ask back and forgets the pod.
@@ -259,7 +304,7 @@ func (b *Book) release(ctx context.Context, uid types.UID) {
 	var err error
 	switch {
 	case e.Task != "":
-		_, err = b.client.Tasks.Kill(ctx, connect.NewRequest(&polderv1.KillRequest{Ids: []string{e.Task}, Force: true}))
+		err = b.giveBack(ctx, e.Task)
 	case e.Ask != "":
 		_, err = b.client.Asks.Cancel(ctx, connect.NewRequest(&polderv1.CancelRequest{Ids: []string{e.Ask}}))
 	}

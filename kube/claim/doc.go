@@ -9,7 +9,9 @@
 //
 // [Book] is what is known of pods' claims. It is rebuilt from the pool: tasks and asks carry the pod's uid. [Book.Run] keeps
 // pods and leases together: a lease whose pod is gone is given back, a pod whose lease is over is deleted, and a pod that
-// somebody else bound gets a lease of its own.
+// somebody else bound gets a lease of its own. Of two leases of one pod, which come when an answer of the pool is lost, one is given back.
+//
+// A lease names the volumes of the pool that its pod mounts. One that was granted before they were made is exchanged before the pod is bound.
 //
 // The package is not a scheduler: which of the nodes that fit is best is for the stock plugins to say.
 //

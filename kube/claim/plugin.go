@@ -136,11 +136,24 @@ func (p *Plugin) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.P
 	if !some {
 		return no("")
 	}
-	text, err := p.book.wait(ctx, entryOf(pod, r), r, nodes)
+	text, err := p.wait(ctx, pod, r, nodes)
 	if err != nil {
-		return nil, fwk.AsStatus(fmt.Errorf("asking the pool: %w", err))
+		return nil, fwk.AsStatus(err)
 	}
 	return no(text)
+}
+
+// wait makes a pod an ask, with the volumes that it has so far.
+func (p *Plugin) wait(ctx context.Context, pod *v1.Pod, r *request, nodes string) (string, error) {
+	err := p.book.mount(ctx, pod, r)
+	if err != nil {
+		return "", fmt.Errorf("the pod's volumes: %w", err)
+	}
+	text, err := p.book.wait(ctx, entryOf(pod, r), r, nodes)
+	if err != nil {
+		return "", fmt.Errorf("asking the pool: %w", err)
+	}
+	return text, nil
 }
 
 // candidates is a constraint on the nodes that only want of room refuses, by the pool's picture or by Kubernetes' own, which pods that are
@@ -190,7 +203,13 @@ func (p *Plugin) Bind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, no
 	if bad != nil {
 		return bad
 	}
+	if err := p.book.mount(ctx, pod, r); err != nil {
+		return fwk.AsStatus(fmt.Errorf("the pod's volumes: %w", err))
+	}
 	e, _ := p.book.Get(pod.UID)
+	if e.Held() && e.Volumes < len(r.task.Mounts) {
+		return p.again(ctx, pod, r)
+	}
 	if !e.Held() || e.Node != node {
 		refusal, err := p.book.take(ctx, entryOf(pod, r), r, node)
 		switch {
@@ -206,6 +225,16 @@ func (p *Plugin) Bind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, no
 		Target:     v1.ObjectReference{Kind: "Node", Name: node},
 	}
 	return fwk.AsStatus(p.client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{}))
+}
+
+// again gives a lease back that the pool granted before the pod's volumes were made, and asks for one that names them.
+func (p *Plugin) again(ctx context.Context, pod *v1.Pod, r *request) *fwk.Status {
+	p.book.release(ctx, pod.UID)
+	text, err := p.wait(ctx, pod, r, "")
+	if err != nil {
+		return fwk.AsStatus(err)
+	}
+	return fwk.NewStatus(fwk.Unschedulable, "its volumes were made after it got a lease: "+text)
 }
 
 // Unreserve gives the place back when the pod is not bound after all.

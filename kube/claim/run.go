@@ -1,8 +1,10 @@
 package claim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -79,6 +81,9 @@ type view struct {
 	pods  map[types.UID]*v1.Pod
 	tasks map[types.UID]*polderv1.Task
 	asks  map[types.UID]*polderv1.Ask
+
+	// What a pod has beside its lease or its ask: the door was not told that it has one, and claimed again.
+	spareTasks, spareAsks []string
 }
 
 // look compares both sides once.
@@ -88,6 +93,7 @@ func (k *keeper) look(ctx context.Context) error {
 		return err
 	}
 	k.merge(v)
+	k.tidy(ctx, v.spareTasks, v.spareAsks)
 	for uid, t := range v.tasks {
 		k.tend(ctx, t, v.pods[uid])
 	}
@@ -107,7 +113,8 @@ func (k *keeper) look(ctx context.Context) error {
 
 // see reads the pool first: a pod of a lease is in the lister by then, if it still is anywhere.
 func (k *keeper) see(ctx context.Context) (view, error) {
-	v := view{map[types.UID]*v1.Pod{}, map[types.UID]*polderv1.Task{}, map[types.UID]*polderv1.Ask{}}
+	v := view{pods: map[types.UID]*v1.Pod{}, tasks: map[types.UID]*polderv1.Task{}, asks: map[types.UID]*polderv1.Ask{}}
+	leases := map[types.UID][]*polderv1.Task{}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	asks := &polderv1.AskServiceListRequest{State: "open", PageSize: 1000}
@@ -118,7 +125,7 @@ func (k *keeper) see(ctx context.Context) (view, error) {
 		}
 		for _, a := range res.Msg.Asks {
 			if uid := types.UID(a.GetSpec().GetTask().GetLabels()[UIDLabel]); uid != "" && a.Pending > 0 {
-				v.asks[uid] = a
+				k.ask(&v, uid, a)
 			}
 		}
 		if asks.PageToken = res.Msg.NextPageToken; asks.PageToken == "" {
@@ -133,7 +140,7 @@ func (k *keeper) see(ctx context.Context) (view, error) {
 		}
 		for _, t := range res.Msg.Tasks {
 			if uid := types.UID(t.Labels[UIDLabel]); uid != "" && t.Runtime == pool.KubeRuntime && t.Node != "" {
-				v.tasks[uid] = t
+				leases[uid] = append(leases[uid], t)
 			}
 		}
 		if tasks.PageToken = res.Msg.NextPageToken; tasks.PageToken == "" {
@@ -144,17 +151,66 @@ func (k *keeper) see(ctx context.Context) (view, error) {
 	for _, pod := range pods {
 		v.pods[pod.UID] = pod
 	}
+	for uid, all := range leases {
+		k.lease(&v, uid, all)
+	}
 	return v, err
+}
+
+// ask keeps one ask of a pod, the one that is known if it is there.
+func (k *keeper) ask(v *view, uid types.UID, a *polderv1.Ask) {
+	was := v.asks[uid]
+	if e, _ := k.Get(uid); was != nil && e.Ask != a.Id {
+		a, was = was, a
+	}
+	if v.asks[uid] = a; was != nil {
+		v.spareAsks = append(v.spareAsks, was.Id)
+	}
+}
+
+// lease finds out which of a pod's tasks is its lease. One that was given back before the pod was bound is none any more, and the pod may
+// have another by now.
+func (k *keeper) lease(v *view, uid types.UID, all []*polderv1.Task) {
+	pod := v.pods[uid]
+	bound := pod != nil && pod.Spec.NodeName != ""
+	e, _ := k.Get(uid)
+	rank := func(t *polderv1.Task) int {
+		switch {
+		case bound && pod.Annotations[TaskAnnotation] == t.Id:
+			return 0
+		case e.Task == t.Id:
+			return 1
+		case bound && pod.Spec.NodeName == t.Node:
+			return 2
+		}
+		return 3
+	}
+	if pod != nil && !bound {
+		all = slices.DeleteFunc(all, func(t *polderv1.Task) bool {
+			return t.State == polderv1.TaskState_TASK_STATE_STOPPING || k.givenBack(t.Id)
+		})
+	}
+	if len(all) == 0 {
+		return
+	}
+	slices.SortStableFunc(all, func(a, b *polderv1.Task) int { return cmp.Compare(rank(a), rank(b)) })
+	v.tasks[uid] = all[0]
+	for _, t := range all[1:] {
+		if t.State != polderv1.TaskState_TASK_STATE_STOPPING {
+			v.spareTasks = append(v.spareTasks, t.Id)
+		}
+	}
 }
 
 // merge brings the book up to date with the pool.
 func (k *keeper) merge(v view) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	maps.DeleteFunc(k.given, func(_ string, at time.Time) bool { return time.Since(at) > time.Minute })
 	for uid, t := range v.tasks {
 		e := k.entries[uid]
 		if e.Task != t.Id {
-			e = Entry{UID: uid, Pod: t.Labels[PodLabel], Role: t.Role, Task: t.Id, Node: t.Node, Since: time.Now()}
+			e = Entry{UID: uid, Pod: t.Labels[PodLabel], Role: t.Role, Task: t.Id, Node: t.Node, Volumes: mounted(t.Labels), Since: time.Now()}
 		}
 		e.Funding, e.Cost = t.Funding, Cost{t.Cost.GetGuarded(), t.Cost.GetAmount()}
 		k.entries[uid] = e
@@ -162,7 +218,7 @@ func (k *keeper) merge(v view) {
 	for uid, a := range v.asks {
 		if e := k.entries[uid]; !e.Held() {
 			k.news[uid] = e.Refusal == "" && a.Reason != nil
-			k.entries[uid] = Entry{UID: uid, Pod: a.Spec.Task.Labels[PodLabel], Role: a.Spec.Role, Ask: a.Id, Refusal: sentence(a.Reason)}
+			k.entries[uid] = Entry{UID: uid, Pod: a.Spec.Task.Labels[PodLabel], Role: a.Spec.Role, Ask: a.Id, Refusal: sentence(a.Reason), Volumes: mounted(a.Spec.Task.Labels)}
 		}
 	}
 	for uid, e := range k.entries {
@@ -232,6 +288,9 @@ func (k *keeper) withoutLease(ctx context.Context, pod *v1.Pod) {
 func (k *keeper) adopt(ctx context.Context, pod *v1.Pod, r *request) (refusal string, err error) {
 	if _, ok := k.nodes.Get(pod.Spec.NodeName); !ok {
 		return "", fmt.Errorf("node %s is none of the pool", pod.Spec.NodeName)
+	}
+	if err := k.mount(ctx, pod, r); err != nil {
+		return "", fmt.Errorf("its volumes: %w", err)
 	}
 	if refusal, err = k.take(ctx, entryOf(pod, r), r, pod.Spec.NodeName); refusal != "" {
 		k.release(ctx, pod.UID) // it need not wait: it is to go

@@ -11,7 +11,8 @@
 // [Plugin] is the scheduler's side: nodes with too little disk left are passed over before anything is tried, and pods whose claims cannot
 // be had at all are told why.
 //
-// It mounts nothing: that is the kubelet's part. Which of the pool's tasks mount a volume is unknown to Kubernetes, and the other way round.
+// [Mounts] tells the pool which volumes a pod mounts: the pod's lease names them, so that the pool deletes none of them and keeps the pod on
+// their node. It mounts nothing: that is the kubelet's part. Which of the pool's other tasks mount a volume is unknown to Kubernetes.
 //
 // The package never deletes a volume because it does not know it: who loses Kubernetes' data keeps what is on the disks.
 //

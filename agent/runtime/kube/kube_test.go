@@ -233,6 +233,27 @@ func TestKillEndsThePod(t *testing.T) {
 	}
 }
 
+// TestSecondLeaseOfAPod: the end of one leaves the pod alone, which runs on the other.
+func TestSecondLeaseOfAPod(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	second := runtime.Spec{TaskID: "web-2.0", Labels: map[string]string{UIDLabel: uid}}
+	if _, err := w.Start(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	w.podComes()
+	starved := func() bool {
+		data, _ := os.ReadFile(filepath.Join(w.podDir(), "memory.max"))
+		return string(data) == "1048576"
+	}
+	if err := errors.Join(w.Kill(t.Context(), "web-2.0"), w.Remove(t.Context(), "web-2.0")); err != nil || starved() || w.state().State != runtime.Running {
+		t.Errorf("the end of the second: %v, starved %v, the first is %v", err, starved(), w.state().State)
+	}
+	if err := w.Kill(t.Context(), "web-1.0"); err != nil || !starved() {
+		t.Errorf("the end of both: %v, starved %v", err, starved())
+	}
+}
+
 // TestKillWithoutAPod: a lease whose pod never came.
 func TestKillWithoutAPod(t *testing.T) {
 	w := newWorld(t)

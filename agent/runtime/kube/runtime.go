@@ -181,17 +181,24 @@ func (r *Runtime) Signal(ctx context.Context, taskID string, sig syscall.Signal)
 	return err
 }
 
-// Kill ends every process of the pod and keeps it from having any again.
+// Kill ends every process of the pod and keeps it from having any again, unless the pod has another lease here: then that is what it runs on.
 func (r *Runtime) Kill(ctx context.Context, taskID string) error {
 	t, err := r.lookup("kill", taskID)
 	if err != nil || t.ended() {
 		return err
 	}
-	if err := r.opt.Tree.KillPod(ctx, t.uid()); err != nil {
-		return fmt.Errorf("task %s: kill: %w", taskID, err)
+	if !r.leasedTwice(t) {
+		if err := r.opt.Tree.KillPod(ctx, t.uid()); err != nil {
+			return fmt.Errorf("task %s: kill: %w", taskID, err)
+		}
 	}
 	r.finish(t, runtime.ExitOf(137, time.Now().Round(0)))
 	return nil
+}
+
+// leasedTwice reports whether another lease of a task's pod has not ended. The door claims again when it does not hear that it has a lease.
+func (r *Runtime) leasedTwice(t *task) bool {
+	return slices.ContainsFunc(r.live(), func(o *task) bool { return o != t && o.uid() == t.uid() })
 }
 
 // Remove forgets an ended lease.

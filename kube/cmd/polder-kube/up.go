@@ -159,6 +159,7 @@ func (d *doorway) ready(ctx context.Context, config *rest.Config) error {
 	budgets := factory.Policy().V1().PodDisruptionBudgets().Lister()
 	roles := namespace.New(d.client, d.nodes, kube, nsLister, d.o.usual, recorder, d.log)
 	d.book = claim.NewBook(d.client, d.nodes, roles, d.defaults, d.log)
+	d.book.SetVolumes(volume.Mounts{Client: kube, Claims: factory.Core().V1().PersistentVolumeClaims().Lister(), Volumes: factory.Core().V1().PersistentVolumes().Lister()})
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	if err := roles.Refresh(ctx); err != nil {
