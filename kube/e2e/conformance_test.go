@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -20,7 +21,8 @@ import (
 // as serial comes last and alone.
 var shards = []struct{ name, labels, focus, skip string }{
 	{name: "apps", labels: "sig-apps"},
-	{name: "machinery", labels: "sig-api-machinery"},
+	{name: "machinery", labels: "sig-api-machinery", skip: "support for API chunking"},
+	{name: "chunking", labels: "sig-api-machinery", focus: "support for API chunking"}, // waits ten minutes for etcd to forget
 	{name: "network", labels: "sig-network"},
 	{name: "node", labels: "sig-node", skip: "Probing container"},
 	{name: "probes", labels: "sig-node", focus: "Probing container"},
@@ -28,7 +30,10 @@ var shards = []struct{ name, labels, focus, skip string }{
 	{name: "others", labels: "!sig-apps && !sig-api-machinery && !sig-network && !sig-node && !sig-storage"},
 }
 
-var only = flag.String("only", "", "run only the tests whose names match an `expression`, one after the other")
+var (
+	only    = flag.String("only", "", "run only the tests whose names match an `expression`, one after the other")
+	results = flag.String("results", "", "a `file` for what comes of each test, as soon as it is known; those that it says passed are not run again")
+)
 
 const serial = "Serial || Disruptive"
 
@@ -56,31 +61,21 @@ func TestConformance(t *testing.T) {
 	omitted := readOmissions(t)
 	w := newWorld(t)
 	w.awaitSays("node-2", append(w.kube(), "get", "nodes")...)
-	all := map[string]string{} // the best that is known of each test
-	var mu sync.Mutex
-	note := func(verdicts []verdict) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, v := range verdicts {
-			if was := all[v.name()]; was == "" || was == "skipped" {
-				all[v.name()] = v.State
-			}
-		}
-	}
+	k := openTally(t, *results)
 	if *only != "" {
-		note(w.conformance("only", "Conformance", *only, patterns(omitted)))
-		summary(t, all, nil)
+		w.conformance(k, "only", "Conformance", *only, patterns(omitted))
+		summary(t, k.states, nil)
 		return
 	}
 	var beside sync.WaitGroup
 	for _, s := range shards {
 		beside.Go(func() {
-			note(w.conformance(s.name, fmt.Sprintf("Conformance && !(%s) && (%s)", serial, s.labels), s.focus, append(patterns(omitted), s.skip)))
+			w.conformance(k, s.name, fmt.Sprintf("Conformance && !(%s) && (%s)", serial, s.labels), s.focus, append(patterns(omitted), s.skip))
 		})
 	}
 	beside.Wait()
-	note(w.conformance("serial", fmt.Sprintf("Conformance && (%s)", serial), "", patterns(omitted)))
-	summary(t, all, omitted)
+	w.conformance(k, "serial", fmt.Sprintf("Conformance && (%s)", serial), "", patterns(omitted))
+	summary(t, k.states, omitted)
 }
 
 // build of the programs and images of Kubernetes' own tests; called by newWorld's.
@@ -88,13 +83,11 @@ func init() { upstream = buildUpstream }
 
 func buildUpstream(w *world) []string {
 	w.t.Helper()
-	source, err := exec.Command("go", "list", "-C", "conformance", "-m", "-f", "{{.Dir}} {{.Version}}", "k8s.io/kubernetes").Output()
-	words := strings.Fields(string(source))
-	if err != nil || len(words) != 2 {
-		w.t.Fatalf("the module of Kubernetes: %v, %s", err, source)
+	source, err := exec.Command("go", "list", "-C", "conformance", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes").Output()
+	if err != nil {
+		w.t.Fatalf("the module of Kubernetes: %v", err)
 	}
-	version := strings.Split(words[1], ".")
-	flags := fmt.Sprintf("-s -w -X k8s.io/component-base/version.gitVersion=%s -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=%s", words[1], version[1])
+	flags := "-s -w " + versionFlags(w.t)
 	tests, agnhost := filepath.Join(w.bin, "e2e.test"), filepath.Join(w.bin, "agnhost")
 	for _, args := range [][]string{
 		{"test", "-C", "conformance", "-c", "-vet=off", "-ldflags", flags, "-o", tests, "k8s.io/kubernetes/test/e2e"},
@@ -111,21 +104,31 @@ func buildUpstream(w *world) []string {
 	if err := os.WriteFile(filepath.Join(w.bin, "kubectl"), []byte(script), 0o755); err != nil {
 		w.t.Fatal(err)
 	}
-	return []string{agnhost, tests, words[0]}
+	return []string{agnhost, tests, strings.TrimSpace(string(source))}
 }
 
-// conformance runs some of the tests, and returns what came of them all.
-func (w *world) conformance(name, labels, focus string, skip []string) []verdict {
+// conformance runs some of the tests and notes what came of them all.
+func (w *world) conformance(k *tally, name, labels, focus string, skip []string) {
 	report := filepath.Join(w.dir, name+".json")
-	skip = slices.DeleteFunc(skip, func(s string) bool { return s == "" })
+	skip = append(slices.DeleteFunc(skip, func(s string) bool { return s == "" }), k.passed()...)
 	args := slices.Concat(w.place[1:], []string{filepath.Join(w.bin, "e2e.test"), "--kubeconfig=" + filepath.Join(w.data(), "kube/admin.kubeconfig"), "--provider=skeleton",
 		"--kubectl-path=" + filepath.Join(w.bin, "kubectl"), "--ginkgo.no-color", "--ginkgo.timeout=3h", "--ginkgo.label-filter=" + labels, "--ginkgo.focus=" + focus,
-		"--ginkgo.skip=" + strings.Join(skip, "|"), "--ginkgo.json-report=" + report, "--ginkgo.silence-skips", "--disable-log-dump"})
+		"--ginkgo.skip=" + strings.Join(skip, "|"), "--ginkgo.json-report=" + report, "--ginkgo.silence-skips", "--ginkgo.v", "--disable-log-dump"})
 	cmd := exec.CommandContext(w.t.Context(), w.place[0], args...)
 	cmd.Dir = w.dir
-	out, err := cmd.CombinedOutput() // an error is that some failed
-	if werr := os.WriteFile(filepath.Join(w.dir, name+".out"), out, 0o644); werr != nil {
-		w.t.Error(werr)
+	kept, err := os.Create(filepath.Join(w.dir, name+".out"))
+	if err != nil {
+		w.t.Error(err)
+		return
+	}
+	defer kept.Close()
+	cmd.Stderr = kept
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		err = errors.Join(k.follow(out, kept), cmd.Wait()) // or some failed
 	}
 	var suites []struct{ SpecReports []verdict }
 	data, readErr := os.ReadFile(report)
@@ -134,9 +137,13 @@ func (w *world) conformance(name, labels, focus string, skip []string) []verdict
 	}
 	if readErr != nil || len(suites) != 1 {
 		w.t.Errorf("%s: %v, and no report: %v", name, err, readErr)
-		return nil
+		return
 	}
-	return slices.DeleteFunc(suites[0].SpecReports, func(v verdict) bool { return v.LeafNodeType != "It" || !strings.Contains(v.name(), "[Conformance]") })
+	for _, v := range suites[0].SpecReports {
+		if v.LeafNodeType == "It" && strings.Contains(v.name(), "[Conformance]") {
+			k.note(v.name(), v.State)
+		}
+	}
 }
 
 // readOmissions reads the list: a line that begins with "#" is the reason of those below it.

@@ -125,8 +125,9 @@ func (w *world) build() {
 			w.t.Fatal(err)
 		}
 	}
+	flags := "-s -w " + versionFlags(w.t)
 	for _, b := range []struct{ dir, pkg string }{{"../..", "./cmd/polder"}, {"..", "./cmd/polder-kube"}, {"..", "./e2e/pause"}, {"..", "./e2e/web"}, {"..", "./e2e/images"}} {
-		cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", w.bin+"/", b.pkg)
+		cmd := exec.Command("go", "build", "-ldflags", flags, "-o", w.bin+"/", b.pkg)
 		cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			w.t.Fatalf("building %s: %v\n%s", b.pkg, err, out)
@@ -139,6 +140,19 @@ func (w *world) build() {
 	if out, err := exec.Command(filepath.Join(w.bin, "images"), args...).CombinedOutput(); err != nil {
 		w.t.Fatalf("images: %v\n%s", err, out)
 	}
+}
+
+// versionFlags are for the linker, as in the Makefile: Kubernetes' programs say their version, and kubectl compares it.
+func versionFlags(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes").Output()
+	version := strings.TrimSpace(string(out))
+	numbers := strings.Split(version, ".")
+	if err != nil || len(numbers) != 3 {
+		t.Fatalf("the version of Kubernetes: %v, %q", err, version)
+	}
+	const pkg = "-X k8s.io/component-base/version."
+	return pkg + "gitVersion=" + version + " " + pkg + "gitMajor=1 " + pkg + "gitMinor=" + numbers[1]
 }
 
 // start runs a program until the test ends, and waits for a word in its log.

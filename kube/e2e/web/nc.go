@@ -12,7 +12,7 @@ import (
 // nc is as much of the program of this name as Kubernetes' own tests call: it connects, sends what it reads and prints what it gets.
 func nc(args []string) error {
 	f := flag.NewFlagSet("nc", flag.ContinueOnError)
-	_, _, udp := f.Bool("v", false, "say what happens"), f.Bool("t", false, "TCP"), f.Bool("u", false, "UDP")
+	say, _, udp := f.Bool("v", false, "say what happens"), f.Bool("t", false, "TCP"), f.Bool("u", false, "UDP")
 	look, wait := f.Bool("z", false, "connect and leave"), f.Int("w", 5, "seconds to wait")
 	var words []string
 	for len(args) > 0 { // flags may come behind the address
@@ -35,7 +35,9 @@ func nc(args []string) error {
 		return err
 	}
 	defer c.Close()
-	fmt.Fprintln(os.Stderr, "connected to", c.RemoteAddr())
+	if *say { // some callers take whatever is said for a failure
+		fmt.Fprintln(os.Stderr, "connected to", c.RemoteAddr())
+	}
 	if *look {
 		return nil
 	}

@@ -1,0 +1,114 @@
+//go:build e2e && conformance
+
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// tally is what is known of the conformance tests. It is written down as it comes, so that a run that is broken off can go on.
+type tally struct {
+	t *testing.T
+
+	mu     sync.Mutex // guards all below
+	states map[string]string
+	file   *os.File // nil: nothing is kept
+}
+
+// outcome is a line of the file.
+type outcome struct{ Name, State string }
+
+func openTally(t *testing.T, name string) *tally {
+	t.Helper()
+	k := &tally{t: t, states: map[string]string{}}
+	if name == "" {
+		return k
+	}
+	data, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var o outcome
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%s: %v in %q; take the line out", name, err, line)
+		}
+		if o.State == "passed" {
+			k.states[o.Name] = o.State
+		}
+	}
+	if k.file, err = os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.file.Close() })
+	return k
+}
+
+// note keeps the best that is known of a test: one that a part of the run leaves out may be another part's.
+func (k *tally) note(name, state string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if was := k.states[name]; was != "" && was != "skipped" || was == state {
+		return
+	}
+	k.states[name] = state
+	if k.file == nil || state == "skipped" {
+		return
+	}
+	line, err := json.Marshal(outcome{name, state})
+	if err == nil {
+		_, err = k.file.Write(append(line, '\n'))
+	}
+	if err != nil {
+		k.t.Error(err)
+	}
+}
+
+// passed are patterns of what need not run again.
+func (k *tally) passed() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []string
+	for name, state := range k.states {
+		if state == "passed" {
+			out = append(out, regexp.QuoteMeta(name)+"$")
+		}
+	}
+	return out
+}
+
+// follow reads what ginkgo prints with -v, and passes it on. A test is named in the line after a delimiter, and "• [" begins how it ended.
+func (k *tally) follow(out io.Reader, pass io.Writer) error {
+	const delimiter, mark = "------------------------------", " [Conformance]"
+	lines := bufio.NewScanner(io.TeeReader(out, pass))
+	lines.Buffer(nil, 16<<20)
+	test, begins := "", false
+	for lines.Scan() {
+		line := lines.Text()
+		if begins {
+			if i := strings.Index(line, mark); i >= 0 {
+				test = line[:i+len(mark)] // what follows are its labels
+			}
+		}
+		if begins = line == delimiter; begins {
+			test = ""
+		}
+		if end, is := strings.CutPrefix(line, "• ["); is && test != "" {
+			state := "passed"
+			if word, _, _ := strings.Cut(end, "]"); !strings.HasSuffix(word, " seconds") {
+				state = strings.ToLower(word)
+			}
+			k.note(test, state)
+		}
+	}
+	return lines.Err()
+}
