@@ -42,7 +42,10 @@ func (d *Door) events(q *request) error {
 	if err != nil {
 		return err
 	}
-	s := &eventStream{d: d, q: q, filters: filters, mayView: d.viewer(q.Context()), engines: engines}
+	s := &eventStream{d: d, q: q, filters: filters, mayView: d.viewer(q.Context()), engines: engines, owners: owners{d: d}}
+	if types := filters["type"]; len(types) == 0 || slices.Contains(types, "network") || slices.Contains(types, "volume") {
+		s.owners.learn(q.Context()) // so that the end of what is there now has an owner
+	}
 	q.w.Header().Set("Content-Type", "application/json")
 	q.w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(q.w).Flush() // the client is gone if this fails
@@ -88,6 +91,8 @@ type eventStream struct {
 	filters map[string][]string
 	mayView func(string) bool
 	engines []engine
+
+	owners owners
 
 	mu sync.Mutex // guards writing, and mayView
 }
@@ -195,14 +200,36 @@ func (s *eventStream) concerns(m thing, e engine) bool {
 		if m["id"] != nil {
 			m["id"] = id
 		}
-		delete(about, labelSpec)
-		delete(about, runtime.LabelContainer)
+		for _, name := range hidden {
+			delete(about, name)
+		}
 		about["node.name"] = node
 		return s.may(role) && s.wanted(id, text(about, "name"), node)
 	case "image", "builder":
-		return true
+		return s.wanted("", "", e.names()...)
+	case "network", "volume":
+		return s.concernsShared(m, e)
 	}
-	return role != "" && s.may(role)
+	return false
+}
+
+// concernsShared is concerns for what containers share. Engines say neither whose it is nor the door's id of a container.
+func (s *eventStream) concernsShared(m thing, e engine) bool {
+	actor := under(m, "Actor")
+	about := under(actor, "Attributes")
+	role := s.owners.of(s.q.Context(), e, text(m, "Type"), text(actor, "ID"), text(m, "Action") == "create")
+	if role == "" || !s.may(role) {
+		return false
+	}
+	var member place
+	if ref := text(about, "container"); ref != "" {
+		if p, ok := s.d.byEngine(ref); ok && s.may(p.role) {
+			member, about["container"] = p, p.id
+		} else {
+			delete(about, "container")
+		}
+	}
+	return s.wanted(member.id, member.name, e.names()...)
 }
 
 func (s *eventStream) may(role string) bool {
@@ -211,11 +238,13 @@ func (s *eventStream) may(role string) bool {
 	return s.mayView(role)
 }
 
-// wanted applies the filters that are the door's.
-func (s *eventStream) wanted(id, name, node string) bool {
+// wanted applies the filters that are the door's to what happens to a container, if to any, on one of some nodes.
+func (s *eventStream) wanted(id, name string, nodes ...string) bool {
 	for key, match := range map[string]func(string) bool{
-		"container": func(v string) bool { return strings.HasPrefix(id, v) || name == strings.TrimPrefix(v, "/") },
-		"node":      func(v string) bool { return v == node },
+		"container": func(v string) bool {
+			return id != "" && (strings.HasPrefix(id, v) || name == strings.TrimPrefix(v, "/"))
+		},
+		"node": func(v string) bool { return slices.Contains(nodes, v) },
 	} {
 		if values := s.filters[key]; len(values) > 0 && !slices.ContainsFunc(values, match) {
 			return false

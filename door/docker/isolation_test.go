@@ -2,7 +2,10 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -171,6 +174,52 @@ func TestFormsAreRefused(t *testing.T) {
 	for _, line := range s.calls() {
 		if !strings.Contains(line, " GET ") {
 			t.Errorf("an engine was asked %s", line)
+		}
+	}
+}
+
+// TestEventsOfWhatIsShared: events of networks and volumes, which say nothing about whose they are, reach who may view their role, with the door's
+// id of a container, and nobody else.
+func TestEventsOfWhatIsShared(t *testing.T) {
+	s := newStand(t, 1, func(node string, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/events" {
+			neighbours(node, w, r)
+			return
+		}
+		for _, e := range [][4]string{
+			{"network", "connect", ownID, "e1"}, {"network", "connect", othersID, "e7"}, {"network", "connect", ownID, "e7"}, {"network", "destroy", ownID, ""},
+			{"volume", "create", "unknown", ""}, {"image", "tag", "app", ""},
+		} {
+			about := thing{"name": "x"}
+			if e[3] != "" {
+				about["container"] = e[3]
+			}
+			fmt.Fprintln(w, encode(thing{"Type": e[0], "Action": e[1], "Actor": thing{"ID": e[2], "Attributes": about}, "timeNano": 1}))
+		}
+	})
+	s.forbidden["view other"] = true
+	s.call("GET", "/containers/mine/changes", "") // which makes the container known
+	all := "network connect " + ownID + " " + foreignID + "\nnetwork connect " + ownID + " \nnetwork destroy " + ownID + " \nimage tag app \n"
+	for filters, want := range map[string]string{
+		"": all, `{"node":["n0"]}`: all, `{"node":["n1"]}`: "", `{"container":["mine"]}`: "network connect " + ownID + " " + foreignID + "\n",
+	} {
+		code, said := s.call("GET", "/events?since=1&until=2&filters="+url.QueryEscape(filters), "")
+		got := ""
+		for line := range strings.Lines(said) {
+			var m struct {
+				Type, Action string
+				Actor        struct {
+					ID         string
+					Attributes map[string]string
+				}
+			}
+			if err := json.Unmarshal([]byte(line), &m); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+			got += fmt.Sprintln(m.Type, m.Action, m.Actor.ID, m.Actor.Attributes["container"])
+		}
+		if code != http.StatusOK || got != want {
+			t.Errorf("with %s: %d\n%s, want\n%s", filters, code, got, want)
 		}
 	}
 }
