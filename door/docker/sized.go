@@ -72,8 +72,8 @@ func shownSized(v *polderv1.Volume, engines []engine) volume {
 	return out
 }
 
-// matches applies the filters of docker volume ls, which engines apply to their own.
-func (v volume) matches(filters map[string][]string) bool {
+// matches applies the filters of docker volume ls, which engines apply to their own; held is whether a container has it.
+func (v volume) matches(filters map[string][]string, held bool) bool {
 	labels := under(v.thing, "Labels")
 	for key, values := range filters {
 		ok := len(values) == 0
@@ -85,7 +85,7 @@ func (v volume) matches(filters map[string][]string) bool {
 				ok = ok || want == "local"
 			case "dangling":
 				dangling, _ := strconv.ParseBool(want)
-				ok = ok || dangling == (len(v.sized.UsedBy) == 0)
+				ok = ok || dangling == (!held && len(v.sized.UsedBy) == 0)
 			case "label":
 				name, value, valued := strings.Cut(want, "=")
 				has, there := labels[name]
@@ -122,14 +122,14 @@ func sizeOf(body thing) (string, error) {
 	return strconv.FormatInt(bytes, 10), err
 }
 
-// usage is what docker system df shows of a volume of the pool: what it is charged with.
-func (v volume) usage() thing {
+// usage is what docker system df shows of a volume of the pool: what it is charged with, and how many have it, of whom its engine knows some.
+func (v volume) usage(known int64) thing {
 	out := maps.Clone(v.thing)
 	size, err := parseBytes(v.sized.Size)
 	if err != nil {
 		size = -1 // what engines say when they do not know
 	}
-	out["UsageData"] = thing{"Size": size, "RefCount": len(v.sized.UsedBy)}
+	out["UsageData"] = thing{"Size": size, "RefCount": max(known, int64(len(v.sized.UsedBy)))}
 	return out
 }
 

@@ -153,6 +153,7 @@ func (d *Door) df(q *request) error {
 	}
 	mayView := d.viewer(ctx)
 	layers := int64(0)
+	known := map[string]int64{} // how many containers have a volume of the pool's, by its lease
 	out := thing{"Images": []any{}, "Containers": []any{}, "Volumes": []any{}, "BuildCache": []any{}}
 	for i, part := range parts {
 		n, _ := number(part, "LayersSize")
@@ -160,7 +161,11 @@ func (d *Door) df(q *request) error {
 		for _, key := range []string{"Images", "Containers", "Volumes"} {
 			list, _ := part[key].([]any)
 			for _, x := range list {
-				if m, _ := x.(thing); key == "Images" || d.owned(m, engines[i], mayView) {
+				m, _ := x.(thing)
+				if lease := text(under(m, "Labels"), runtime.LabelVolume); lease != "" {
+					known[lease], _ = number(under(m, "UsageData"), "RefCount")
+				}
+				if key == "Images" || d.owned(m, engines[i], mayView) {
 					out[key] = append(out[key].([]any), m)
 				}
 			}
@@ -171,7 +176,7 @@ func (d *Door) df(q *request) error {
 		return err
 	}
 	for _, v := range sized {
-		out["Volumes"] = append(out["Volumes"].([]any), shownSized(v, nil).usage())
+		out["Volumes"] = append(out["Volumes"].([]any), shownSized(v, nil).usage(known[v.Task]))
 	}
 	out["LayersSize"] = layers
 	reply(q.w, http.StatusOK, out)

@@ -42,8 +42,14 @@ func (d *Door) listVolumes(ctx context.Context, filters map[string][]string) ([]
 		return nil, err
 	}
 	var out []volume
+	held := map[string]bool{}
+	if len(filters["dangling"]) > 0 {
+		if held, err = d.held(ctx, engines); err != nil {
+			return nil, err
+		}
+	}
 	for _, v := range sized {
-		if shown := shownSized(v, engines); shown.matches(filters) {
+		if shown := shownSized(v, engines); shown.matches(filters, held[v.Task]) {
 			out = append(out, shown)
 		}
 	}
@@ -56,6 +62,22 @@ func (d *Door) listVolumes(ctx context.Context, filters map[string][]string) ([]
 		}
 	}
 	return out, nil
+}
+
+// held are the leases of those of the pool's volumes that a container has, running or not.
+func (d *Door) held(ctx context.Context, engines []engine) (map[string]bool, error) {
+	query := url.Values{"filters": {encode(map[string][]string{"dangling": {"false"}, "label": {runtime.LabelVolume}})}}
+	found := make([]struct{ Volumes []thing }, len(engines))
+	err := d.each(ctx, engines, func(ctx context.Context, i int, e engine) error {
+		return d.ask(ctx, e.node(), looking, http.MethodGet, "/volumes", query, nil, &found[i])
+	})
+	out := map[string]bool{}
+	for _, list := range found {
+		for _, m := range list.Volumes {
+			out[text(under(m, "Labels"), runtime.LabelVolume)] = true
+		}
+	}
+	return out, err
 }
 
 func (d *Door) showVolumes(q *request) error {
