@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -33,6 +34,10 @@ type Plugin struct {
 	Factory schedulerruntime.PluginFactory
 	Binds   bool // it binds pods, too
 }
+
+// lastCalls is how long the API server waits at its end for what is open. The stock minute is for answers; a log that is followed never ends by
+// itself.
+const lastCalls = 3 * time.Second
 
 // admissionName is the name of [Config.Admission] among the plugins of the API server.
 const admissionName = "Polder"
@@ -64,7 +69,7 @@ func apiServer(ctx context.Context, f *files, etcd string) error {
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-jwks-uri=https://kubernetes.default.svc/openid/v1/jwks", "--service-account-key-file=" + strings.TrimSuffix(f.serviceAccounts, ".key") + ".crt",
 		"--service-account-signing-key-file=" + f.serviceAccounts, "--service-cluster-ip-range=" + f.ServiceCIDR,
 		"--authorization-mode=Node,RBAC", "--enable-bootstrap-token-auth", "--allow-privileged",
-		"--enable-admission-plugins=NodeRestriction", "--disable-admission-plugins=ResourceQuota", "--profiling=false",
+		"--enable-admission-plugins=NodeRestriction,DenyServiceExternalIPs", "--disable-admission-plugins=ResourceQuota", "--profiling=false",
 	}
 	if f.Advertise != nil {
 		args = append(args, "--advertise-address="+f.Advertise.String())
@@ -121,6 +126,7 @@ func serve(ctx context.Context, f *files, o apioptions.CompletedOptions) error {
 			return err
 		}
 	}
+	server.GenericAPIServer.ShutdownTimeout = lastCalls
 	prepared, err := server.PrepareRun()
 	if err != nil {
 		return err

@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +47,10 @@ func TestTrouble(t *testing.T) {
 	w.awaitSays("hello", append(w.kube(), "exec", "-n", "online", "deploy/web", "--", "echo", "hello")...)
 	same("the Nodes were deleted")
 
+	w.endsWithStreams()
+	w.startKubernetes()
+	same("the control plane ended by itself")
+
 	w.crash("kubernetes")
 	for until := time.Now().Add(outage); time.Now().Before(until); time.Sleep(time.Second) {
 		if ps := w.polder("ps"); strings.Count(ps, "running") != 2 {
@@ -59,6 +66,34 @@ func TestTrouble(t *testing.T) {
 		return ps, strings.Count(ps, "\n") <= 1
 	})
 	deaf(t, w)
+}
+
+// endsWithStreams ends the control plane while somebody follows a log. It does not wait for them, which would take a minute.
+func (w *world) endsWithStreams() {
+	w.t.Helper()
+	follow := exec.CommandContext(w.t.Context(), w.place[0], slices.Concat(w.place[1:], w.kube(), []string{"logs", "-f", "-n", "online", "deploy/web"})...)
+	follow.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(w.data(), "kube/admin.kubeconfig"))
+	out, err := follow.StdoutPipe()
+	if err == nil {
+		err = follow.Start()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "serving\n" {
+		w.t.Fatalf("the log: %q, %v", line, err)
+	}
+	defer follow.Wait() // it fails: the log was cut off
+	p := w.programs["kubernetes"]
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		w.t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(45 * time.Second):
+		w.t.Error("the control plane waits for a log that is followed")
+		<-p.ended
+	}
 }
 
 // deaf has pods that ignore TERM borrow what a task of a guaranteed role claims then.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/kubernetes/pkg/apis/core"
 
 	"polder.dev/polder/auth"
 	"polder.dev/polder/core/role"
@@ -23,7 +25,11 @@ const NewRoleAnnotation = "polder.dev/new-role"
 const (
 	enforceLabel = "pod-security.kubernetes.io/enforce"
 	baseline     = "baseline"
+	restricted   = "restricted"
 )
+
+// systemClasses begins the names of Kubernetes' own priority classes. Nobody can make others with it.
+const systemClasses = "system-"
 
 // Permissions says what callers of the pool may do; package identity has them.
 type Permissions interface {
@@ -52,9 +58,19 @@ func (g *Gate) Handles(o admission.Operation) bool {
 
 // Admit implements [admission.MutationInterface].
 func (g *Gate) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if a.GetResource().Resource != "namespaces" || a.GetResource().Group != "" || a.GetSubresource() != "" {
+	if a.GetResource().Group != "" || a.GetSubresource() != "" {
 		return nil
 	}
+	switch a.GetResource().Resource {
+	case "namespaces":
+		return g.admitNamespace(ctx, a)
+	case "pods":
+		return g.admitPod(a)
+	}
+	return nil
+}
+
+func (g *Gate) admitNamespace(ctx context.Context, a admission.Attributes) error {
 	ns, err := meta.Accessor(a.GetObject())
 	if err != nil {
 		return err
@@ -78,6 +94,25 @@ func (g *Gate) Admit(ctx context.Context, a admission.Attributes, _ admission.Ob
 	return nil
 }
 
+// admitPod refuses Kubernetes' own priority classes where pods are kept from reaching beyond themselves: for a pod of theirs the kubelet ends
+// pods of others, whose leases stand, without asking anybody. The pod may have been made by a controller: what counts is its namespace.
+func (g *Gate) admitPod(a admission.Attributes) error {
+	pod, ok := a.GetObject().(*core.Pod)
+	m := g.roles.Load()
+	if !ok || m == nil || a.GetOperation() != admission.Create || !strings.HasPrefix(pod.Spec.PriorityClassName, systemClasses) {
+		return nil
+	}
+	ns, err := m.namespaces.Get(a.GetNamespace())
+	if err != nil {
+		return admission.NewForbidden(a, err)
+	}
+	if level := ns.Labels[enforceLabel]; level != baseline && level != restricted {
+		return nil
+	}
+	return admission.NewForbidden(a, fmt.Errorf("priority class %s lets a kubelet end other pods of its machine for this one: it needs a namespace without the label %s=%s, which takes the verb host on its role",
+		pod.Spec.PriorityClassName, enforceLabel, ns.Labels[enforceLabel]))
+}
+
 func (g *Gate) look(ctx context.Context, m *Map, a admission.Attributes, ns, before metav1.Object) error {
 	made := a.GetOperation() == admission.Create
 	name := ns.GetAnnotations()[RoleAnnotation]
@@ -93,7 +128,8 @@ func (g *Gate) look(ctx context.Context, m *Map, a admission.Attributes, ns, bef
 }
 
 // take finds the role of a namespace and asks whether the caller may use it. A role that is not there yet is for those to make who may
-// plan it.
+// plan it. The role of a caller's namespace is written down, so that the namespace does not become that of a role which is made later and has
+// its name.
 func (g *Gate) take(ctx context.Context, m *Map, u user.Info, ns metav1.Object, made bool) error {
 	name := ns.GetAnnotations()[RoleAnnotation]
 	known := identity.Known(u)
@@ -111,6 +147,7 @@ func (g *Gate) take(ctx context.Context, m *Map, u user.Info, ns metav1.Object, 
 				return err
 			}
 		}
+		annotate(ns, RoleAnnotation, name)
 	case !m.has(name):
 		annotate(ns, NewRoleAnnotation, "true")
 		return g.ask(ctx, u, auth.Plan, name)
@@ -133,7 +170,8 @@ func (g *Gate) ask(ctx context.Context, u user.Info, verb auth.Verb, role string
 // contain keeps the pods of a namespace from reaching beyond themselves, unless its maker may run such.
 func (g *Gate) contain(ctx context.Context, m *Map, u user.Info, ns, before metav1.Object) error {
 	level, was := ns.GetLabels()[enforceLabel], before.GetLabels()[enforceLabel]
-	if !identity.Known(u) || level == baseline || level == "restricted" || level == was && level != "" {
+	moved := ns.GetAnnotations()[RoleAnnotation] != before.GetAnnotations()[RoleAnnotation] // what one may on the old role says nothing
+	if !identity.Known(u) || level == baseline || level == restricted || level == was && level != "" && !moved {
 		return nil
 	}
 	path := ns.GetAnnotations()[RoleAnnotation]

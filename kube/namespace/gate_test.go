@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/kubernetes/pkg/apis/core"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/auth"
@@ -66,7 +67,8 @@ func TestWhoseRoleANamespaceMayBe(t *testing.T) {
 		{name: "a role of one's own", ns: "shop", role: "corp/search", may: may{"run corp/search"}, who: alice, want: notes{RoleAnnotation: "corp/search"}},
 		{name: "a role of somebody else", ns: "shop", role: "corp/search", who: alice, refused: "may not run on corp/search"},
 		{name: "by its name", ns: "corp--search", who: alice, refused: "may not run on corp/search"},
-		{name: "the usual role", ns: "shop", may: may{"run default"}, who: alice},
+		{name: "the usual role", ns: "shop", may: may{"run default"}, who: alice, want: notes{RoleAnnotation: "default"}},
+		{name: "the name of a role that others make later", ns: "corp--later", may: may{"run default"}, who: alice, want: notes{RoleAnnotation: "default"}},
 		{name: "not even the usual role", ns: "shop", who: alice, refused: "may not run on default"},
 		{name: "a new role", ns: "shop", role: "corp/new", may: may{"plan corp/new"}, who: alice, want: notes{RoleAnnotation: "corp/new", NewRoleAnnotation: "true"}},
 		{name: "a new role of somebody else", ns: "shop", role: "corp/new", who: alice, refused: "may not plan on corp/new"},
@@ -119,6 +121,39 @@ func TestPodsStayWithinThemselves(t *testing.T) {
 	}
 	if err := admit(t, w, nil, other, open.DeepCopy(), ns); err != nil {
 		t.Error(err)
+	}
+	open.Annotations = notes{RoleAnnotation: "default"}
+	moved := open.DeepCopy()
+	moved.Annotations[RoleAnnotation] = "corp/search"
+	if err := admit(t, w, may{"run default", "host default", "run corp/search"}, alice, moved.DeepCopy(), open); err == nil {
+		t.Error("an open namespace moves to a role on which its owner may not host")
+	}
+	if err := admit(t, w, may{"run corp/search", "host corp/search"}, alice, moved.DeepCopy(), open); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhoseKubeletEvicts: a pod for which the kubelet ends others is only where pods may reach beyond themselves.
+func TestWhoseKubeletEvicts(t *testing.T) {
+	w := newWorld(t)
+	g := NewGate(may{})
+	g.Open(w.Map)
+	for ns, level := range map[string]string{"kept": baseline, "strict": restricted, "open": "privileged", "kube-system": ""} {
+		_ = w.namespaces.Add(namespaceOf(ns, nil, notes{enforceLabel: level}))
+	}
+	for _, c := range []struct {
+		namespace, class string
+		refused          bool
+	}{
+		{"kept", "system-node-critical", true}, {"strict", "system-cluster-critical", true}, {"nowhere", "system-node-critical", true},
+		{"kept", "important", false}, {"kept", "", false}, {"open", "system-node-critical", false}, {"kube-system", "system-node-critical", false},
+	} {
+		pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "p"}, Spec: core.PodSpec{PriorityClassName: c.class}}
+		kind, resource := schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+		err := g.Admit(t.Context(), admission.NewAttributesRecord(pod, nil, kind, c.namespace, "p", resource, "", admission.Create, nil, false, other), nil)
+		if (err != nil) != c.refused {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }
 
