@@ -96,7 +96,7 @@ func (s *Store) update(ctx context.Context, t store.Txn, fence *leadership) (int
 	ctx, cancelTimeout := context.WithTimeout(ctx, requestTimeout)
 	defer cancelTimeout()
 	var compares []clientv3.Cmp
-	var puts, gets []clientv3.Op
+	var gets []clientv3.Op
 	if fence != nil {
 		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(fence.key), "=", fence.term))
 		gets = append(gets, clientv3.OpGet(fence.key, clientv3.WithKeysOnly()))
@@ -105,14 +105,7 @@ func (s *Store) update(ctx context.Context, t store.Txn, fence *leadership) (int
 		compares = append(compares, clientv3.Compare(clientv3.ModRevision(s.dataKey(c.Key)), "=", c.Revision))
 		gets = append(gets, clientv3.OpGet(s.dataKey(c.Key), clientv3.WithKeysOnly()))
 	}
-	for _, op := range t.Ops {
-		if op.Delete {
-			puts = append(puts, clientv3.OpDelete(s.dataKey(op.Key)))
-		} else {
-			puts = append(puts, clientv3.OpPut(s.dataKey(op.Key), string(op.Value)))
-		}
-	}
-	r, err := s.client.Txn(ctx).If(compares...).Then(puts...).Else(gets...).Commit()
+	r, err := s.client.Txn(ctx).If(compares...).Then(s.writes(t.Ops)...).Else(gets...).Commit()
 	if err != nil {
 		return 0, s.explain("writing", err)
 	}
@@ -120,6 +113,20 @@ func (s *Store) update(ctx context.Context, t store.Txn, fence *leadership) (int
 		return 0, refusal(r, t, fence)
 	}
 	return r.Header.Revision, nil
+}
+
+// writes are operations in etcd's words. A value is not copied: etcd's text of it would be a second one, and its bytes a third.
+func (s *Store) writes(ops []store.Op) []clientv3.Op {
+	out := make([]clientv3.Op, len(ops))
+	for i, op := range ops {
+		if op.Delete {
+			out[i] = clientv3.OpDelete(s.dataKey(op.Key))
+		} else {
+			out[i] = clientv3.OpPut(s.dataKey(op.Key), "")
+			out[i].WithValueBytes(op.Value)
+		}
+	}
+	return out
 }
 
 // refusal says which comparison of a transaction did not hold.
