@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -17,12 +16,14 @@ import (
 )
 
 // set sets about an effect. It does not wait for it.
-func (s *Swarm) set(f orchestrator.Effect) {
+func (s *Swarm) set(f orchestrator.Effect, by templates) {
 	switch f := f.(type) {
 	case orchestrator.Launch:
-		s.errands.add(f.Task.ID, func(ctx context.Context) error { return s.claim(ctx, f.Task) })
+		tmpl := by.of(f.Task)
+		s.errands.add(f.Task.ID, func(ctx context.Context) error { return s.claim(ctx, f.Task, tmpl) })
 	case orchestrator.Queue:
-		s.errands.add(f.Task.ID, func(ctx context.Context) error { return s.queue(ctx, f.Task, f.Nodes) })
+		tmpl := by.of(f.Task)
+		s.errands.add(f.Task.ID, func(ctx context.Context) error { return s.queue(ctx, f.Task, tmpl, f.Nodes) })
 	case orchestrator.Stop:
 		s.errands.add(f.Task, func(ctx context.Context) error {
 			_, err := s.stops.want(ctx, f.Pool)
@@ -64,8 +65,8 @@ func (s *Swarm) refused(ctx context.Context, task, why string, room bool) error 
 }
 
 // prepared makes a task ready to go to the pool, and on its node, where that is known, what must be there before.
-func (s *Swarm) prepared(ctx context.Context, t orchestrator.Task) (c Container, task *polderv1.TaskSpec, more Extras, err error) {
-	if c, task, more, err = s.ready(ctx, t); err != nil || t.Node == "" {
+func (s *Swarm) prepared(ctx context.Context, t orchestrator.Task, by lazy) (c Container, task *polderv1.TaskSpec, more Extras, err error) {
+	if c, task, more, err = s.ready(ctx, t, by); err != nil || t.Node == "" {
 		return c, task, more, err
 	}
 	return c, task, more, patiently(ctx, func() error {
@@ -74,15 +75,15 @@ func (s *Swarm) prepared(ctx context.Context, t orchestrator.Task) (c Container,
 }
 
 // ready makes a task's container out of its template, as it goes to the pool.
-func (s *Swarm) ready(ctx context.Context, t orchestrator.Task) (c Container, task *polderv1.TaskSpec, more Extras, err error) {
+func (s *Swarm) ready(ctx context.Context, t orchestrator.Task, by lazy) (c Container, task *polderv1.TaskSpec, more Extras, err error) {
 	s.mu.Lock()
 	service, ok := s.m.Service(t.Service)
 	s.mu.Unlock()
 	if !ok {
 		return c, nil, more, fmt.Errorf("service %s was removed", t.Service)
 	}
-	var tmpl template
-	if err := json.Unmarshal(t.Template, &tmpl); err != nil {
+	tmpl, err := by()
+	if err != nil {
 		return c, nil, more, err
 	}
 	if c, err = tmpl.container(service, t, t.Node); err != nil {
@@ -106,15 +107,11 @@ func (s *Swarm) ready(ctx context.Context, t orchestrator.Task) (c Container, ta
 	return c, task, more, nil
 }
 
-// fixed reports whether a task's node must be known before its container is: for files, volumes and networks that are to be there, or
+// fixed reports whether the node of a task must be known before its container is: for files, volumes and networks that are to be there, or
 // because it asks for the node's name.
-func fixed(t orchestrator.Task) bool {
-	var tmpl template
-	if json.Unmarshal(t.Template, &tmpl) != nil {
-		return false
-	}
-	return len(tmpl.references()) > 0 || len(tmpl.TaskTemplate.Networks) > 1 || tmpl.aboutNode() ||
-		slices.ContainsFunc(tmpl.spec().Mounts, func(m mount.Mount) bool { return m.Type == mount.TypeVolume })
+func (t template) fixed() bool {
+	return len(t.references()) > 0 || len(t.TaskTemplate.Networks) > 1 || t.aboutNode() ||
+		slices.ContainsFunc(t.spec().Mounts, func(m mount.Mount) bool { return m.Type == mount.TypeVolume })
 }
 
 // stop ends what the pool has under asks. One that it does not know would be everybody's error, so then each is stopped alone.

@@ -34,8 +34,8 @@ type placed struct {
 }
 
 // claim claims a lease for a task on the node that was chosen for it.
-func (s *Swarm) claim(ctx context.Context, t orchestrator.Task) error {
-	c, task, more, err := s.prepared(ctx, t)
+func (s *Swarm) claim(ctx context.Context, t orchestrator.Task, by lazy) error {
+	c, task, more, err := s.prepared(ctx, t, by)
 	if err != nil {
 		return s.refused(ctx, t.ID, words(err), false)
 	}
@@ -75,12 +75,12 @@ func (s *Swarm) commit(ctx context.Context, tasks []placing) ([]placed, error) {
 }
 
 // queue asks for a lease on any of some nodes; or on the first one, if something must be there before the task is.
-func (s *Swarm) queue(ctx context.Context, t orchestrator.Task, nodes []string) error {
-	if fixed(t) {
+func (s *Swarm) queue(ctx context.Context, t orchestrator.Task, by lazy, nodes []string) error {
+	if tmpl, err := by(); err == nil && tmpl.fixed() {
 		nodes = nodes[:1]
 		t.Node = nodes[0]
 	}
-	c, task, _, err := s.prepared(ctx, t)
+	c, task, _, err := s.prepared(ctx, t, by)
 	if err != nil {
 		return s.refused(ctx, t.ID, words(err), false)
 	}

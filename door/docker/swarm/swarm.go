@@ -208,8 +208,9 @@ func (s *Swarm) stepAll(ctx context.Context, events []orchestrator.Event) ([]str
 	if err := s.books.write(context.WithoutCancel(ctx), effects); err != nil { // it is not only one caller's
 		return nil, fmt.Errorf("%w: %w", errWriting, err)
 	}
+	by := templates{}
 	for _, f := range effects {
-		s.set(f)
+		s.set(f, by)
 	}
 	s.nudge()
 	return make([]struct{}, len(events)), nil

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	texttemplate "text/template"
 	"time"
 
@@ -25,6 +26,25 @@ import (
 
 // template is what a service's user wants, as it came. A task keeps the one it was made from.
 type template struct{ swarm.ServiceSpec }
+
+// templates are those of one step, by what they say: a service's tasks are made from one, which the first that needs it reads for all.
+type templates map[string]lazy
+
+// lazy reads a template, once. It is everybody's who has it: nobody changes it.
+type lazy func() (template, error)
+
+// of is the template of a task.
+func (by templates) of(t orchestrator.Task) lazy {
+	read, known := by[string(t.Template)]
+	if !known {
+		read = sync.OnceValues(func() (out template, err error) {
+			err = json.Unmarshal(t.Template, &out)
+			return out, err
+		})
+		by[string(t.Template)] = read
+	}
+	return read
+}
 
 // thing is an object of the engine's API.
 type thing = map[string]any
