@@ -6,25 +6,33 @@ import "testing"
 // nothing to know of, and nothing is kept when nobody asks for a place.
 func TestAsksToldEarly(t *testing.T) {
 	a := newAsks()
-	a.about("stranger", true)
+	a.about("stranger", saidMore)
 	a.begin()
 	a.begin()
-	a.about("early", true)
-	a.about("quiet", false)
-	for ask, want := range map[string]bool{"early": true, "quiet": false, "stranger": false} {
-		if told := a.own(ask, "task of "+ask); told != want {
-			t.Errorf("%s was told of: %v", ask, told)
+	a.about("early", saidMore)
+	a.about("started", saidStarted)
+	a.about("ended", saidStarted)
+	a.about("ended", saidMore)
+	a.about("twice", saidStarted)
+	a.about("twice", saidStarted)
+	a.about("quiet", saidNothing)
+	for ask, want := range map[string]said{"early": saidMore, "started": saidStarted, "ended": saidMore, "twice": saidMore, "quiet": saidNothing, "stranger": saidNothing} {
+		if told := a.told(ask); told != want {
+			t.Errorf("of %s was told %v, not %v", ask, told, want)
 		}
-		if task, ours := a.about(ask, true); !ours || task != "task of "+ask {
-			t.Errorf("%s is of %q", ask, task)
+		if told := a.own(ask, whose{task: "task of " + ask}); told != want {
+			t.Errorf("of %s was told %v, not %v", ask, told, want)
+		}
+		if x, ours := a.about(ask, saidMore); !ours || x.task != "task of "+ask {
+			t.Errorf("%s is of %q", ask, x.task)
 		}
 	}
-	if !a.own("early", "task of early") {
+	if a.own("early", whose{task: "task of early"}) != saidMore {
 		t.Error("an ask that is known is not told of")
 	}
-	a.about("another's", true)
+	a.about("another's", saidMore)
 	a.end()
-	if !a.early["another's"] {
+	if a.told("another's") != saidMore {
 		t.Error("what was told while somebody else still asks is forgotten")
 	}
 	a.end()

@@ -164,7 +164,13 @@ func (s *Swarm) followTasks(ctx context.Context, told <-chan struct{}) error {
 		return err
 	}
 	return s.api.WatchEvents(ctx, &polderv1.EventServiceWatchRequest{FromRevision: list.Msg.Revision}, func(list []*polderv1.Event) error {
-		return s.refresh(ctx, s.news(list))
+		begun, look := s.news(list)
+		if len(begun) > 0 {
+			if err := s.step(ctx, begun); err != nil {
+				return err
+			}
+		}
+		return s.refresh(ctx, look)
 	})
 }
 
@@ -230,7 +236,7 @@ func (s *Swarm) waiting(ctx context.Context) (out orchestrator.Batch, err error)
 		}
 		for _, a := range res.Msg.Asks {
 			if id := a.Spec.GetTask().GetLabels()[labelTask]; id != "" && a.Pending > 0 {
-				s.asks.own(a.Id, id)
+				s.asks.own(a.Id, whose{id, a.Spec.Task.Health != nil})
 				out = append(out, orchestrator.Report{Task: id, Pool: a.Id, State: orchestrator.Pending, Reason: sentence(a.Reason)})
 			}
 		}
@@ -268,11 +274,11 @@ func (s *Swarm) followReasons(ctx context.Context) error {
 	}
 }
 
-// starting are the pool's tasks that do not run yet.
+// starting are the pool's tasks that do not run yet. That one runs is told, mostly before the first look.
 func (s *Swarm) starting() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.m.Starting()
+	all := s.m.Starting(s.opt.Now().Add(-reasonsEvery))
 	for i, ask := range all {
 		all[i] = ask + ".0"
 	}
@@ -286,28 +292,47 @@ func (s *Swarm) anyWaits() bool {
 	return s.m.Waits()
 }
 
-// news are the tasks of services that events are about, as far as they say more than is known.
-func (s *Swarm) news(events []*polderv1.Event) (tasks []string) {
+// news is what events say of tasks of services that is not known: which have begun to run, and at which somebody must look.
+func (s *Swarm) news(events []*polderv1.Event) (begun orchestrator.Batch, look []string) {
 	for _, e := range events {
 		ask, _, isTask := strings.Cut(e.Subject, ".")
 		if !isTask {
 			continue
 		}
-		starting := e.Kind == "TaskStarting" // who claimed it knows that, and who queued it looks
-		task, ours := s.asks.about(ask, !starting)
-		if ours && !(starting && s.has(task)) {
-			tasks = append(tasks, e.Subject)
+		what := saysOf(e)
+		x, ours := s.asks.about(ask, what)
+		if !ours {
+			continue
+		}
+		state := s.state(x.task)
+		switch {
+		case what == saidNothing && state >= orchestrator.Starting:
+		case what == saidStarted && state == orchestrator.Starting && !x.checked:
+			begun = append(begun, orchestrator.Report{Task: x.task, Pool: ask, Node: e.Node, State: orchestrator.Running})
+		default:
+			look = append(look, e.Subject)
 		}
 	}
-	return tasks
+	return begun, look
 }
 
-// has reports whether a task has its lease.
-func (s *Swarm) has(task string) bool {
+// saysOf is what an event says of a task to who asked for its place: that it has one is no news to who claimed it, and who queued it looks.
+func saysOf(e *polderv1.Event) said {
+	switch e.Kind {
+	case "TaskStarting":
+		return saidNothing
+	case "TaskStarted":
+		return saidStarted
+	}
+	return saidMore
+}
+
+// state is how far a task is.
+func (s *Swarm) state(task string) orchestrator.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, _ := s.m.Task(task)
-	return t.State >= orchestrator.Starting
+	return t.State
 }
 
 // refreshAtOnce is how many tasks are looked at in one request.
@@ -350,7 +375,7 @@ func (s *Swarm) reportOf(t *polderv1.Task) orchestrator.Event {
 	if r.State.Over() {
 		s.asks.forget(t.Ask)
 	} else {
-		s.asks.own(t.Ask, id)
+		s.asks.own(t.Ask, whose{id, t.Labels[labelHealth] != ""})
 	}
 	return r
 }

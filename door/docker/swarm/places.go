@@ -29,6 +29,7 @@ type placing struct {
 // placed is what came of it: the place, why it has none, or that what it has cannot be written down.
 type placed struct {
 	report  orchestrator.Report
+	checked bool // it has a health check
 	against *polderv1.Reason
 	lost    error
 }
@@ -68,7 +69,8 @@ func (s *Swarm) commit(ctx context.Context, tasks []placing) ([]placed, error) {
 		out := make([]placed, len(tasks))
 		for i, r := range res.Msg.Results {
 			ask, _, _ := strings.Cut(r.Task, ".")
-			out[i] = placed{report: orchestrator.Report{Task: tasks[i].id, Pool: ask, Node: tasks[i].node, State: orchestrator.Starting}, against: r.Conflict}
+			out[i] = placed{report: orchestrator.Report{Task: tasks[i].id, Pool: ask, Node: tasks[i].node, State: orchestrator.Starting},
+				checked: tasks[i].task.Health != nil, against: r.Conflict}
 		}
 		return out, nil
 	})
@@ -108,7 +110,8 @@ func (s *Swarm) submit(ctx context.Context, tasks []placing) ([]placed, error) {
 		}
 		out := make([]placed, len(tasks))
 		for i, r := range res.Msg.Results {
-			out[i] = placed{report: orchestrator.Report{Task: tasks[i].id, Pool: r.Ask.GetId(), State: orchestrator.Pending, Reason: sentence(r.Ask.GetReason())}, against: r.Refused}
+			out[i] = placed{report: orchestrator.Report{Task: tasks[i].id, Pool: r.Ask.GetId(), State: orchestrator.Pending, Reason: sentence(r.Ask.GetReason())},
+				checked: tasks[i].task.Health != nil, against: r.Refused}
 		}
 		return out, nil
 	})
@@ -133,11 +136,15 @@ func (s *Swarm) asked(ctx context.Context, request func() ([]placed, error)) (ou
 	return out, nil
 }
 
-// accepted tells the machine what the pool has, and looks at that of which more was told before it was known. The pool's queue may have given
-// a place to what it got at once, so that is looked at in any case.
+// accepted tells the machine what the pool has, and looks at that of which more was told before it was known than that it has started. The
+// pool's queue may have given a place to what it got at once, so that is looked at in any case.
 func (s *Swarm) accepted(ctx context.Context, all []placed) error {
 	var news orchestrator.Batch
-	for _, p := range all {
+	for i := range all {
+		p := &all[i]
+		if p.report.State == orchestrator.Starting && !p.checked && s.asks.told(p.report.Pool) == saidStarted {
+			p.report.State = orchestrator.Running
+		}
 		if p.against == nil {
 			news = append(news, p.report)
 		}
@@ -146,10 +153,13 @@ func (s *Swarm) accepted(ctx context.Context, all []placed) error {
 		return err
 	}
 	var look []string
-	for _, e := range news {
-		r := e.(orchestrator.Report)
-		if told := s.asks.own(r.Pool, r.Task); told || r.State == orchestrator.Pending {
-			look = append(look, r.Pool+".0")
+	for _, p := range all {
+		if p.against != nil {
+			continue
+		}
+		told := s.asks.own(p.report.Pool, whose{p.report.Task, p.checked})
+		if told == saidMore || told == saidStarted && p.report.State != orchestrator.Running || p.report.State == orchestrator.Pending {
+			look = append(look, p.report.Pool+".0")
 		}
 	}
 	err := patiently(ctx, func() error { return s.refresh(ctx, look) })

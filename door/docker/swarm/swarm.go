@@ -185,7 +185,7 @@ func (s *Swarm) load(ctx context.Context) error {
 	s.m.Remember(int(vault[clusterID].history()))
 	for _, t := range tasks {
 		if t.Pool != "" {
-			s.asks.own(t.Pool, t.ID)
+			s.asks.own(t.Pool, whose{task: t.ID, checked: true}) // as far as is known yet
 		}
 	}
 	return nil

@@ -330,13 +330,14 @@ func (m *Machine) Leaving() (out []json.RawMessage) {
 	return out
 }
 
-// Starting are the pool's asks of tasks that have their lease and do not run yet.
-func (m *Machine) Starting() (out []string) {
-	for _, id := range slices.Sorted(maps.Keys(m.tasks)) {
-		if t := m.tasks[id]; t.State == Starting && t.Pool != "" {
+// Starting are the pool's asks of tasks that had their lease at a time and do not run yet.
+func (m *Machine) Starting(at time.Time) (out []string) {
+	for _, t := range m.tasks {
+		if t.State == Starting && t.Pool != "" && !t.Since.After(at) {
 			out = append(out, t.Pool)
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 
