@@ -34,8 +34,11 @@ const host = "engine"
 type conn struct {
 	stream  *connect.BidiStreamForClient[polderv1.EngineServiceDialRequest, polderv1.EngineServiceDialResponse]
 	cancel  context.CancelFunc
-	rest    []byte
 	sending sync.Mutex
+
+	receiving sync.Mutex // guards what follows
+	rest      []byte
+	end       error // why nothing more comes; [io.EOF] itself at the engine's own end: an answer without a length ends so, and is cut off by any other
 }
 
 // chunk is how much goes in one message.
@@ -62,17 +65,28 @@ func ignoreEOF(err error) error {
 	return err
 }
 
+// receive takes what comes next; the caller holds the lock.
+func (c *conn) receive() {
+	m, err := c.stream.Receive()
+	switch {
+	case errors.Is(err, io.EOF):
+		c.end = io.EOF
+	case err != nil:
+		c.end = err
+	default:
+		c.rest = append(c.rest, m.Data...)
+	}
+}
+
 // Read implements [net.Conn].
 func (c *conn) Read(p []byte) (int, error) {
+	c.receiving.Lock()
+	defer c.receiving.Unlock()
 	for len(c.rest) == 0 {
-		m, err := c.stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return 0, io.EOF // itself: an answer without a length ends so, and is cut off by any other error
+		if c.end != nil {
+			return 0, c.end
 		}
-		if err != nil {
-			return 0, err
-		}
-		c.rest = m.Data
+		c.receive()
 	}
 	n := copy(p, c.rest)
 	c.rest = c.rest[n:]
@@ -86,11 +100,24 @@ func (c *conn) Write(p []byte) (int, error) {
 	for n := 0; n < len(p); {
 		part := p[n:min(len(p), n+chunk)]
 		if err := c.stream.Send(&polderv1.EngineServiceDialRequest{Data: part}); err != nil {
-			return n, err
+			return n, c.why(err)
 		}
 		n += len(part)
 	}
 	return len(p), nil
+}
+
+// why is the server's reason for taking no more. Sending says only that it does not, or that the other direction has been told and has hung up.
+func (c *conn) why(err error) error {
+	c.receiving.Lock()
+	defer c.receiving.Unlock()
+	for c.end == nil {
+		c.receive()
+	}
+	if c.end == io.EOF {
+		return err
+	}
+	return c.end
 }
 
 // CloseWrite says that nothing more is sent; what comes can still be read.

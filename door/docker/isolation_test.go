@@ -223,3 +223,14 @@ func TestEventsOfWhatIsShared(t *testing.T) {
 		}
 	}
 }
+
+// TestDeniedWhileWriting: a call that the server refuses while the door is still sending it is denied with its reason, not lost.
+func TestDeniedWhileWriting(t *testing.T) {
+	s := newStand(t, 1, neighbours)
+	s.judging, s.forbidden["exec team"] = true, true
+	for range 30 {
+		s.wants(http.StatusForbidden, "may not exec", "POST", "/containers/mine/exec", `{"Cmd":["`+strings.Repeat("x", 40_000)+`"]}`)
+		s.wants(http.StatusForbidden, "may not exec", "PUT", "/containers/mine/archive?path=/", strings.Repeat("x", 200_000))
+		s.wants(http.StatusForbidden, "may not exec", "POST", "/commit?container=mine", "{}")
+	}
+}

@@ -29,6 +29,7 @@ type stand struct {
 	engines   map[string]http.Handler // by node
 	forbidden map[string]bool         // "verb role"
 	making    func()                  // is called before a container is made
+	judging   bool                    // whether a call to an engine takes the permission that it says
 	volumes   *keptVolumes
 
 	mu    sync.Mutex // guards what follows
@@ -144,6 +145,9 @@ func (s *stand) Dial(ctx context.Context, stream *connect.BidiStream[polderv1.En
 	s.mu.Lock()
 	s.dials = append(s.dials, first.Start)
 	s.mu.Unlock()
+	if start := first.Start; s.judging && s.forbidden[start.Verb+" "+start.Role] {
+		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("may not %s", start.Verb))
+	}
 	server := httptest.NewServer(s.engines[first.Start.Node])
 	defer server.Close()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
