@@ -91,6 +91,9 @@ func (s *Swarm) findNode(c *call) (swarm.Node, error) {
 	} else if err != nil {
 		return swarm.Node{}, err
 	}
+	if c.PathValue("id") == managerID { // which clients call self
+		return swarm.Node{}, fail(http.StatusNotFound, "this door is the swarm's only manager and no node itself: name one of docker node ls; machines join with polder agent")
+	}
 	return pick("node", c.PathValue("id"), nodes, func(n swarm.Node) string { return n.ID }, func(n swarm.Node) string { return n.Description.Hostname })
 }
 
