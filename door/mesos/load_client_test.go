@@ -25,9 +25,15 @@ import (
 // what serving it costs.
 const clientVariable, tokenVariable = "POLDER_LOAD_CLIENT", "POLDER_LOAD_TOKEN"
 
+// What a client does with its orders is its first argument.
+const (
+	launchMode = "launch" // as one framework, launches so many tasks, so many in each call
+	coldMode   = "cold"   // subscribes so many frameworks, waits for so many offers, and leaves
+)
+
 func TestMain(m *testing.M) {
 	if base := os.Getenv(clientVariable); base != "" {
-		clientMain(loadClient{base, os.Getenv(tokenVariable)})
+		clientMain(loadClient{base, os.Getenv(tokenVariable)}, os.Args[1])
 		return
 	}
 	os.Exit(m.Run())
@@ -43,22 +49,49 @@ type order struct{ run, each, n int }
 type outcome struct {
 	CPU, Median, Most time.Duration // of the client; of a call, half and 99 of a hundred are not slower
 	Refused           int64
+	leave             func() // what is done after it was told
 }
 
-// clientMain is a framework in role "a" that launches what lines on its input tell it to, and answers each with an outcome.
-func clientMain(c loadClient) {
+// clientMain does what lines on its input tell it to, and answers each with an outcome.
+func clientMain(c loadClient, mode string) {
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 64
-	offers, call := c.framework("load", "a")
-	fmt.Println("subscribed")
+	do := c.offeredAll
+	if mode == launchMode {
+		offers, call := c.framework("load", "a")
+		do = func(o order) outcome { return launchAll(o, offers, call) }
+	}
+	fmt.Println("ready")
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		var o order
 		if _, err := fmt.Sscan(in.Text(), &o.run, &o.each, &o.n); err != nil {
 			panic(err)
 		}
-		r := launchAll(o, offers, call)
+		r := do(o)
 		fmt.Println(int64(r.CPU), int64(r.Median), int64(r.Most), r.Refused)
+		if r.leave != nil {
+			r.leave()
+		}
 	}
+}
+
+// offeredAll subscribes frameworks until so many offers came to any of them. Most is how long that took.
+func (c loadClient) offeredAll(o order) outcome {
+	from, began := cpuTime(), time.Now()
+	offers := make(chan *mesosv1.Offer, 2*loadNodes)
+	calls := make(chan func(*schedulerv1.Call) int, o.each)
+	for i := range o.each {
+		go func() { calls <- c.subscribe(fmt.Sprintf("cold-%d-%d", o.run, i), "a", offers) }()
+	}
+	for range o.n {
+		<-offers
+	}
+	leave := func() {
+		for range o.each {
+			(<-calls)(&schedulerv1.Call{Type: schedulerv1.Call_TEARDOWN.Enum()})
+		}
+	}
+	return outcome{CPU: cpuTime() - from, Most: time.Since(began), leave: leave}
 }
 
 // launchAll launches tasks from so many connections, each call on the node of one offer.
@@ -95,13 +128,16 @@ func launchAll(o order, offers <-chan *mesosv1.Offer, call func(*schedulerv1.Cal
 	return outcome{CPU: cpuTime() - from, Median: took[len(took)/2], Most: took[len(took)*99/100], Refused: refused.Load()}
 }
 
-// client starts a client in a process of its own. What is returned tells it what to do.
-func (l *load) client() func(order) outcome {
+// client starts a framework in a process of its own. What is returned tells it what to launch.
+func (l *load) client() func(order) outcome { return l.clientOf(launchMode) }
+
+// clientOf starts a client in a process of its own. What is returned tells it what to do.
+func (l *load) clientOf(mode string) func(order) outcome {
 	self, err := os.Executable()
 	if err != nil {
 		l.b.Fatal(err)
 	}
-	cmd := exec.Command(self)
+	cmd := exec.Command(self, mode)
 	cmd.Env = append(os.Environ(), clientVariable+"="+l.base, tokenVariable+"="+l.admin)
 	cmd.Stderr = os.Stderr
 	in, _ := cmd.StdinPipe() // both are not set yet
@@ -133,13 +169,18 @@ type loadClient struct{ base, token string }
 
 // framework subscribes and hands over its offers, one by one.
 func (c loadClient) framework(name string, role string) (offers chan *mesosv1.Offer, call func(*schedulerv1.Call) int) {
+	offers = make(chan *mesosv1.Offer, 2*loadNodes)
+	return offers, c.subscribe(name, role, offers)
+}
+
+// subscribe subscribes a framework, whose offers go where they are told to.
+func (c loadClient) subscribe(name, role string, offers chan<- *mesosv1.Offer) (call func(*schedulerv1.Call) int) {
 	body, err := proto.Marshal(&schedulerv1.Call{Type: schedulerv1.Call_SUBSCRIBE.Enum(), Subscribe: &schedulerv1.Call_Subscribe{FrameworkInfo: info(name, []string{role})}})
 	if err != nil {
 		panic(err)
 	}
 	res := c.post(body, "")
 	stream, id := res.Header.Get(streamHeader), make(chan string, 1)
-	offers = make(chan *mesosv1.Offer, 2*loadNodes)
 	go func() {
 		defer res.Body.Close()
 		in := wire.NewRecordReader(res.Body, 1<<28)
@@ -163,7 +204,7 @@ func (c loadClient) framework(name string, role string) (offers chan *mesosv1.Of
 		}
 	}()
 	own := &mesosv1.FrameworkID{Value: new(<-id)}
-	return offers, func(m *schedulerv1.Call) int {
+	return func(m *schedulerv1.Call) int {
 		m.FrameworkId = own
 		body, err := proto.Marshal(m)
 		if err != nil {
