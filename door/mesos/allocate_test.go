@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -179,5 +180,34 @@ func TestLookAgain(t *testing.T) {
 	now = now.Add(choresRest)
 	if d.turn(); d.anew {
 		t.Error("they were not looked at")
+	}
+}
+
+// TestLookInParts: many nodes are looked at in parts, each node once, by name; what changes meanwhile comes after them.
+func TestLookInParts(t *testing.T) {
+	d, err := New(Config{API: &door.API{}, Addr: "127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const nodes = 2*mostAtOnce + mostAtOnce/2
+	for i := range nodes {
+		d.order = append(d.order, testNode(fmt.Sprintf("n%05d", i), 1))
+	}
+	first := d.order[0]
+	d.anew = true
+	var seen []*node
+	for part := 1; len(seen) < nodes; part++ {
+		got := d.lookedAt(time.Unix(1000, 0))
+		if len(got) == 0 || len(got) > mostAtOnce {
+			t.Fatalf("part %d are %d nodes", part, len(got))
+		}
+		seen = append(seen, got...)
+		d.fresh[first] = struct{}{}
+	}
+	if !slices.Equal(seen, d.order) || len(d.unseen) > 0 {
+		t.Errorf("%d nodes were looked at and %d are left, in another order or not once each", len(seen), len(d.unseen))
+	}
+	if got := d.lookedAt(time.Unix(1000, 0)); len(got) != 1 || got[0] != first {
+		t.Errorf("after them come %d nodes", len(got))
 	}
 }

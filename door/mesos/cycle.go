@@ -20,6 +20,9 @@ const (
 	choresRest = 100 * time.Millisecond // between two looks at what falls due, and at all nodes
 )
 
+// mostAtOnce is how many nodes are offered in one go. Whoever waits for the mutex comes before the next, and frameworks read meanwhile.
+const mostAtOnce = 1000
+
 // cycle makes offers, and does what is due, whenever something has changed.
 func (d *Door) cycle(ctx context.Context) error {
 	timer := time.NewTimer(0)
@@ -38,7 +41,12 @@ func (d *Door) cycle(ctx context.Context) error {
 			}
 			d.with(func() { d.setQuotas(quotas) })
 		}
-		d.with(func() { timer.Reset(d.turn()) })
+		for more := true; more && ctx.Err() == nil; {
+			d.with(func() {
+				timer.Reset(d.turn())
+				more = len(d.unseen) > 0
+			})
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -163,15 +171,21 @@ func (d *Door) makeOffers(now time.Time) {
 	}
 }
 
-// lookedAt are the nodes that may be offered otherwise than before, by name.
+// lookedAt are the nodes to look at next, by name: of those that may be offered otherwise than before, [mostAtOnce].
 func (d *Door) lookedAt(now time.Time) []*node {
-	if d.anew && !now.Before(d.anewAt) {
+	switch {
+	case len(d.unseen) > 0:
+	case d.anew && !now.Before(d.anewAt):
 		d.anew, d.anewAt = false, now.Add(choresRest)
 		clear(d.fresh)
-		return d.order
+		d.unseen = slices.Clone(d.order)
+	default:
+		d.unseen = slices.SortedFunc(maps.Keys(d.fresh), compareNodes)
+		clear(d.fresh)
 	}
-	out := slices.SortedFunc(maps.Keys(d.fresh), compareNodes)
-	clear(d.fresh)
+	n := min(len(d.unseen), mostAtOnce)
+	out := d.unseen[:n]
+	d.unseen = d.unseen[n:]
 	return out
 }
 

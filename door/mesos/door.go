@@ -115,6 +115,7 @@ type Door struct {
 	order      []*node            // nodes by name
 	roster     piece.List[*node]  // nodes as documents show them
 	fresh      map[*node]struct{} // that may be offered otherwise than when they were last looked at
+	unseen     []*node            // that are being looked at and have not been yet
 	anew       bool               // all nodes are to be looked at
 	anewAt     time.Time          // not before
 	choresAt   time.Time          // when what falls due is next looked at, at the earliest
