@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -147,7 +148,14 @@ func (f *files) letCallers(c *genericserver.Config) error {
 		authorizerunion.NamedAuthorizer{AuthorizerName: "polder", Authorizer: f.Authorize},
 		authorizerunion.NamedAuthorizer{AuthorizerName: "kubernetes", Authorizer: c.Authorization.Authorizer},
 	)
-	return err
+	if err != nil || f.Follow == nil {
+		return err
+	}
+	build, rules := c.BuildHandlerChainFunc, c.Authorization.Authorizer
+	c.BuildHandlerChainFunc = func(h http.Handler, c *genericserver.Config) http.Handler {
+		return build(f.Follow(h, rules, c.LongRunningFunc), c)
+	}
+	return nil
 }
 
 // manager runs kube-controller-manager until ctx is done.

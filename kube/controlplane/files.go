@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	genericserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -41,6 +43,8 @@ type Config struct {
 	Tokens authenticator.Token
 	// Authorize is asked before Kubernetes' own rules; nil is not.
 	Authorize authorizer.Authorizer
+	// Follow serves requests with a handler as long as they are permitted, of which some last; nil looks at permissions at the beginning only.
+	Follow func(http.Handler, authorizer.Authorizer, request.LongRunningRequestCheck) http.Handler
 	// Admission looks at every change beside Kubernetes' own plugins; nil is none.
 	Admission admission.Interface
 	// Install adds groups to the API, before it is served; nil adds none.

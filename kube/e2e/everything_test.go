@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"bufio"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,6 +92,13 @@ func volumes(t *testing.T, w *world) {
 	if list := w.polder("volume", "list"); strings.Count(list, "pvc-") != 2 || strings.Count(list, " online ") != 2 || !strings.Contains(list, "64Mi") {
 		t.Errorf("the volumes of two claims, in the pool:\n%s", list)
 	}
+	mounted := "pvc-" + w.kubectl("get", "pvc", "-n", "online", "data-db-0", "-o", "jsonpath={.metadata.uid}")
+	if out := w.polder("volume", "get", mounted); !strings.Contains(out, "db-0-") {
+		t.Errorf("a volume that a pod mounts:\n%s", out)
+	}
+	if out, err := w.run(filepath.Join(w.bin, "polder"), "volume", "delete", mounted, "--yes"); err == nil || !strings.Contains(out, "db-0-") {
+		t.Errorf("deleting what a pod mounts: %v\n%s", err, out)
+	}
 	node := w.kubectl("get", "pod", "-n", "online", "db-1", "-o", "jsonpath={.spec.nodeName}")
 	w.kubectl("exec", "-n", "online", "db-1", "--", "sh", "-c", "echo kept > /data/word")
 	w.kubectl("delete", "pod", "-n", "online", "db-1")
@@ -144,6 +154,7 @@ func alice(t *testing.T, w *world) {
 	}
 	says("get", "pods", "-n", "offline")
 	says("create", "namespace", "offline--mine")
+	shell, watch := w.begin(append(as, "exec", "-n", "online", "db-0", "--", "sh", "-c", "echo open; sleep 1000")...), w.begin(append(as, "get", "pods", "-n", "online", "-w")...)
 	for line := range strings.Lines(w.polder("token", "list")) {
 		if f := strings.Fields(line); len(f) > 2 && f[2] == "alice" {
 			w.polder("token", "revoke", f[0])
@@ -153,4 +164,38 @@ func alice(t *testing.T, w *world) {
 		out, err := w.run(append(as, "get", "pods", "-n", "online")...)
 		return out, err != nil && strings.Contains(out, "Unauthorized")
 	})
+	for what, ended := range map[string]chan struct{}{"shell": shell, "watch": watch} {
+		w.await("the end of the "+what+" that alice opened", func() (string, bool) {
+			select {
+			case <-ended:
+				return "", true
+			default:
+				return "it is open", false
+			}
+		})
+	}
+}
+
+// begin begins a command of a user that lasts, and waits until it says something. The channel is closed when it has ended.
+func (w *world) begin(command ...string) chan struct{} {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), w.place[0], slices.Concat(w.place[1:], command)...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	in := bufio.NewReader(out)
+	if _, err := in.ReadString('\n'); err != nil {
+		w.t.Fatalf("%v says nothing: %v", command, err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, in)
+		_ = cmd.Wait()
+	}()
+	return ended
 }

@@ -3,11 +3,8 @@
 package e2e
 
 import (
-	"bufio"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,19 +68,7 @@ func TestTrouble(t *testing.T) {
 // endsWithStreams ends the control plane while somebody follows a log. It does not wait for them, which would take a minute.
 func (w *world) endsWithStreams() {
 	w.t.Helper()
-	follow := exec.CommandContext(w.t.Context(), w.place[0], slices.Concat(w.place[1:], w.kube(), []string{"logs", "-f", "-n", "online", "deploy/web"})...)
-	follow.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(w.data(), "kube/admin.kubeconfig"))
-	out, err := follow.StdoutPipe()
-	if err == nil {
-		err = follow.Start()
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "serving\n" {
-		w.t.Fatalf("the log: %q, %v", line, err)
-	}
-	defer follow.Wait() // it fails: the log was cut off
+	w.begin(append(w.kube(), "--kubeconfig", filepath.Join(w.data(), "kube/admin.kubeconfig"), "logs", "-f", "-n", "online", "deploy/web")...)
 	p := w.programs["kubernetes"]
 	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		w.t.Fatal(err)

@@ -15,8 +15,8 @@
 // What reaches over all namespaces needs the verb on everything; Nodes are read with view and changed with node on the root; whatever
 // else belongs to no namespace, and to Kubernetes' own ones, is read with view and changed with admin on the root.
 //
-// It keeps the tokens of those who called within a minute in memory, and nothing on disk. A watch, a log or a shell that is open stays
-// open when its permission goes.
+// It keeps the tokens of those who called within a minute in memory, as well as of those with a watch, a log or a shell that is open, and nothing
+// on disk. What is open is cut off when its permission goes, or the token it was opened with: see [Gate.Follow].
 //
 // Both are safe for concurrent use.
 package identity

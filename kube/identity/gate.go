@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -24,11 +25,12 @@ type Roles interface {
 // Gate says what callers of the pool may do in Kubernetes. Its roles come later than it does: see [Gate.Open].
 type Gate struct {
 	callers *Callers
+	every   time.Duration // between two looks at the permission of what lasts
 	roles   atomic.Pointer[Roles]
 }
 
 // NewGate is a gate that lets nobody in yet.
-func NewGate(c *Callers) *Gate { return &Gate{callers: c} }
+func NewGate(c *Callers) *Gate { return &Gate{callers: c, every: TTL} }
 
 // Open says which roles the namespaces are.
 func (g *Gate) Open(r Roles) { g.roles.Store(&r) }

@@ -122,7 +122,7 @@ func (d *doorway) run(ctx context.Context) error {
 	plane := controlplane.Config{Dir: d.o.dir, Listen: d.o.listen, ServiceCIDR: d.o.serviceCIDR, UnsafeNoSync: d.o.noSync,
 		Plugins: []controlplane.Plugin{{Name: claim.Name, Factory: d.plugin, Binds: true}, {Name: volume.Name, Factory: volume.Factory(d.nodes)}},
 		Install: func(s *genericserver.GenericAPIServer) error { return metrics.Install(s, d.usage) },
-		Tokens:  d.callers, Authorize: authorizer.AuthorizerFunc(d.requests.Authorize), Admission: d.admission}
+		Tokens:  d.callers, Authorize: authorizer.AuthorizerFunc(d.requests.Authorize), Follow: d.requests.Follow, Admission: d.admission}
 	if host, _, err := net.SplitHostPort(d.o.listen); err == nil {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
 			plane.Advertise = ip
