@@ -13,9 +13,10 @@ type Machine struct {
 	newID    func() string
 	services map[string]*service
 	tasks    map[string]*Task
-	nodes    []*Node // by name
-	ready    bool    // Synced was seen
-	worlds   int     // grows when nodes change in what decides where tasks may be
+	on       map[string]map[string]*Task // by node, there or not: the tasks that are, or will be, on it, by id
+	nodes    []*Node                     // by name
+	ready    bool                        // Synced was seen
+	worlds   int                         // grows when nodes change in what decides where tasks may be
 	index    uint64
 	history  int // how many tasks of a slot are remembered; all when negative
 
@@ -43,8 +44,9 @@ type service struct {
 
 // New makes an empty machine; newID names tasks, each differently.
 func New(newID func() string) *Machine {
-	return &Machine{newID: newID, services: map[string]*service{}, tasks: map[string]*Task{}, dirty: map[string]bool{}, touched: map[string]bool{}, changed: map[string]bool{},
-		ports: map[string]map[Port]string{}, reported: map[string]bool{}, worlds: 1, history: History}
+	return &Machine{newID: newID, services: map[string]*service{}, tasks: map[string]*Task{}, on: map[string]map[string]*Task{},
+		dirty: map[string]bool{}, touched: map[string]bool{}, changed: map[string]bool{}, ports: map[string]map[Port]string{},
+		reported: map[string]bool{}, worlds: 1, history: History}
 }
 
 // Remember says how many tasks of a slot are remembered from now on, the present one included: all when n is negative. What is too much
@@ -267,11 +269,10 @@ func (e PutNode) apply(m *Machine) {
 
 // settleIn notes what is on a node already.
 func (m *Machine) settleIn(n *Node) {
-	n.tasks = 0
-	for _, t := range m.tasks {
-		if t.Node == n.Name && !t.State.Over() {
-			m.occupy(m.services[t.Service], t)
-		}
+	here := m.on[n.Name]
+	n.tasks = len(here)
+	for _, t := range here {
+		m.publish(n, t)
 	}
 }
 

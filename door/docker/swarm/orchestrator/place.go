@@ -72,7 +72,7 @@ func (m *Machine) placeOne(s *service, t *Task) {
 		return
 	}
 	if n := m.best(s, may, s.Spec.Needs); n != nil && !t.refused && !t.queued {
-		m.reserve(s, t, n)
+		m.reserve(t, n)
 		n.Free = n.Free.less(s.Spec.Needs)
 		m.become(t, Assigned, "")
 		m.doings = append(m.doings, Launch{*t, s.Spec.Needs})
@@ -82,9 +82,9 @@ func (m *Machine) placeOne(s *service, t *Task) {
 }
 
 // reserve keeps a place on a node for a task.
-func (m *Machine) reserve(s *service, t *Task, n *Node) {
+func (m *Machine) reserve(t *Task, n *Node) {
 	t.Node = n.Name
-	m.occupy(s, t)
+	m.occupy(t)
 	m.count(n, 1)
 }
 
@@ -108,7 +108,7 @@ func (m *Machine) queue(s *service, t *Task, may []*Node) {
 	if s.exclusive() {
 		n := may[0]
 		names = names[:1]
-		m.reserve(s, t, n)
+		m.reserve(t, n)
 	}
 	t.queued, t.Among = true, among(names)
 	m.touched[t.ID] = true

@@ -10,29 +10,36 @@ func (m *Machine) add(s *service, t *Task) {
 	s.tasks = append(s.tasks, t)
 	m.tasks[t.ID] = t
 	if !t.State.Over() {
-		m.occupy(s, t)
+		m.occupy(t)
 	}
 }
 
 // occupy notes that a task is, or will be, on its node; vacate that it is not.
-func (m *Machine) occupy(s *service, t *Task) {
+func (m *Machine) occupy(t *Task) {
 	if t.Node == "" {
 		return
 	}
-	n := m.node(t.Node)
-	if n == nil {
-		return
+	here := m.on[t.Node]
+	if here == nil {
+		here = map[string]*Task{}
+		m.on[t.Node] = here
 	}
-	n.tasks++
-	if len(s.Spec.Ports) > 0 {
+	here[t.ID] = t
+	if n := m.node(t.Node); n != nil {
+		n.tasks = len(here)
+		m.publish(n, t)
+	}
+}
+
+// publish gives a task the ports of its service on its node's machine.
+func (m *Machine) publish(n *Node, t *Task) {
+	for _, p := range m.services[t.Service].Spec.Ports {
 		taken := m.ports[n.Engine]
 		if taken == nil {
 			taken = map[Port]string{}
 			m.ports[n.Engine] = taken
 		}
-		for _, p := range s.Spec.Ports {
-			taken[p] = t.ID
-		}
+		taken[p] = t.ID
 	}
 }
 
@@ -40,9 +47,13 @@ func (m *Machine) vacate(t *Task) {
 	if t.Node == "" {
 		return
 	}
-	n := m.node(t.Node)
-	if n != nil {
-		n.tasks--
+	here := m.on[t.Node]
+	delete(here, t.ID)
+	if len(here) == 0 {
+		delete(m.on, t.Node)
+	}
+	if n := m.node(t.Node); n != nil {
+		n.tasks = len(here)
 	}
 	for _, taken := range m.ports { // empty unless somebody publishes ports
 		maps.DeleteFunc(taken, func(_ Port, id string) bool { return id == t.ID })
@@ -121,7 +132,6 @@ func (e Report) apply(m *Machine) {
 		return
 	}
 	m.reported[t.ID] = !m.ready
-	s := m.services[t.Service]
 	if t.Pool != e.Pool {
 		t.Pool = e.Pool
 		m.touched[t.ID] = true
@@ -129,7 +139,7 @@ func (e Report) apply(m *Machine) {
 	if e.Node != "" && e.Node != t.Node {
 		m.vacate(t)
 		t.Node = e.Node
-		m.occupy(s, t)
+		m.occupy(t)
 	}
 	if e.State == Pending {
 		t.queued = true

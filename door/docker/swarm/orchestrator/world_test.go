@@ -236,6 +236,29 @@ func (w *world) check() {
 	for _, s := range w.m.services {
 		w.checkService(s)
 	}
+	w.checkNodes()
+}
+
+// checkNodes compares who is known to be on which node with all tasks.
+func (w *world) checkNodes() {
+	w.t.Helper()
+	on := map[string]map[string]*Task{}
+	for id, t := range w.m.tasks {
+		if t.Node != "" && !t.State.Over() {
+			if on[t.Node] == nil {
+				on[t.Node] = map[string]*Task{}
+			}
+			on[t.Node][id] = t
+		}
+	}
+	if !maps.EqualFunc(on, w.m.on, maps.Equal[map[string]*Task, map[string]*Task]) {
+		w.t.Fatalf("on nodes are %v, and known to be %v", on, w.m.on)
+	}
+	for _, n := range w.m.nodes {
+		if n.tasks != len(on[n.Name]) {
+			w.t.Fatalf("on %s are %d tasks, and %d are counted", n.Name, len(on[n.Name]), n.tasks)
+		}
+	}
 }
 
 func (w *world) checkService(s *service) {
