@@ -81,6 +81,9 @@ func (g *Gate) admitNamespace(ctx context.Context, a admission.Attributes) error
 			return err
 		}
 	}
+	if a.GetOperation() == admission.Create && ns.GetName() == metav1.NamespaceDefault {
+		keepWithin(ns) // the API server makes it, for whoever may run on its role
+	}
 	m := g.roles.Load()
 	if m == nil {
 		if identity.Known(a.GetUserInfo()) {
@@ -180,15 +183,22 @@ func (g *Gate) contain(ctx context.Context, m *Map, u user.Info, ns, before meta
 	}
 	err := g.ask(ctx, u, auth.Host, path)
 	if err != nil && level == "" && was == "" {
-		labels := ns.GetLabels()
-		if labels == nil {
-			labels = map[string]string{}
-		}
-		labels[enforceLabel] = baseline
-		ns.SetLabels(labels)
+		keepWithin(ns)
 		return nil
 	}
 	return err
+}
+
+// keepWithin keeps the pods of a namespace within themselves, unless it says how far they reach.
+func keepWithin(ns metav1.Object) {
+	labels := ns.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	if labels[enforceLabel] == "" {
+		labels[enforceLabel] = baseline
+	}
+	ns.SetLabels(labels)
 }
 
 // annotate sets an annotation, or takes it away when the value is empty.

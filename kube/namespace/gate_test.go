@@ -133,6 +133,19 @@ func TestPodsStayWithinThemselves(t *testing.T) {
 	}
 }
 
+// TestDefaultNamespace: the API server makes it before anything is known of roles. Whoever may run on its role may not reach beyond the pods
+// for that.
+func TestDefaultNamespace(t *testing.T) {
+	for name, want := range map[string]string{"default": baseline, "kube-system": ""} {
+		ns := namespaceOf(name, nil, nil)
+		kind, resource := schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+		a := admission.NewAttributesRecord(ns, &v1.Namespace{}, kind, "", name, resource, "", admission.Create, nil, false, other)
+		if err := NewGate(may{}).Admit(t.Context(), a, nil); err != nil || ns.Labels[enforceLabel] != want {
+			t.Errorf("%s: %v, labels %v", name, err, ns.Labels)
+		}
+	}
+}
+
 // TestWhoseKubeletEvicts: a pod for which the kubelet ends others is only where pods may reach beyond themselves.
 func TestWhoseKubeletEvicts(t *testing.T) {
 	w := newWorld(t)
