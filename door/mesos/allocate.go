@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -67,7 +68,8 @@ func allocate(nodes []*node, contenders []*contender, optimistic bool, turns *ui
 			if optimistic {
 				continue
 			}
-			c.use(plus(g.regular, g.revocable))
+			c.use(g.regular)
+			c.use(g.revocable)
 			contenders = slices.Delete(contenders, i, i+1)
 			at, _ := slices.BinarySearchFunc(contenders, c, order)
 			contenders = slices.Insert(contenders, at, c)
@@ -93,12 +95,14 @@ func (n *node) unoffered(optimistic bool) (amounts, resource.PortSet) {
 		return nil, resource.PortSet{}
 	}
 	free, ports := n.free, n.freePorts
-	if optimistic {
+	if optimistic || len(n.offers) == 0 {
 		return free, ports
 	}
+	free = maps.Clone(free)
 	for _, o := range n.offers {
 		if o.demand == nil {
-			free = minus(free, plus(o.regular, o.revocable))
+			less(free, o.regular)
+			less(free, o.revocable)
 		}
 		if o.ports.Len() > 0 {
 			ports = resource.PortSet{} // an offer has all of them

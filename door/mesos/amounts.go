@@ -102,10 +102,15 @@ func plus(a, b amounts) amounts {
 // minus is a less b, nothing below zero.
 func minus(a, b amounts) amounts {
 	out := maps.Clone(a)
-	for kind, x := range out {
-		out[kind] = max(0, x.Sub(b[kind]))
-	}
+	less(out, b)
 	return out
+}
+
+// less takes b off a, nothing below zero.
+func less(a, b amounts) {
+	for kind, x := range a {
+		a[kind] = max(0, x.Sub(b[kind]))
+	}
 }
 
 // least is the smaller of each.

@@ -15,7 +15,8 @@ import (
 
 // Numbers of the fields that an offer is written with.
 const (
-	eventOffers         = 3 // mesos.v1.scheduler.Event
+	eventType           = 1 // mesos.v1.scheduler.Event
+	eventOffers         = 3
 	offersOffers        = 1 // mesos.v1.scheduler.Event.Offers
 	offerID             = 1 // mesos.v1.Offer
 	offerFramework      = 2
@@ -159,13 +160,17 @@ func appendRanges(dst []byte, ports resource.PortSet) []byte {
 	return dst
 }
 
+// appendType appends what begins an event of the scheduler API.
+func appendType(dst []byte, t schedulerv1.Event_Type) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(dst, eventType, protowire.VarintType), uint64(t))
+}
+
 // sendOffers shows offers to their framework.
 func (d *Door) sendOffers(f *framework, list []*offer) {
 	if f.stream == nil || f.stream.media != wire.Protobuf {
 		f.send(offersEvent(f, list, d))
 		return
 	}
-	e := event(schedulerv1.Event_OFFERS)
-	e.ProtoReflect().SetUnknown(d.appendOffers(make([]byte, 0, 512*len(list)), f, list))
-	f.send(e)
+	record := appendType(wire.BeginRecord(512*len(list)), schedulerv1.Event_OFFERS)
+	f.stream.queueRecord(wire.EndRecord(d.appendOffers(record, f, list)))
 }

@@ -41,12 +41,7 @@ func TestOffersAsBytes(t *testing.T) {
 			list = append(list, o)
 		}
 		got, want := &schedulerv1.Event{}, offersEvent(f, list, d)
-		e := event(schedulerv1.Event_OFFERS)
-		e.ProtoReflect().SetUnknown(d.appendOffers(nil, f, list))
-		data, err := proto.Marshal(e)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := d.appendOffers(appendType(nil, schedulerv1.Event_OFFERS), f, list)
 		if err := proto.Unmarshal(data, got); err != nil || !proto.Equal(got, want) {
 			t.Fatalf("it reads back as %v, want %v: %v", got, want, err)
 		}

@@ -43,17 +43,23 @@ func newStream(media wire.Media, id string) *stream {
 
 // send queues events. It never waits.
 func (s *stream) send(events ...proto.Message) {
+	for _, e := range events {
+		record, err := s.media.Append(wire.BeginRecord(0), e)
+		if err != nil {
+			s.end(fmt.Errorf("an event cannot be written: %w", err)) // a bug: a required field was forgotten
+			return
+		}
+		s.queueRecord(wire.EndRecord(record))
+	}
+}
+
+// queueRecord queues an event that is written already.
+func (s *stream) queueRecord(record []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range events {
-		record, err := s.media.Append(nil, e)
-		if err != nil && s.closed == nil {
-			s.closed = fmt.Errorf("an event cannot be written: %w", err) // a bug: a required field was forgotten
-		}
-		if s.closed == nil {
-			s.queue = append(s.queue, wire.AppendRecord(make([]byte, 0, len(record)+8), record))
-			s.size += len(record)
-		}
+	if s.closed == nil {
+		s.queue = append(s.queue, record)
+		s.size += len(record)
 	}
 	if s.closed == nil && s.size > maxQueued {
 		s.closed, s.queue, s.size = errSlow, nil, 0

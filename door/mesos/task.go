@@ -247,14 +247,14 @@ func (d *Door) sendStatus(f *framework, s *mesosv1.TaskStatus) { d.sendUpdate(f,
 
 // sendUpdate sends a status; to a framework that reads protobuf, the bytes that are written down.
 func (d *Door) sendUpdate(f *framework, u *update) {
-	e := event(schedulerv1.Event_UPDATE)
-	if f.stream != nil && f.stream.media == wire.Protobuf {
-		e.ProtoReflect().SetUnknown(u.event())
-	} else {
-		e.Update = &schedulerv1.Event_Update{Status: u.status}
-	}
-	f.send(e)
 	d.counters.updates++
+	if f.stream != nil && f.stream.media == wire.Protobuf {
+		f.stream.queueRecord(u.record())
+		return
+	}
+	e := event(schedulerv1.Event_UPDATE)
+	e.Update = &schedulerv1.Event_Update{Status: u.status}
+	f.send(e)
 }
 
 // killNative ends tasks of the pool in the framework's name. The mutex may be held.

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"polder.dev/polder/door/mesos/wire"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
 )
@@ -36,13 +37,13 @@ const (
 	updateStatus = 1 // mesos.v1.scheduler.Event.Update
 )
 
-// event is the field update of the event that tells of it.
-func (u *update) event() []byte {
+// record is the event that tells of it, as a record of a stream.
+func (u *update) record() []byte {
 	status := u.encoded()
 	size := protowire.SizeTag(updateStatus) + protowire.SizeBytes(len(status))
-	b := make([]byte, 0, size+10)
+	b := appendType(wire.BeginRecord(size+10), schedulerv1.Event_UPDATE)
 	b = protowire.AppendVarint(protowire.AppendTag(b, eventUpdate, protowire.BytesType), uint64(size))
-	return protowire.AppendBytes(protowire.AppendTag(b, updateStatus, protowire.BytesType), status)
+	return wire.EndRecord(appendField(b, updateStatus, status))
 }
 
 // note takes a status over as the task's state.

@@ -20,6 +20,21 @@ func AppendRecord(dst, record []byte) []byte {
 	return append(append(dst, '\n'), record...)
 }
 
+// recordRoom is how many bytes a record's length takes with its line feed, at most.
+const recordRoom = 20
+
+// BeginRecord is room for a record of about so many bytes, to which its bytes are appended.
+func BeginRecord(size int) []byte { return make([]byte, recordRoom, recordRoom+size) }
+
+// EndRecord is the record that [BeginRecord] began, with its length before it: nothing was copied.
+func EndRecord(b []byte) []byte {
+	var line [recordRoom]byte
+	head := append(strconv.AppendInt(line[:0], int64(len(b)-recordRoom), 10), '\n')
+	from := recordRoom - len(head)
+	copy(b[from:], head)
+	return b[from:]
+}
+
 // RecordReader reads records of a bounded length.
 type RecordReader struct {
 	r    *bufio.Reader

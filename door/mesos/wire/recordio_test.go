@@ -18,7 +18,11 @@ func TestRecords(t *testing.T) {
 		records := rapid.SliceOf(rapid.SliceOfN(rapid.Byte(), 1, 300)).Draw(t, "records")
 		var stream []byte
 		for _, r := range records {
-			stream = AppendRecord(stream, r)
+			record := EndRecord(append(BeginRecord(rapid.IntRange(0, 300).Draw(t, "size")), r...))
+			if !bytes.Equal(record, AppendRecord(nil, r)) {
+				t.Fatalf("in its room %q is %q", r, record)
+			}
+			stream = append(stream, record...)
 		}
 		in := NewRecordReader(iotest.OneByteReader(bytes.NewReader(stream)), 300)
 		for _, want := range records {
