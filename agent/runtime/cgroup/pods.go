@@ -71,8 +71,19 @@ func (t *Tree) Pod(uid string) (dir string, ok bool) {
 	if t.h == nil {
 		return "", false
 	}
+	if t.kubelet != "" {
+		return t.first(kubeletDirs(t.kubelet, "pod"+uid))
+	}
+	var dirs []string
 	for _, parent := range podParents {
-		dir := path.Join(t.base, podsDir, parent, "pod"+uid)
+		dirs = append(dirs, path.Join(t.base, podsDir, parent, "pod"+uid))
+	}
+	return t.first(dirs)
+}
+
+// first is the first of several cgroups that is there.
+func (t *Tree) first(dirs []string) (dir string, ok bool) {
+	for _, dir := range dirs {
 		if _, err := os.Stat(filepath.Dir(t.h.procs(dir)[0])); err == nil {
 			return dir, true
 		}

@@ -44,6 +44,8 @@ type Tree struct {
 	h    hierarchy
 	note string
 	rm   func(dir string) error
+	// kubelet is the root of another's kubelet; empty: pods are in podsDir.
+	kubelet string
 
 	mu    sync.Mutex
 	tasks map[string]Task

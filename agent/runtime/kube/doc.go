@@ -14,5 +14,8 @@
 // file is not there the runtime is away. The program runs while there are tasks and for [Options.Idle] after the last one.
 // It ends with the agent; pods go on, and the next agent's program takes them over.
 //
+// With [Options.Kubelet] the kubelet is somebody else's, of a cluster that the door is attached to: no program is started, pods are looked
+// for where that kubelet keeps them, Exec is [runtime.ErrUnsupported], and a pod that somebody else has placed is counted and never touched.
+//
 // Each task has a file in the state directory, written before Start answers. All methods may be called from any goroutine.
 package kube

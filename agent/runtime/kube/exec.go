@@ -36,6 +36,9 @@ func (r *Runtime) Exec(ctx context.Context, taskID string, opt runtime.ExecOptio
 	fail := func(kind, cause error, next string) (int, error) {
 		return 0, &runtime.Error{Kind: kind, Op: "exec", Task: taskID, Cause: cause, Next: next}
 	}
+	if r.opt.Kubelet != "" { // containers are not ours to look into
+		return 0, r.unsupported("exec", taskID)
+	}
 	c, err := readConfig(r.opt.Config)
 	switch {
 	case t.ended():

@@ -23,7 +23,7 @@ func (r *Runtime) Logs(ctx context.Context, taskID string, opt runtime.LogOption
 	if err != nil {
 		return err
 	}
-	o := &output{pod: filepath.Join(r.opt.State, "node", "logs", "*_"+t.uid()), files: map[string]*outputFile{}, to: map[string]io.Writer{"stdout": stdout, "stderr": stderr}}
+	o := &output{pod: filepath.Join(r.opt.Output, "*_"+t.uid()), files: map[string]*outputFile{}, to: map[string]io.Writer{"stdout": stdout, "stderr": stderr}}
 	defer o.close()
 	lines := lastOf(o.read(), opt.Tail)
 	if t.ended() && len(o.files) == 0 {

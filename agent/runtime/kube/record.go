@@ -12,7 +12,21 @@ import (
 	"polder.dev/polder/agent/runtime"
 )
 
-var podUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+var (
+	podUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	static = regexp.MustCompile(`^[0-9a-f]{32}$`) // a kubelet's own name of a pod
+)
+
+// checkLabels refuses a task that is no pod's.
+func checkLabels(labels map[string]string) error {
+	if uid := labels[UIDLabel]; !podUID.MatchString(uid) {
+		return fmt.Errorf("label %s is %q, not a pod's uid", UIDLabel, uid)
+	}
+	if uid := labels[StaticLabel]; uid != "" && !static.MatchString(uid) && !podUID.MatchString(uid) {
+		return fmt.Errorf("label %s is %q, not a kubelet's name of a pod", StaticLabel, uid)
+	}
+	return nil
+}
 
 // record is a lease as it is on disk.
 type record struct {
@@ -73,8 +87,8 @@ func decodeRecord(data []byte) (record, error) {
 	if err := runtime.DecodeRecord(data, &r); err != nil {
 		return r, err
 	}
-	if uid := r.Spec.Labels[UIDLabel]; !podUID.MatchString(uid) {
-		return r, fmt.Errorf("%q is not a pod's uid", uid)
+	if err := checkLabels(r.Spec.Labels); err != nil {
+		return r, err
 	}
 	return r, r.Spec.Validate()
 }

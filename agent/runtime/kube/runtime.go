@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,14 +22,21 @@ import (
 const (
 	UIDLabel = "kube.polder.dev/uid" // the pod's uid, which its cgroup is named by
 	PodLabel = "kube.polder.dev/pod" // namespace/name, for people
+	// StaticLabel is what the kubelet calls a pod that comes from its own files: its cgroup is named by that.
+	StaticLabel = "kube.polder.dev/static"
+	// StaysLabel is "true" where somebody else has placed the pod: the end of the lease is not its end.
+	StaysLabel = "kube.polder.dev/stays"
 )
 
 // Options configure a [Runtime].
 type Options struct {
-	Node   string       // name of the node
-	Config string       // file that names the node's program
-	State  string       // directory of this runtime, made if missing; one runtime at a time
-	Tree   *cgroup.Tree // where pods' cgroups are
+	Node   string // name of the node
+	Config string // file that names the node's program
+	// Kubelet is the cgroupRoot of a kubelet that others run; then there is no node's program, and Tree follows that kubelet.
+	Kubelet string
+	Output  string       // where the kubelet keeps pods' output; empty is where the node's program has it
+	State   string       // directory of this runtime, made if missing; one runtime at a time
+	Tree    *cgroup.Tree // where pods' cgroups are
 	// CPU in thousandths of a core and MemoryBytes are what the kubelet may give to pods in all.
 	CPU         int64
 	MemoryBytes int64
@@ -67,17 +75,25 @@ func New(opt Options) (*Runtime, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
+	opt.Output = cmp.Or(opt.Output, filepath.Join(opt.State, "node", "logs"))
 	if opt.Tree.Note() != "" {
 		return nil, fmt.Errorf("kube runtime: pods need cgroups: %s", opt.Tree.Note())
+	}
+	if opt.Kubelet != "" {
+		if err := opt.Tree.FollowKubelet(opt.Kubelet); err != nil {
+			return nil, fmt.Errorf("kube runtime: %w", err)
+		}
 	}
 	r := &Runtime{opt: opt, tasks: map[string]*task{}}
 	if err := r.open(); err != nil {
 		return nil, fmt.Errorf("kube runtime: %w", err)
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.node = newNode(opt)
-	r.node.want(r.running() > 0)
-	r.owned.Go(func() { r.node.run(r.ctx) })
+	if opt.Kubelet == "" {
+		r.node = newNode(opt)
+		r.node.want(r.running() > 0)
+		r.owned.Go(func() { r.node.run(r.ctx) })
+	}
 	r.owned.Go(r.watch)
 	return r, nil
 }
@@ -117,8 +133,16 @@ func (r *Runtime) tasksDir() string { return filepath.Join(r.opt.State, "tasks")
 // Name is "kube".
 func (r *Runtime) Name() string { return "kube" }
 
-// Ping fails while the file that names the node's program is not there or says nothing useful.
+// Ping fails while the file that names the node's program is not there or says nothing useful, and while a kubelet that others run has
+// made no cgroups.
 func (r *Runtime) Ping(context.Context) error {
+	if r.opt.Kubelet != "" {
+		if r.opt.Tree.KubeletRuns() {
+			return nil
+		}
+		return &runtime.Error{Kind: runtime.ErrUnavailable, Op: "kube", Cause: fmt.Errorf("there is no cgroup kubepods or kubepods.slice below %s", r.opt.Kubelet),
+			Next: "start this machine's kubelet, or give the agent its cgroupRoot"}
+	}
 	_, err := readConfig(r.opt.Config)
 	return err
 }
@@ -128,9 +152,8 @@ func (r *Runtime) Prepare(_ context.Context, spec runtime.Spec, _ func(runtime.P
 	if err := spec.Validate(); err != nil {
 		return err
 	}
-	if !podUID.MatchString(spec.Labels[UIDLabel]) {
-		return &runtime.Error{Kind: runtime.ErrInvalid, Op: "prepare", Task: spec.TaskID,
-			Cause: fmt.Errorf("label %s is %q, not a pod's uid", UIDLabel, spec.Labels[UIDLabel]), Next: "the Kubernetes door makes such tasks; make a pod"}
+	if err := checkLabels(spec.Labels); err != nil {
+		return &runtime.Error{Kind: runtime.ErrInvalid, Op: "prepare", Task: spec.TaskID, Cause: err, Next: "the Kubernetes door makes such tasks; make a pod"}
 	}
 	return nil
 }
@@ -150,7 +173,9 @@ func (r *Runtime) Start(ctx context.Context, spec runtime.Spec) (runtime.Status,
 		return runtime.Status{}, &runtime.Error{Kind: runtime.ErrStart, Op: "start", Task: spec.TaskID, Cause: err}
 	}
 	r.tasks[spec.TaskID] = t
-	r.node.want(true)
+	if r.node != nil {
+		r.node.want(true)
+	}
 	return t.rec.status(), nil
 }
 
@@ -182,10 +207,17 @@ func (r *Runtime) Signal(ctx context.Context, taskID string, sig syscall.Signal)
 }
 
 // Kill ends every process of the pod and keeps it from having any again, unless the pod has another lease here: then that is what it runs on.
+// A pod that somebody else has placed only loses its lease.
 func (r *Runtime) Kill(ctx context.Context, taskID string) error {
 	t, err := r.lookup("kill", taskID)
 	if err != nil || t.ended() {
 		return err
+	}
+	if t.rec.Spec.Labels[StaysLabel] == "true" {
+		e := runtime.ExitOf(0, time.Now().Round(0))
+		e.Reason = fmt.Sprintf("the lease is over; pod %s goes on, somebody else has placed it", t.rec.Spec.Labels[PodLabel])
+		r.finish(t, e)
+		return nil
 	}
 	if !r.leasedTwice(t) {
 		if err := r.opt.Tree.KillPod(ctx, t.uid()); err != nil {
@@ -294,7 +326,10 @@ func (r *Runtime) lookup(op, taskID string) (*task, error) {
 	return nil, &runtime.Error{Kind: runtime.ErrNotFound, Op: op, Task: taskID}
 }
 
-func (t *task) uid() string { return t.rec.Spec.Labels[UIDLabel] }
+// uid is what the pod's cgroup is named by.
+func (t *task) uid() string {
+	return cmp.Or(t.rec.Spec.Labels[StaticLabel], t.rec.Spec.Labels[UIDLabel])
+}
 
 func (t *task) ended() bool {
 	select {

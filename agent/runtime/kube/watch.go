@@ -48,7 +48,9 @@ func (r *Runtime) look() {
 			r.finish(t, r.exitOf(t))
 		}
 	}
-	r.node.want(r.running() > 0)
+	if r.node != nil {
+		r.node.want(r.running() > 0)
+	}
 }
 
 func (r *Runtime) live() []*task {

@@ -38,6 +38,8 @@ type AgentOptions struct {
 	DockerHost string
 	// Kube is the file that names the node's program for pods; empty is no runtime for pods.
 	Kube string
+	// Kubelet is the cgroupRoot of a kubelet that others run on this machine; empty is none. With it there is no Kube.
+	Kubelet string
 }
 
 // agentFlags are the texts behind AgentOptions until they are checked.
@@ -83,6 +85,7 @@ tasks keep running and are taken over by the next one.`,
 	registerTaskUser(cmd, &o.TaskUser)
 	registerRuntimes(cmd, &o.Runtimes, &o.DockerHost)
 	f.StringVar(&o.Kube, "kube", "", "run pods of the Kubernetes door: `file` that polder-kube wrote, or will write")
+	f.StringVar(&o.Kubelet, "kubelet", "", "hold leases of the pods of a kubelet that runs here already, for \"polder-kube attach\": its `cgroupRoot`, mostly /; --node must be the name of its Node")
 	return cmd
 }
 
@@ -91,6 +94,9 @@ func (o agentFlags) options(getenv func(string) string) (AgentOptions, error) {
 	out := o.AgentOptions
 	if out.Server = first(out.Server, getenv("POLDER_ADDR")); out.Server == "" {
 		return out, fmt.Errorf("which server? Give --server host:port")
+	}
+	if out.Kube != "" && out.Kubelet != "" {
+		return out, fmt.Errorf("--kube starts a kubelet, and --kubelet is for one that runs already; give one of them")
 	}
 	var err error
 	if out.Token, err = o.joinToken(getenv); err != nil {

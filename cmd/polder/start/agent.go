@@ -89,7 +89,7 @@ func (m *machine) openRuntimes(ctx context.Context, log *slog.Logger, o cli.Agen
 		m.runtimes = append(m.runtimes, r)
 		m.notes(log, r)
 	}
-	if o.Kube == "" {
+	if o.Kube == "" && o.Kubelet == "" {
 		return nil
 	}
 	r, err := openKube(log, m.tree, o)

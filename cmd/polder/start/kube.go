@@ -20,8 +20,14 @@ func kubeFile(o cli.UpOptions) string {
 	return filepath.Join(o.Dir, cli.KubeFile)
 }
 
-// openKube opens the runtime for pods. Its kubelet offers what the agent does.
+// podLogs is where a kubelet keeps pods' output unless it is told otherwise.
+const podLogs = "/var/log/pods"
+
+// openKube opens the runtime for pods: of a kubelet that others run, or of one that offers what the agent does.
 func openKube(log *slog.Logger, tree *cgroup.Tree, o cli.AgentOptions) (runtime.Runtime, error) {
+	if o.Kubelet != "" {
+		return kube.New(kube.Options{Node: o.Node, Kubelet: o.Kubelet, Output: podLogs, State: filepath.Join(o.Dir, "kube"), Tree: tree, Logger: log})
+	}
 	whole, err := agent.Detect(o.Dir)
 	if err != nil {
 		return nil, err
