@@ -36,6 +36,7 @@ type Entry struct {
 	Node    string
 	Volumes int    // how many of the pool's volumes the lease or the ask names
 	Funding string // the role that pays, or "borrowed"
+	Stays   bool   // somebody else has placed the pod: it is counted, and never asked to leave
 	Cost    Cost   // what the pool was told about losing it
 	Since   time.Time
 }
@@ -64,6 +65,7 @@ type Book struct {
 	roles    Roles
 	volumes  Volumes // nil: pods mount none of the pool's
 	defaults resource.Resources
+	guest    string // name of our scheduler in a cluster of somebody else's; empty: the cluster is the pool's
 	log      *slog.Logger
 	poke     chan struct{}
 

@@ -13,6 +13,8 @@
 //
 // A lease names the volumes of the pool that its pod mounts. One that was granted before they were made is exchanged before the pod is bound.
 //
+// In a cluster of somebody else's, [Book.Guest], pods that another scheduler has placed are counted as leases that stay, and never touched.
+//
 // The package is not a scheduler: which of the nodes that fit is best is for the stock plugins to say.
 //
 // A Book is safe for concurrent use; Run is one goroutine. The Plugin is called by the scheduler as its framework promises.

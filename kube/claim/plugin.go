@@ -52,7 +52,7 @@ func refused(format string, args ...any) *fwk.Status {
 
 // PreFilter finds out what the pod needs of the pool, and sends a pod with a lease to where the lease is.
 func (p *Plugin) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	r, err := requestOf(pod, p.book.roles, p.book.defaults)
+	r, err := p.book.request(pod)
 	if err != nil {
 		return nil, refused("%v", err)
 	}
@@ -85,7 +85,7 @@ func (p *Plugin) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFragment, *f
 	if _, known := p.book.Get(pod.UID); known {
 		return nil, fwk.NewStatus(fwk.Unschedulable, "the pool knows the pod")
 	}
-	r, err := requestOf(pod, p.book.roles, p.book.defaults)
+	r, err := p.book.request(pod)
 	if err != nil {
 		return nil, refused("%v", err)
 	}
@@ -104,6 +104,8 @@ func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, pod *v1.Pod, in
 	}
 	n, ok := p.book.nodes.Get(name)
 	switch {
+	case !ok && p.book.guest != "":
+		return refused("no agent of the pool runs pods there")
 	case !ok:
 		return refused("no node of the pool")
 	case n.State != pool.Ready:

@@ -41,7 +41,7 @@ type Cluster struct {
 
 // Run keeps pods and leases together until ctx is done.
 func (b *Book) Run(ctx context.Context, c Cluster) {
-	k := &keeper{Book: b, Cluster: c, over: map[types.UID]time.Time{}, news: map[types.UID]bool{}}
+	k := newKeeper(b, c)
 	for {
 		began := time.Now()
 		if err := k.look(ctx); err != nil && ctx.Err() == nil {
@@ -74,6 +74,12 @@ type keeper struct {
 	over    map[types.UID]time.Time // since when a pod is over whose lease is not
 	news    map[types.UID]bool      // pods whose reason to wait became known
 	retried time.Time
+	counted map[types.UID]time.Time // when it was tried to count a pod of somebody else's
+	said    map[types.UID]string    // why that is not counted
+}
+
+func newKeeper(b *Book, c Cluster) *keeper {
+	return &keeper{Book: b, Cluster: c, over: map[types.UID]time.Time{}, news: map[types.UID]bool{}, counted: map[types.UID]time.Time{}, said: map[types.UID]string{}}
 }
 
 // view is both sides at one time.
@@ -98,7 +104,7 @@ func (k *keeper) look(ctx context.Context) error {
 		k.tend(ctx, t, v.pods[uid])
 	}
 	for uid := range v.asks {
-		if pod := v.pods[uid]; pod == nil || finished(pod) || pod.Spec.NodeName != "" {
+		if pod := v.pods[uid]; pod == nil || finished(pod) || pod.Spec.NodeName != "" && k.guest == "" {
 			k.release(ctx, uid)
 		}
 	}
@@ -108,6 +114,7 @@ func (k *keeper) look(ctx context.Context) error {
 		}
 	}
 	k.activate(v)
+	k.forget(v)
 	return nil
 }
 
@@ -212,6 +219,7 @@ func (k *keeper) merge(v view) {
 		if e.Task != t.Id {
 			e = Entry{UID: uid, Pod: t.Labels[PodLabel], Role: t.Role, Task: t.Id, Node: t.Node, Volumes: mounted(t.Labels), Since: time.Now()}
 		}
+		e.Stays = t.Labels[StaysLabel] == "true"
 		e.Funding, e.Cost = t.Funding, Cost{t.Cost.GetGuarded(), t.Cost.GetAmount()}
 		k.entries[uid] = e
 	}
@@ -234,6 +242,7 @@ func (k *keeper) tend(ctx context.Context, t *polderv1.Task, pod *v1.Pod) {
 	switch {
 	case pod == nil || finished(pod):
 		k.end(ctx, t)
+	case !k.owns(pod) && (pod.Spec.NodeName == t.Node || pod.Spec.NodeName == ""):
 	case t.State == polderv1.TaskState_TASK_STATE_STOPPING && pod.DeletionTimestamp == nil && pod.Spec.NodeName != "":
 		k.delete(ctx, pod, nil, "Stopped", "the pool stops the pod's lease "+t.Id+": "+sentence(t.Reason))
 	case pod.Spec.NodeName != "" && pod.Spec.NodeName != t.Node:
@@ -264,7 +273,11 @@ func (k *keeper) withoutLease(ctx context.Context, pod *v1.Pod) {
 	if e, ok := k.Get(pod.UID); ok && e.Held() || pod.DeletionTimestamp != nil {
 		return // claimed while we looked, or on its way out
 	}
-	r, err := requestOf(pod, k.roles, k.defaults)
+	if k.others(pod) {
+		k.count(ctx, pod)
+		return
+	}
+	r, err := k.request(pod)
 	if err != nil {
 		k.Events.Eventf(pod, nil, v1.EventTypeWarning, "NoLease", "Adopt", "the pool has no lease for the pod: %v", err)
 		return

@@ -85,8 +85,8 @@ func newWorld(t *testing.T, plan string) *world {
 	})
 	w.book = NewBook(client, w.nodes, roles{"online": "online", "offline": "offline"}, polder.Resources{}, log)
 	w.pods = cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
-	w.keeper = &keeper{Book: w.book, Cluster: Cluster{Client: w.kube, Pods: corelisters.NewPodLister(w.pods), Events: events.NewFakeRecorder(100), Queue: w.queue},
-		over: map[types.UID]time.Time{}, news: map[types.UID]bool{}, retried: time.Now()}
+	w.keeper = newKeeper(w.book, Cluster{Client: w.kube, Pods: corelisters.NewPodLister(w.pods), Events: events.NewFakeRecorder(100), Queue: w.queue})
+	w.keeper.retried = time.Now()
 	return w
 }
 

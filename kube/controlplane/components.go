@@ -24,17 +24,7 @@ import (
 	apioptions "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	managerapp "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	manageroptions "k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
-	schedulerapp "k8s.io/kubernetes/cmd/kube-scheduler/app"
-	scheduleroptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
-	schedulerruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 )
-
-// Plugin is a plugin for the scheduler.
-type Plugin struct {
-	Name    string
-	Factory schedulerruntime.PluginFactory
-	Binds   bool // it binds pods, too
-}
 
 // lastCalls is how long the API server waits at its end for what is open. The stock minute is for answers; a log that is followed never ends by
 // itself.
@@ -180,58 +170,4 @@ func manager(ctx context.Context, f *files) error {
 		return err
 	}
 	return managerapp.Run(ctx, c.Complete())
-}
-
-// scheduler runs kube-scheduler until ctx is done.
-func scheduler(ctx context.Context, f *files) error {
-	if err := f.writeSchedulerConfig(); err != nil {
-		return err
-	}
-	o := scheduleroptions.NewOptions()
-	err := parse("kube-scheduler", *o.Flags, []string{"--config=" + filepath.Join(f.Dir, schedulerConf), "--secure-port=0"})
-	if err != nil {
-		return err
-	}
-	var plugins []schedulerapp.Option
-	for _, p := range f.Plugins {
-		plugins = append(plugins, schedulerapp.WithPlugin(p.Name, p.Factory))
-	}
-	c, s, err := schedulerapp.Setup(ctx, o, plugins...)
-	if err != nil {
-		return err
-	}
-	return schedulerapp.Run(ctx, c, s)
-}
-
-// writeSchedulerConfig writes a configuration of the scheduler with the plugins. Its own preemption is off: who leaves is for
-// the pool to say.
-func (f *files) writeSchedulerConfig() error {
-	enabled, binders := "", ""
-	for _, p := range f.Plugins {
-		enabled += "\n      - name: " + p.Name
-		if p.Binds {
-			binders += "\n      - name: " + p.Name
-		}
-	}
-	if enabled != "" {
-		// Who binds is asked in order, and the first that does is the last.
-		enabled = "\n    multiPoint:\n      enabled:" + enabled + "\n      disabled:\n      - name: DefaultPreemption" +
-			"\n    bind:\n      enabled:" + binders + "\n      - name: DefaultBinder\n      disabled:\n      - name: '*'"
-	}
-	text := fmt.Sprintf(`apiVersion: kubescheduler.config.k8s.io/v1
-kind: KubeSchedulerConfiguration
-clientConnection:
-  kubeconfig: %q
-  qps: 500
-  burst: 1000
-leaderElection:
-  leaderElect: false
-profiles:
-- schedulerName: default-scheduler
-  plugins:%s
-`, filepath.Join(f.Dir, schedulerFile), enabled)
-	if enabled == "" {
-		text = text[:len(text)-len("  plugins:\n")]
-	}
-	return writeFile(filepath.Join(f.Dir, schedulerConf), []byte(text), 0o600)
 }

@@ -136,15 +136,11 @@ func TestBadAddresses(t *testing.T) {
 
 // TestSchedulerConfig: the plugin is on and preemption is off; without a plugin everything is stock.
 func TestSchedulerConfig(t *testing.T) {
-	f := &files{Config: Config{Dir: t.TempDir(), Plugins: []Plugin{{Name: "Polder", Binds: true}}}}
-	for _, want := range []string{"- name: Polder\n      disabled:\n      - name: DefaultPreemption\n    bind:\n      enabled:\n      - name: Polder\n      - name: DefaultBinder\n", "schedulerName: default-scheduler\n"} {
-		if err := f.writeSchedulerConfig(); err != nil {
-			t.Fatal(err)
+	s := Scheduler{Kubeconfig: "/k", Name: DefaultScheduler, Plugins: []Plugin{{Name: "Polder", Binds: true}}}
+	for _, want := range []string{"- name: Polder\n      disabled:\n      - name: DefaultPreemption\n    bind:\n      enabled:\n      - name: Polder\n      - name: DefaultBinder\n", "schedulerName: \"default-scheduler\"\n"} {
+		if text := s.config(); !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
 		}
-		data, err := os.ReadFile(filepath.Join(f.Dir, schedulerConf))
-		if err != nil || !strings.Contains(string(data), want) {
-			t.Errorf("no %q in\n%s", want, data)
-		}
-		f.Plugins = nil
+		s.Plugins = nil
 	}
 }

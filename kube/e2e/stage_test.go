@@ -52,6 +52,14 @@ echo settled
 read -r end || true`
 
 func newWorld(t *testing.T) *world {
+	w := prepareWorld(t)
+	w.start("pool", "The pool is up", "polder", "up", "--kube", "--agents", "2", "--dir", w.data(), "--runtime", "process", "--listen", "127.0.0.1:7800", "--mesos", "", "--docker", "")
+	w.startKubernetes()
+	return w
+}
+
+// prepareWorld builds the programs and makes the network, in which nothing runs yet.
+func prepareWorld(t *testing.T) *world {
 	for _, missing := range []struct{ file, pkg string }{{"/usr/lib/cni/bridge", "containernetworking-plugins"}, {"/usr/bin/containerd", "containerd"}} {
 		if _, err := os.Stat(missing.file); err != nil {
 			t.Fatalf("%v: apt-get install %s", err, missing.pkg)
@@ -74,8 +82,6 @@ func newWorld(t *testing.T) *world {
 	}
 	w.build()
 	w.enter()
-	w.start("pool", "The pool is up", "polder", "up", "--kube", "--agents", "2", "--dir", w.data(), "--runtime", "process", "--listen", "127.0.0.1:7800", "--mesos", "", "--docker", "")
-	w.startKubernetes()
 	return w
 }
 
@@ -126,7 +132,7 @@ func (w *world) build() {
 		}
 	}
 	flags := "-s -w " + versionFlags(w.t)
-	for _, b := range []struct{ dir, pkg string }{{"../..", "./cmd/polder"}, {"..", "./cmd/polder-kube"}, {"..", "./e2e/pause"}, {"..", "./e2e/web"}, {"..", "./e2e/images"}} {
+	for _, b := range []struct{ dir, pkg string }{{"../..", "./cmd/polder"}, {"..", "./cmd/polder-kube"}, {"..", "./e2e/stock"}, {"..", "./e2e/pause"}, {"..", "./e2e/web"}, {"..", "./e2e/images"}} {
 		cmd := exec.Command("go", "build", "-ldflags", flags, "-o", w.bin+"/", b.pkg)
 		cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -274,8 +280,21 @@ func (w *world) deploy(namespace, name string, replicas int, cpu string) {
 // deployCommand applies a Deployment of pods that run a command of the shell.
 func (w *world) deployCommand(namespace, name string, replicas int, cpu, command string) {
 	w.t.Helper()
-	file := filepath.Join(w.dir, name+".yaml")
-	text := fmt.Sprintf(`apiVersion: apps/v1
+	w.apply(deployment(namespace, name, replicas, cpu, command), "deployment.apps/"+name)
+}
+
+// apply applies a text, once its namespace is there.
+func (w *world) apply(text, says string) {
+	w.t.Helper()
+	file := filepath.Join(w.dir, strings.ReplaceAll(says, "/", "-")+".yaml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	w.awaitSays(says, append(w.kube(), "apply", "-f", file)...) // its namespace comes with its role
+}
+
+func deployment(namespace, name string, replicas int, cpu, command string) string {
+	return fmt.Sprintf(`apiVersion: apps/v1
 kind: Deployment
 metadata: {name: %[2]s, namespace: %[1]s}
 spec:
@@ -292,8 +311,4 @@ spec:
         command: [sh, -c, "%[5]s"]
         resources: {requests: {cpu: %[4]s, memory: 16Mi}}
 `, namespace, name, replicas, cpu, command)
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
-	w.awaitSays("deployment.apps/"+name, append(w.kube(), "apply", "-f", file)...) // its namespace comes with its role
 }

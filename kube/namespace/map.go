@@ -38,6 +38,7 @@ type Map struct {
 	namespaces corelisters.NamespaceLister
 	nodes      *pool.Nodes
 	usual      string // role of namespaces that have none of their own
+	guest      bool   // the cluster is somebody else's
 	events     events.EventRecorder
 	log        *slog.Logger
 
@@ -50,6 +51,9 @@ type Map struct {
 func New(client *pool.Client, nodes *pool.Nodes, kube kubernetes.Interface, namespaces corelisters.NamespaceLister, usual string, recorder events.EventRecorder, log *slog.Logger) *Map {
 	return &Map{client: client, nodes: nodes, kube: kube, namespaces: namespaces, usual: usual, events: recorder, log: log, roles: map[string]*polderv1.RoleStatus{}}
 }
+
+// Guest says that the cluster is somebody else's: namespaces are read, and nothing is made or written. It is called before Run.
+func (m *Map) Guest() { m.guest = true }
 
 // RoleOf is the role that pays for the pods of a namespace, or why none does.
 func (m *Map) RoleOf(namespace string) (string, error) {
@@ -122,6 +126,9 @@ func (m *Map) Refresh(ctx context.Context) error {
 	m.mu.Lock()
 	m.roles = roles
 	m.mu.Unlock()
+	if m.guest {
+		return nil
+	}
 	if err := m.grow(ctx); err != nil {
 		m.log.Warn("a new namespace has no role in the plan yet; trying again", "error", err)
 	}

@@ -211,10 +211,10 @@ func (r *reclaimer) underNotice(ctx context.Context) (map[string]bool, error) {
 	}
 }
 
-// pod finds the pod of a task; nil when it is none's, or gone.
+// pod finds the pod of a task; nil when it is none's, or gone, or not for the pool to send away.
 func (r *reclaimer) pod(task string) *v1.Pod {
 	e, ok := r.Book.ByTask(task)
-	if !ok {
+	if !ok || e.Stays {
 		return nil
 	}
 	return r.podOf(e)

@@ -1,5 +1,5 @@
 // Command polder-kube is the Kubernetes door: a stock Kubernetes whose machines are Polder's pool. "polder-kube up" runs the
-// control plane; agents start "polder-kube node" for pods; "polder-kube kubectl" is kubectl.
+// control plane, "polder-kube attach" works in one that is there; agents start "polder-kube node" for pods; "polder-kube kubectl" is kubectl.
 package main
 
 import (
@@ -48,6 +48,6 @@ func root() *cobra.Command {
 		Use: "polder-kube", Short: "Kubernetes on Polder's pool", SilenceUsage: true, SilenceErrors: true,
 		Example: "  polder-kube up --dir .polder\n  eval \"$(polder-kube env --dir .polder)\"\n  polder-kube kubectl get nodes",
 	}
-	c.AddCommand(upCommand(), nodeCommand(), execCommand(), envCommand())
+	c.AddCommand(upCommand(), attachCommand(), rbacCommand(), nodeCommand(), execCommand(), envCommand())
 	return c
 }
