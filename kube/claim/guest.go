@@ -7,6 +7,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"polder.dev/polder/kube/pool"
 )
 
 // Labels of the leases of pods that somebody else has placed. The agent reads both.
@@ -61,13 +63,18 @@ func (k *keeper) others(pod *v1.Pod) bool {
 	if k.guest == "" {
 		return false
 	}
-	_, ours := k.nodes.Get(pod.Spec.NodeName)
-	return !ours || !k.owns(pod) || pod.Annotations[TaskAnnotation] == ""
+	return !k.agentAnswers(pod.Spec.NodeName) || !k.owns(pod) || pod.Annotations[TaskAnnotation] == ""
+}
+
+// agentAnswers reports whether the pool knows what is on a node. Where it does not, because the agent is down or gone, the kubelet may be well.
+func (k *keeper) agentAnswers(node string) bool {
+	n, ok := k.nodes.Get(node)
+	return ok && n.State != pool.Unreachable
 }
 
 // count gives a pod that somebody else has placed a lease, or makes it an ask on its node.
 func (k *keeper) count(ctx context.Context, pod *v1.Pod) {
-	if _, ours := k.nodes.Get(pod.Spec.NodeName); !ours || time.Since(k.counted[pod.UID]) < againAfter {
+	if !k.agentAnswers(pod.Spec.NodeName) || time.Since(k.counted[pod.UID]) < againAfter {
 		return
 	}
 	if e, _ := k.Get(pod.UID); e.Ask != "" {

@@ -11,6 +11,7 @@ import (
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	polder "polder.dev/polder/core/resource"
+	"polder.dev/polder/kube/pool"
 )
 
 // foreign is a pod that the stock scheduler has bound.
@@ -88,6 +89,23 @@ func TestNodesWithoutAgent(t *testing.T) {
 	w.book.Guest("polder")
 	other, ours := w.foreign("online", "a", "100m", "n2"), w.foreign("online", "b", "100m", "n2")
 	ours.Spec.SchedulerName, ours.Annotations = "polder", map[string]string{TaskAnnotation: "b-1.0"} // of an agent that is gone
+	w.change(ours)
+	w.look()
+	w.lives(other)
+	w.lives(ours)
+	if len(w.tasks())+len(w.book.entries) > 0 {
+		t.Errorf("tasks %v, entries %v", w.tasks(), w.book.entries)
+	}
+}
+
+// TestAgentThatIsDown ends no pods: their kubelet may be well.
+func TestAgentThatIsDown(t *testing.T) {
+	w := newWorld(t, plan)
+	w.book.Guest("polder")
+	w.stopAgent()
+	w.await("the loss of the agent", func() bool { n, ok := w.nodes.Get("n1"); return ok && n.State == pool.Unreachable })
+	other, ours := w.foreign("online", "a", "100m", "n1"), w.foreign("online", "b", "100m", "n1")
+	ours.Spec.SchedulerName, ours.Annotations = "polder", map[string]string{TaskAnnotation: "b-1.0"} // of a lease that counts as lost
 	w.change(ours)
 	w.look()
 	w.lives(other)
