@@ -3,5 +3,7 @@
 // controller manager and the scheduler are one process, the pool's server is another, and thousands of nodes are objects on one side and
 // sessions on the other.
 //
+// Pods a second are from the first that is bound to the last. Processor time is until their events are written, too: they come later.
+//
 // It is a measurement and not a test: "make bench-kube" runs it.
 package bench

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -124,7 +125,7 @@ func (b *bench) ready(ctx context.Context, config *rest.Config, client *pool.Cli
 	factory := informers.NewSharedInformerFactory(kube, 0)
 	pods, budgets := factory.Core().V1().Pods(), factory.Policy().V1().PodDisruptionBudgets()
 	lister, budgetLister := pods.Lister(), budgets.Lister()
-	if _, err := pods.Informer().AddEventHandler(b.counter()); err != nil {
+	if _, err := pods.Informer().AddEventHandler(b.counter(ctx, kube)); err != nil {
 		return err
 	}
 	factory.Start(ctx.Done())
@@ -141,8 +142,8 @@ func (b *bench) ready(ctx context.Context, config *rest.Config, client *pool.Cli
 	return nil
 }
 
-// counter measures from the first pod that is bound to the last.
-func (b *bench) counter() cache.ResourceEventHandler {
+// counter measures from the first pod that is bound to the last, and processor time until the last of their events is written.
+func (b *bench) counter(ctx context.Context, kube kubernetes.Interface) cache.ResourceEventHandler {
 	var began time.Time
 	var used time.Duration
 	bound := 0
@@ -152,12 +153,46 @@ func (b *bench) counter() cache.ResourceEventHandler {
 		}
 		if bound++; bound == 1 {
 			began, used = time.Now(), processorTime(b.t, os.Getpid())
+			b.profile(b.t)
 		}
 		if bound == *podCount {
 			took := time.Since(began).Seconds()
-			b.over <- figures{Bound: bound, Rate: float64(bound-1) / took, Seconds: took, CPU: (processorTime(b.t, os.Getpid()) - used).Seconds(), Memory: resident(b.t)}
+			written := allWritten(ctx, b.t, kube)
+			pprof.StopCPUProfile()
+			b.over <- figures{Bound: bound, Rate: float64(bound-1) / took, Seconds: took, Events: written, CPU: (processorTime(b.t, os.Getpid()) - used).Seconds(), Memory: resident(b.t)}
 		}
 	}}
+}
+
+// allWritten waits until there are as many events as pods, or no more come; it returns how many there are.
+func allWritten(ctx context.Context, t *testing.T, kube kubernetes.Interface) (n int) {
+	for last := -1; n < *podCount && n > last; {
+		time.Sleep(time.Second)
+		list, err := kube.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{Limit: 1})
+		if err != nil {
+			t.Error(err)
+			return n
+		}
+		last, n = n, len(list.Items)
+		if list.RemainingItemCount != nil {
+			n += int(*list.RemainingItemCount)
+		}
+	}
+	return n
+}
+
+// profile writes down where the processor time goes from now on, if that is asked for.
+func (b *bench) profile(t *testing.T) {
+	if *profiles == "" {
+		return
+	}
+	out, err := os.CreateTemp(*profiles, os.Getenv(role)+"-*.pprof")
+	if err == nil {
+		err = pprof.StartCPUProfile(out)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // each does something so many times, eight at a time.

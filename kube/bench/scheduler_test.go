@@ -18,6 +18,7 @@ var (
 	nodeCount = flag.Int("nodes", 1000, "nodes")
 	podCount  = flag.Int("pods", 2000, "pods, all of them there when the scheduler starts")
 	rounds    = flag.Int("rounds", 3, "rounds of each kind, by turns")
+	profiles  = flag.String("profiles", "", "a directory for profiles of the processors' time, from the first pod that is bound to the last")
 )
 
 // role is the variable that says what a process of this measurement is.
@@ -25,10 +26,11 @@ const role = "POLDER_KUBE_BENCH"
 
 // figures are what one control plane says at its end.
 type figures struct {
-	Bound int
-	Rate  float64 // pods a second, from the first that was bound to the last
+	Bound  int
+	Events int     // that were written
+	Rate   float64 // pods a second, from the first that was bound to the last
 	Seconds,
-	CPU float64 // of processor time from then to then, user and system
+	CPU float64 // of processor time from then until the events were written, user and system
 	Memory int64 // kB resident at the most
 }
 
@@ -56,11 +58,11 @@ func TestPart(t *testing.T) {
 
 // TestSchedulerCost measures both by turns and prints the table.
 func TestSchedulerCost(t *testing.T) {
-	fmt.Printf("%d nodes, %d pods; by turns\n%-8s %10s %10s %14s %14s %10s\n", *nodeCount, *podCount, "", "pods/s", "seconds", "CPU ms a pod", "pool's, a pod", "MB")
+	fmt.Printf("%d nodes, %d pods; by turns\n%-8s %10s %10s %14s %14s %10s %10s\n", *nodeCount, *podCount, "", "pods/s", "seconds", "CPU ms a pod", "pool's, a pod", "events", "MB")
 	for range *rounds {
 		for _, kind := range []string{"stock", "polder"} {
 			f, pool := measure(t, kind)
-			fmt.Printf("%-8s %10.0f %10.1f %14.2f %14.2f %10d\n", kind, f.Rate, f.Seconds, 1000*f.CPU/float64(f.Bound), 1000*pool/float64(f.Bound), f.Memory/1024)
+			fmt.Printf("%-8s %10.0f %10.1f %14.2f %14.2f %10d %10d\n", kind, f.Rate, f.Seconds, 1000*f.CPU/float64(f.Bound), 1000*pool/float64(f.Bound), f.Events, f.Memory/1024)
 		}
 	}
 }
@@ -122,7 +124,7 @@ func start(t *testing.T, kind, dir string) part {
 			os.Remove(log.Name())
 		}
 	})
-	cmd := exec.Command(os.Args[0], "-test.timeout=30m", fmt.Sprint("-nodes=", *nodeCount), fmt.Sprint("-pods=", *podCount))
+	cmd := exec.Command(os.Args[0], "-test.timeout=30m", fmt.Sprint("-nodes=", *nodeCount), fmt.Sprint("-pods=", *podCount), "-profiles="+*profiles)
 	cmd.Env, cmd.Dir, cmd.Stderr = append(os.Environ(), role+"="+kind), dir, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
