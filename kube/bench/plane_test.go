@@ -67,7 +67,7 @@ func runPlane(t *testing.T, polder bool) {
 	b := &bench{t: t, log: slog.New(slog.NewTextHandler(os.Stderr, nil)), over: make(chan figures, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c := controlplane.Config{Dir: filepath.Join(t.TempDir(), "k"), Listen: freeAddress(t), ServiceCIDR: "10.97.0.0/16", UnsafeNoSync: true}
+	c := controlplane.Config{Dir: filepath.Join(t.TempDir(), "k"), Listen: freeAddress(t), ServiceCIDR: "10.97.0.0/16", UnsafeNoSync: true, Wire: !polder}
 	if err := os.Mkdir(c.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,11 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
 	"k8s.io/apiserver/pkg/authentication/request/union"
+	"k8s.io/apiserver/pkg/authentication/user"
 	authorizerunion "k8s.io/apiserver/pkg/authorization/union"
 	genericserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	cliflag "k8s.io/component-base/cli/flag"
 	apiapp "k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -104,6 +107,7 @@ func serve(ctx context.Context, f *files, o apioptions.CompletedOptions) error {
 			return err
 		}
 	}
+	f.inside.open(&c.Aggregator.GenericConfig.Config)
 	completed, err := c.Complete()
 	if err != nil {
 		return err
@@ -168,6 +172,12 @@ func manager(ctx context.Context, f *files) error {
 	c, err := o.Config(ctx, known, off, aliases)
 	if err != nil {
 		return err
+	}
+	if !f.Wire {
+		f.inside.lead(c.Kubeconfig, managerUser, user.SystemPrivilegedGroup)
+		if c.Client, err = kubernetes.NewForConfig(rest.AddUserAgent(c.Kubeconfig, manageroptions.KubeControllerManagerUserAgent)); err != nil {
+			return err
+		}
 	}
 	return managerapp.Run(ctx, c.Complete())
 }

@@ -49,6 +49,8 @@ type Config struct {
 	Admission admission.Interface
 	// Install adds groups to the API, before it is served; nil adds none.
 	Install func(*genericserver.GenericAPIServer) error
+	// Wire has the components of this process call the API server as separate processes would, through TLS; for measurements.
+	Wire bool
 	// UnsafeNoSync has etcd write without waiting for the disk; for tests.
 	UnsafeNoSync bool
 }
@@ -62,7 +64,15 @@ type files struct {
 	kubelet          [2]string // of the API server as a client of kubelets
 	serviceAccounts  string    // private key
 	bootstrap        string    // token that new kubelets ask for a certificate with
+	inside           inside    // the way of this process's own components to the API server
 }
+
+// Callers that are components of this process.
+const (
+	doorUser      = "system:polder"
+	managerUser   = "system:kube-controller-manager"
+	schedulerUser = "system:kube-scheduler"
+)
 
 // Files of the directory.
 const (
@@ -174,9 +184,9 @@ func (f *files) kubeconfigs(pki string) error {
 		groups     []string
 	}{
 		{AdminFile, "polder-admin", []string{"system:masters"}},
-		{DoorFile, "system:polder", []string{"system:masters"}},
-		{managerFile, "system:kube-controller-manager", []string{"system:masters"}},
-		{schedulerFile, "system:kube-scheduler", nil},
+		{DoorFile, doorUser, []string{"system:masters"}},
+		{managerFile, managerUser, []string{"system:masters"}},
+		{schedulerFile, schedulerUser, nil},
 	} {
 		crt, key, err := f.ca.issue(pki, leaf{name: strings.TrimSuffix(u.file, ".kubeconfig"), user: u.user, groups: u.groups})
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -74,6 +76,10 @@ func (f *files) await(ctx context.Context) (*rest.Config, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = 200, 400
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	if !f.Wire {
+		f.inside.lead(config, doorUser, user.SystemPrivilegedGroup)
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
