@@ -56,14 +56,16 @@ func apiServer(ctx context.Context, f *files, etcd string) error {
 	}
 	args := []string{
 		"--bind-address=" + host, "--secure-port=" + port, "--tls-cert-file=" + f.server[0], "--tls-private-key-file=" + f.server[1],
-		"--client-ca-file=" + f.ca.file, "--etcd-servers=" + etcd, "--etcd-cafile=" + f.etcdCA.file,
-		"--etcd-certfile=" + f.etcdClient[0], "--etcd-keyfile=" + f.etcdClient[1],
+		"--client-ca-file=" + f.ca.file, "--etcd-servers=" + etcd,
 		"--kubelet-client-certificate=" + f.kubelet[0], "--kubelet-client-key=" + f.kubelet[1],
 		"--kubelet-preferred-address-types=InternalIP,Hostname",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-jwks-uri=https://kubernetes.default.svc/openid/v1/jwks", "--service-account-key-file=" + strings.TrimSuffix(f.serviceAccounts, ".key") + ".crt",
 		"--service-account-signing-key-file=" + f.serviceAccounts, "--service-cluster-ip-range=" + f.ServiceCIDR,
 		"--authorization-mode=Node,RBAC", "--enable-bootstrap-token-auth", "--allow-privileged",
 		"--enable-admission-plugins=NodeRestriction,DenyServiceExternalIPs", "--disable-admission-plugins=ResourceQuota", "--profiling=false",
+	}
+	if strings.HasPrefix(etcd, "https:") {
+		args = append(args, "--etcd-cafile="+f.etcdCA.file, "--etcd-certfile="+f.etcdClient[0], "--etcd-keyfile="+f.etcdClient[1])
 	}
 	if f.Advertise != nil {
 		args = append(args, "--advertise-address="+f.Advertise.String())

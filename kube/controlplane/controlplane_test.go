@@ -144,3 +144,21 @@ func TestSchedulerConfig(t *testing.T) {
 		s.Plugins = nil
 	}
 }
+
+// TestEtcdListens at a socket that nobody else can open, and on loopback with certificates where a socket's path would be too long or the
+// parts are to speak as separate processes do.
+func TestEtcdListens(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		config Config
+		want   string
+	}{
+		{"as usual", Config{Dir: "/var/lib/polder"}, "unix:///var/lib/polder/pki/etcd.sock"},
+		{"deep below", Config{Dir: "/" + strings.Repeat("x", mostSocket)}, "https://127.0.0.1:"},
+		{"as separate processes", Config{Dir: "/var/lib/polder", Wire: true}, "https://127.0.0.1:"},
+	} {
+		if u, err := (&files{Config: c.config}).etcdListens(); err != nil || !strings.HasPrefix(u.String(), c.want) {
+			t.Errorf("%s: %v, %v", c.name, &u, err)
+		}
+	}
+}
