@@ -134,12 +134,16 @@ func TestBadAddresses(t *testing.T) {
 	}
 }
 
-// TestSchedulerConfig: the plugin is on and preemption is off; without a plugin everything is stock.
+// TestSchedulerConfig: the plugin is on and preemption is off, and fewer nodes are compared; without a plugin everything is stock.
 func TestSchedulerConfig(t *testing.T) {
 	s := Scheduler{Kubeconfig: "/k", Name: DefaultScheduler, Plugins: []Plugin{{Name: "Polder", Binds: true}}}
 	for _, want := range []string{"- name: Polder\n      disabled:\n      - name: DefaultPreemption\n    bind:\n      enabled:\n      - name: Polder\n      - name: DefaultBinder\n", "schedulerName: \"default-scheduler\"\n"} {
-		if text := s.config(); !strings.Contains(text, want) {
+		text := s.config()
+		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
+		}
+		if fewer := strings.Contains(text, "\npercentageOfNodesToScore: 5\nleaderElection:"); fewer != (s.Plugins != nil) || fewer != strings.Contains(text, "\nparallelism: ") {
+			t.Errorf("with plugins %v:\n%s", s.Plugins, text)
 		}
 		s.Plugins = nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 
 	v1 "k8s.io/api/core/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -128,9 +129,16 @@ func (s Scheduler) new(ctx context.Context, c *schedulerconfig.Config) (*kubesch
 	)
 }
 
+// Of the scheduler: it looks at no more nodes at once than there are processors, as more only take turns; and of the nodes that take a pod it
+// compares as many as Kubernetes does by itself in large clusters, and a hundred at the least.
+const (
+	usualParallelism = 16 // is the default
+	scoredPercentage = 5
+)
+
 // config is a configuration of the scheduler with the plugins. Its own preemption is off: who leaves is for the pool to say.
 func (s Scheduler) config() string {
-	enabled, binders := "", ""
+	enabled, binders, settings := "", "", ""
 	for _, p := range s.Plugins {
 		enabled += "\n      - name: " + p.Name
 		if p.Binds {
@@ -138,6 +146,7 @@ func (s Scheduler) config() string {
 		}
 	}
 	if enabled != "" {
+		settings = fmt.Sprintf("parallelism: %d\npercentageOfNodesToScore: %d\n", min(runtime.GOMAXPROCS(0), usualParallelism), scoredPercentage)
 		// Who binds is asked in order, and the first that does is the last.
 		enabled = "  plugins:\n    multiPoint:\n      enabled:" + enabled + "\n      disabled:\n      - name: DefaultPreemption" +
 			"\n    bind:\n      enabled:" + binders + "\n      - name: DefaultBinder\n      disabled:\n      - name: '*'\n"
@@ -148,9 +157,9 @@ clientConnection:
   kubeconfig: %q
   qps: 500
   burst: 1000
-leaderElection:
+%sleaderElection:
   leaderElect: false
 profiles:
 - schedulerName: %q
-%s`, s.Kubeconfig, s.Name, enabled)
+%s`, s.Kubeconfig, settings, s.Name, enabled)
 }
