@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -88,15 +89,15 @@ func (k *tally) passed() []string {
 
 // follow reads what ginkgo prints with -v, and passes it on. A test is named in the line after a delimiter, and "• [" begins how it ended.
 func (k *tally) follow(out io.Reader, pass io.Writer) error {
-	const delimiter, mark = "------------------------------", " [Conformance]"
+	const delimiter, mark = "------------------------------", "[Conformance]"
 	lines := bufio.NewScanner(io.TeeReader(out, pass))
 	lines.Buffer(nil, 16<<20)
 	test, begins := "", false
 	for lines.Scan() {
 		line := lines.Text()
 		if begins {
-			if i := strings.Index(line, mark); i >= 0 {
-				test = line[:i+len(mark)] // what follows are its labels
+			if i := strings.LastIndex(line, " ["); i >= 0 && strings.Contains(line[:i], mark) {
+				test = line[:i] // what follows are its labels
 			}
 		}
 		if begins = line == delimiter; begins {
@@ -111,4 +112,20 @@ func (k *tally) follow(out io.Reader, pass io.Writer) error {
 		}
 	}
 	return lines.Err()
+}
+
+// TestTally: names are whole, with the words behind "[Conformance]" and without labels, as in the report that comes at the end.
+func TestTally(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results")
+	const line = "------------------------------\n"
+	k := openTally(t, file)
+	err := k.follow(strings.NewReader(line+"[sig-a] One is so [Conformance] [Serial] [sig-a, Serial, Conformance]\n/x.go:1\n• [0.1 seconds]\n"+
+		line+"[sig-a] Two is not [Conformance] [sig-a, Conformance]\n/x.go:2\n• [FAILED] [0.1 seconds]\n"+line+"[ReportAfterSuite] x\n[ReportAfterSuite] PASSED [0.0 seconds]\n"), io.Discard)
+	if err != nil || len(k.states) != 2 || k.states["[sig-a] One is so [Conformance] [Serial]"] != "passed" || k.states["[sig-a] Two is not [Conformance]"] != "failed" {
+		t.Errorf("%v, %v", k.states, err)
+	}
+	again := openTally(t, file)
+	if len(again.states) != 1 || len(again.passed()) != 1 || !regexp.MustCompile(again.passed()[0]).MatchString("[sig-a] One is so [Conformance] [Serial]") {
+		t.Errorf("read again: %v, %v", again.states, again.passed())
+	}
 }
