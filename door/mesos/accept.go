@@ -188,7 +188,9 @@ func (a *acceptance) take(need wanted) error {
 	for _, p := range need.ports {
 		a.ports.Remove(p)
 	}
-	a.regular, a.revoc, a.changed = minus(a.regular, need.regular), minus(a.revoc, need.revocable), true
+	less(a.regular, need.regular) // they are the acceptance's own
+	less(a.revoc, need.revocable)
+	a.changed = true
 	return nil
 }
 
@@ -242,6 +244,7 @@ func (a *acceptance) prepare(d *Door, info *mesosv1.TaskInfo, op *mesosv1.Offer_
 	}
 	var out []*launch
 	t := d.newTask(a, info)
+	t.takes = need.amounts
 	spec, err := commandSpec(a.f, t, need)
 	if info.Executor != nil {
 		var e *executor

@@ -93,7 +93,10 @@ type taskRecord struct {
 func frameworkKey(id string) string { return frameworkPrefix + url.PathEscape(id) }
 
 func (t *task) storeKey() string {
-	return taskPrefix + url.PathEscape(t.fw.id) + "/" + url.PathEscape(t.id())
+	if t.key == "" {
+		t.key = taskPrefix + url.PathEscape(t.fw.id) + "/" + url.PathEscape(t.id())
+	}
+	return t.key
 }
 
 func (e *executor) storeKey() string {

@@ -19,6 +19,7 @@ import (
 type task struct {
 	fw       *framework
 	info     *mesosv1.TaskInfo
+	key      string              // where it is written down, once it was
 	wire     []byte              // info as it is written down, once it was
 	shelf    *piece.Shelf[*task] // where its text is while it is on the framework's books
 	takes    amounts             // of its node, once somebody asked
