@@ -21,7 +21,7 @@ const (
 )
 
 // mostAtOnce is how many nodes are offered in one go. Whoever waits for the mutex comes before the next, and frameworks read meanwhile.
-const mostAtOnce = 1000
+const mostAtOnce = 2500
 
 // cycle makes offers, and does what is due, whenever something has changed.
 func (d *Door) cycle(ctx context.Context) error {
