@@ -36,10 +36,23 @@ type summary struct {
 	Created int64
 	State   string
 	Labels  map[string]string
+	Mounts  []mounted
 	SizeRw  int64
 }
 
+// mounted is a mount of a container, in a list.
+type mounted struct{ Type, Destination string }
+
+// made reports whether an agent made the container, for a door.
+func (s summary) made() bool {
+	return slices.ContainsFunc(s.Mounts, func(m mounted) bool { return runtime.IsSandbox(m.Type, m.Destination) })
+}
+
+// place is where it is; without an id when it only says that it is a door's.
 func (s summary) place(engine string) place {
+	if !s.made() {
+		return place{}
+	}
 	name := ""
 	for _, n := range s.Names {
 		if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {

@@ -15,12 +15,15 @@ import (
 // foreignID is the door's id of a container of another role.
 const foreignID = "00000000000000000000000000000000000000000000000000000000000000bb"
 
+// sandbox is what engines list of the mounts of a container that an agent made.
+var sandbox = []thing{{"Type": "bind", "Source": "/agent/containers/x", "Destination": "/polder"}}
+
 // foreign is an engine on which another role has a container, an exec in it, a network and a volume.
 func foreign(node string, w http.ResponseWriter, r *http.Request) {
 	labels := thing{"polder.container": foreignID, "polder.role": "other", "polder.agent": node}
 	switch r.URL.Path {
 	case "/containers/json":
-		reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/theirs"}, "State": "running", "Labels": labels}})
+		reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/theirs"}, "State": "running", "Mounts": sandbox, "Labels": labels}})
 	case "/networks":
 		reply(w, http.StatusOK, []thing{{"Id": "e2", "Name": "theirs", "Driver": "bridge", "Labels": labels}})
 	case "/volumes":
@@ -161,7 +164,7 @@ func FuzzPassedOn(f *testing.F) {
 		var got []seen
 		s := newStand(t, 1, func(node string, w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/containers/json" {
-				reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/web"}, "State": "running", "Labels": thing{"polder.container": foreignID, "polder.role": "team", "polder.agent": node}}})
+				reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/web"}, "State": "running", "Mounts": sandbox, "Labels": thing{"polder.container": foreignID, "polder.role": "team", "polder.agent": node}}})
 				return
 			}
 			body, err := io.ReadAll(r.Body)

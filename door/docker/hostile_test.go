@@ -42,7 +42,7 @@ func listing(s **stand) func(string, http.ResponseWriter, *http.Request) {
 		out := []thing{}
 		for i, m := range (*s).made {
 			if m.Node == node {
-				out = append(out, thing{"Id": fmt.Sprintf("%064x", i+1), "Names": []string{"/" + m.Container.Name}, "State": "created",
+				out = append(out, thing{"Id": fmt.Sprintf("%064x", i+1), "Names": []string{"/" + m.Container.Name}, "State": "created", "Mounts": sandbox,
 					"Labels": thing{"polder.container": m.Container.Id, "polder.role": m.Role, "polder.agent": node}})
 			}
 		}
@@ -84,7 +84,7 @@ func TestOneNameTwoRenames(t *testing.T) {
 		defer mu.Unlock()
 		switch {
 		case r.URL.Path == "/containers/json":
-			reply(w, http.StatusOK, []thing{{"Id": "e-" + node, "Names": []string{"/" + names[node]}, "State": "running",
+			reply(w, http.StatusOK, []thing{{"Id": "e-" + node, "Names": []string{"/" + names[node]}, "State": "running", "Mounts": sandbox,
 				"Labels": thing{"polder.container": strings.Repeat("0", 62) + node, "polder.role": "team", "polder.agent": node}}})
 		case strings.HasSuffix(r.URL.Path, "/rename"):
 			names[node] = r.URL.Query().Get("name")
@@ -229,7 +229,7 @@ func vanishes(t *testing.T, state string) {
 	s := newStand(t, 1, func(_ string, w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == "/containers/json":
-			reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/web"}, "State": state, "Labels": thing{"polder.container": id, "polder.role": "team", "polder.agent": "n0"}}})
+			reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/web"}, "State": state, "Mounts": sandbox, "Labels": thing{"polder.container": id, "polder.role": "team", "polder.agent": "n0"}}})
 		case strings.HasSuffix(r.URL.Path, "/json"):
 			reply(w, http.StatusOK, thing{"Id": "e1", "State": thing{"Status": state, "Running": state == "running"}, "Config": thing{}})
 		case strings.HasSuffix(r.URL.Path, "/attach"):

@@ -26,7 +26,7 @@ func neighbours(node string, w http.ResponseWriter, r *http.Request) {
 	r.URL.Path = strings.TrimPrefix(r.URL.Path, "/v1.24")
 	switch {
 	case r.URL.Path == "/containers/json":
-		reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/mine"}, "State": "running", "Labels": labels("team")}})
+		reply(w, http.StatusOK, []thing{{"Id": "e1", "Names": []string{"/mine"}, "State": "running", "Mounts": sandbox, "Labels": labels("team")}})
 	case r.URL.Path == "/networks":
 		members := thing{"e1": thing{"Name": "mine"}, "e7": thing{"Name": "secret-plans"}} // as engines list them to old clients
 		reply(w, http.StatusOK, []thing{
@@ -232,5 +232,26 @@ func TestDeniedWhileWriting(t *testing.T) {
 		s.wants(http.StatusForbidden, "may not exec", "POST", "/containers/mine/exec", `{"Cmd":["`+strings.Repeat("x", 40_000)+`"]}`)
 		s.wants(http.StatusForbidden, "may not exec", "PUT", "/containers/mine/archive?path=/", strings.Repeat("x", 200_000))
 		s.wants(http.StatusForbidden, "may not exec", "POST", "/commit?container=mine", "{}")
+	}
+}
+
+// TestOnlyWhatAgentsMade: a container that has all the labels of another's, as those have that a builder runs of an image, is none of the pool's,
+// whatever it has at the sandbox's place.
+func TestOnlyWhatAgentsMade(t *testing.T) {
+	for _, mounts := range [][]thing{nil, {{"Type": "volume", "Destination": "/polder"}}, {{"Type": "bind", "Destination": "/polder/x"}}} {
+		s := newStand(t, 1, func(node string, w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/containers/json" {
+				neighbours(node, w, r)
+				return
+			}
+			labels := thing{"polder.container": foreignID, "polder.role": "team", "polder.agent": node}
+			reply(w, http.StatusOK, []thing{{"Id": "e6", "Names": []string{"/mine"}, "Created": 9, "State": "running", "Mounts": mounts, "Labels": labels}})
+		})
+		s.wants(http.StatusNotFound, "No such container", "POST", "/containers/mine/exec", "{}")
+		s.wants(http.StatusNotFound, "No such container", "POST", "/containers/"+foreignID+"/exec", "{}")
+		l, err := listedIn([]byte(encode(thing{"Id": "e6", "Mounts": mounts, "Labels": thing{"polder.container": foreignID}})), "e")
+		if err != nil || l.at.id != "" {
+			t.Errorf("in a list it is %+v, %v", l.at, err)
+		}
 	}
 }

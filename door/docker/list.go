@@ -150,7 +150,7 @@ func (d *Door) containers(ctx context.Context, query url.Values) ([]listed, erro
 		}
 		err := eachElement(list, func(raw []byte) error {
 			l, err := listedIn(raw, engines[i].id)
-			if err != nil || !has(engines[i], l.at.node) || !mayView(l.at.role) {
+			if err != nil || l.at.id == "" || !has(engines[i], l.at.node) || !mayView(l.at.role) {
 				return err
 			}
 			d.mu.Lock()

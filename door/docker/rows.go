@@ -182,7 +182,7 @@ func listedIn(raw []byte, engine string) (l listed, err error) {
 		case "Status":
 			l.status = unquoted(raw)
 		case "Mounts":
-			raw, err = sandboxless(raw)
+			raw, err = l.sandboxless(raw)
 			l.rest = append(l.rest, member{name, raw})
 		default:
 			l.number(string(name), raw)
@@ -218,21 +218,26 @@ func (l *listed) label(name, raw []byte) error {
 	return nil
 }
 
-// sandboxless leaves out the mount that the agent adds.
-func sandboxless(raw []byte) ([]byte, error) {
+// sandboxless leaves out the mount that the agent adds, and notes that it is there.
+func (l *listed) sandboxless(raw []byte) ([]byte, error) {
 	if !bytes.Contains(raw, []byte(runtime.SandboxPath)) {
 		return raw, nil
 	}
 	out := []byte{'['}
 	err := eachElement(raw, func(raw []byte) error {
-		target := ""
+		var m mounted
 		err := eachMember(raw, func(name, raw []byte) error {
-			if n := string(name); n == "Destination" || n == "Target" {
-				target = unquoted(raw)
+			switch string(name) {
+			case "Destination":
+				m.Destination = unquoted(raw)
+			case "Type":
+				m.Type = unquoted(raw)
 			}
 			return nil
 		})
-		if target != runtime.SandboxPath {
+		if m.Destination == runtime.SandboxPath {
+			l.Mounts = append(l.Mounts, m)
+		} else {
 			out = append(separated(out), raw...)
 		}
 		return err

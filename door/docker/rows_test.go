@@ -18,7 +18,9 @@ func TestListedAsItCame(t *testing.T) {
 		words := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", `"`, `\`, `\"`, `}],{"Id":"x"`, "\u2028", "é", "a b\n"}))
 		id, status, user := words.Draw(t, "id"), words.Draw(t, "status"), words.Draw(t, "label")
 		other := thing{"Text": words.Draw(t, "text"), "List": []any{true, nil, 1.5, thing{words.Draw(t, "key"): []any{}}}}
-		mount := func(at string) thing { return thing{"Source": words.Draw(t, "source"), "Destination": at} }
+		mount := func(at string) thing {
+			return thing{"Type": "bind", "Source": words.Draw(t, "source"), "Destination": at}
+		}
 		row := thing{"Id": id, "Names": []any{"/one", "/one/two"}, "Created": json.Number("17"), "State": "running", "Status": status, "Other": other,
 			"Mounts": []any{mount("/data"), mount(runtime.SandboxPath), mount("/more")},
 			"Labels": thing{"user": user, labelSpec: words.Draw(t, "spec"), runtime.LabelContainer: "c1", runtime.LabelAgent: "n1", runtime.LabelRole: "team", "polder.node": "forged"}}

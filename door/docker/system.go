@@ -191,6 +191,10 @@ func (d *Door) owned(m thing, e engine, mayView func(string) bool) bool {
 		return false
 	}
 	if id := text(labels, "polder.container"); id != "" {
+		mounts, _ := m["Mounts"].([]any)
+		if m["Mounts"] = withoutSandbox(slices.Clone(mounts)); len(m["Mounts"].([]any)) == len(mounts) {
+			return false // it only says that it is a door's
+		}
 		m["Id"] = id
 		delete(labels, labelSpec)
 		return has(e, text(labels, "polder.agent"))

@@ -166,10 +166,11 @@ func (r *Runtime) find(ctx context.Context, id string) (c container.InspectRespo
 	if err != nil {
 		return c, r.fail("look for the container", "", err)
 	}
-	if len(list.Items) == 0 {
+	made := ofDoors(list.Items)
+	if len(made) == 0 {
 		return c, &runtime.Error{Kind: runtime.ErrNotFound, Op: "start", Cause: fmt.Errorf("container %.12s is not on this node", id)}
 	}
-	res, err := r.api.ContainerInspect(ctx, list.Items[0].ID, client.ContainerInspectOptions{})
+	res, err := r.api.ContainerInspect(ctx, made[0].ID, client.ContainerInspectOptions{})
 	if err != nil {
 		return c, r.fail("look for the container", "", err)
 	}
@@ -268,12 +269,13 @@ func (r *Runtime) findOrCreate(ctx context.Context, spec runtime.Spec) (containe
 	if err != nil {
 		return container.InspectResponse{}, r.fail("look for the container", "", err)
 	}
-	for _, c := range list.Items {
+	made := ofDoors(list.Items)
+	for _, c := range made {
 		if c.Labels[labelAgent] == r.opt.Agent {
 			return r.find(ctx, id)
 		}
 	}
-	for _, c := range list.Items {
+	for _, c := range made {
 		if _, err := r.api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
 			return container.InspectResponse{}, r.fail("move the container", "", err)
 		}
@@ -350,7 +352,7 @@ func (r *Runtime) Containers(ctx context.Context) ([]string, error) {
 		return nil, r.fail("list", "", err)
 	}
 	var ids []string
-	for _, item := range found.Items {
+	for _, item := range ofDoors(found.Items) {
 		ids = append(ids, item.Labels[LabelContainer])
 	}
 	slices.Sort(ids)

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,17 @@ const (
 
 // LabelVolume is on a volume of the engine that stands for one of the pool, by the same name: the task whose lease that is. Users set no such label.
 const LabelVolume = "polder.volume"
+
+// IsSandbox reports whether a mount, as engines list it, is the one that every container of a door has and no other: an image, and so
+// what a builder runs of it, can bring each of the labels, but no directory of the machine.
+func IsSandbox(kind, target string) bool { return kind == "bind" && target == SandboxPath }
+
+// ofDoors leaves out containers that only say that they are a door's.
+func ofDoors(list []container.Summary) []container.Summary {
+	return slices.DeleteFunc(list, func(c container.Summary) bool {
+		return !slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return IsSandbox(string(m.Type), m.Destination) })
+	})
+}
 
 func containerName(taskID string) string { return "polder-" + taskID }
 
