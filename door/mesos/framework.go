@@ -167,12 +167,16 @@ func checkID(id string) error {
 
 // subscribe gives the framework the roles of its info, keeping what is known about those it had.
 func (d *Door) subscribe(f *framework, suppressed []string, constraints *schedulerv1.OfferConstraints) error {
-	subs := map[string]*subscription{}
-	for _, r := range rolesOf(f.info) {
+	wants := map[string]constraint{}
+	for _, r := range rolesOf(f.info) { // all of them first: what is refused changes nothing
 		c, err := compileConstraint(constraints.GetRoleConstraints()[r])
 		if err != nil {
 			return err
 		}
+		wants[r] = c
+	}
+	subs := map[string]*subscription{}
+	for r, c := range wants {
 		s := f.subs[r]
 		if s == nil {
 			s = &subscription{fw: f, role: r, path: d.pathOf(r), filters: map[string]filter{}, wish: wish{demands: map[string]*demand{}}}

@@ -54,6 +54,33 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
+// TestRefusedSubscriptionChangesNothing: a framework that subscribes again with what is refused is as it was, and stays subscribed.
+func TestRefusedSubscriptionChangesNothing(t *testing.T) {
+	w := newWorld(t, onePlan, 0, nil)
+	c := w.subscribe(w.admin, info("good", []string{"a", "b"}))
+	c.next(schedulerv1.Event_HEARTBEAT)
+	again := info("bad", []string{"a", "b"})
+	again.Id = &mesosv1.FrameworkID{Value: &c.id}
+	res := w.raw(string(wire.AppendJSON(nil, &schedulerv1.Call{
+		Type: schedulerv1.Call_SUBSCRIBE.Enum(), FrameworkId: again.Id, Subscribe: &schedulerv1.Call_Subscribe{
+			FrameworkInfo: again, SuppressedRoles: []string{"a"}, OfferConstraints: &schedulerv1.OfferConstraints{
+				RoleConstraints: map[string]*schedulerv1.OfferConstraints_RoleConstraints{
+					"b": {Groups: []*schedulerv1.OfferConstraints_RoleConstraints_Group{{}}}, // a group without constraints
+				}}}})))
+	for _, e := range events(res.Body) {
+		if e.GetType() != schedulerv1.Event_ERROR {
+			t.Errorf("the answer is %v", e)
+		}
+		break
+	}
+	w.door.mu.Lock()
+	defer w.door.mu.Unlock()
+	f := w.door.frameworks[c.id]
+	if f.info.GetName() != "good" || f.subs["a"].suppressed || f.stream == nil || f.stream.id != c.stream {
+		t.Errorf("it is called %s, role a is suppressed: %v, its stream is %v", f.info.GetName(), f.subs["a"].suppressed, f.stream)
+	}
+}
+
 // TestFrameworkThatStopsReading: it is disconnected, and what waits for it stays within its bound.
 func TestFrameworkThatStopsReading(t *testing.T) {
 	w := newWorld(t, onePlan, 0, nil)

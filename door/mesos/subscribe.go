@@ -97,10 +97,13 @@ func (d *Door) open(who principal, sub *schedulerv1.Call_Subscribe, s *stream) (
 		info.User, info.Checkpoint = f.info.User, f.info.Checkpoint
 	}
 	info.Id, info.Principal = &mesosv1.FrameworkID{Value: &f.id}, &who.name
-	f.info, f.caller, f.principal = info, who.caller, who.name
+	old := f.info
+	f.info = info
 	if err := d.subscribe(f, sub.SuppressedRoles, sub.OfferConstraints); err != nil {
+		f.info = old // it may be subscribed, and then stays as it is
 		return nil, err
 	}
+	f.caller, f.principal = who.caller, who.name
 	d.attach(f, s)
 	d.keep(frameworkKey(f.id), f)
 	return f, nil
