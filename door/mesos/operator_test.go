@@ -72,6 +72,29 @@ func TestQuotaWritesThePlan(t *testing.T) {
 	}
 }
 
+// TestQuotaTellsNothing: who may not plan a role learns from a refused change neither what it uses nor what the plan says of it.
+func TestQuotaTellsNothing(t *testing.T) {
+	w := newWorld(t, onePlan, 1, nil)
+	c := w.subscribe(w.admin, info("f", []string{"a"}))
+	o := c.offer()
+	c.must(http.StatusAccepted, launchCall(o, command(o, "t", "forever", scalar("cpus", 1), scalar("mem", 32))))
+	eve := w.user("eve", "view b")
+	w.until("the use is known", func() bool {
+		w.door.mu.Lock()
+		defer w.door.mu.Unlock()
+		return len(w.door.quotas["a"].usage) > 0
+	})
+	for _, call := range []string{
+		`{"type":"UPDATE_QUOTA","update_quota":{"quota_configs":[{"role":"a","limits":{"cpus":{"value":0}}}]}}`,
+		`{"type":"UPDATE_QUOTA","update_quota":{"quota_configs":[{"role":"a","guarantees":{"cpus":{"value":9000}},"limits":{"cpus":{"value":9000}}}]}}`,
+		`{"type":"SET_QUOTA","set_quota":{"quota_request":{"role":"a","guarantee":[{"name":"cpus","type":"SCALAR","scalar":{"value":9000}}]}}}`,
+		`{"type":"REMOVE_QUOTA","remove_quota":{"role":"a"}}`,
+		`{"type":"REMOVE_QUOTA","remove_quota":{"role":"nowhere"}}`,
+	} {
+		w.operate(eve, http.StatusForbidden, call)
+	}
+}
+
 // TestQuotaDocuments: the documents of version 0 write, too.
 func TestQuotaDocuments(t *testing.T) {
 	w := newWorld(t, onePlan, 1, nil)

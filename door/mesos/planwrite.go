@@ -26,6 +26,20 @@ import (
 // planTries is how often a change is made anew because somebody else changed the plan meanwhile.
 const planTries = 3
 
+// mayPlan asks the pool whether somebody may plan a role. It is asked before a change is looked at: why one is refused tells of the role.
+func (d *Door) mayPlan(who principal, name string) error {
+	ctx, cancel := contextFor(d, who.caller)
+	defer cancel()
+	res, err := d.c.API.Access.CanI(ctx, connect.NewRequest(&polderv1.CanIRequest{Verb: "plan", Role: d.pathOf(name)}))
+	switch {
+	case err != nil:
+		return statusOf(err)
+	case !res.Msg.Allowed:
+		return answer(http.StatusForbidden, "Not authorized to change role '%.80s': %s", name, res.Msg.Reason)
+	}
+	return nil
+}
+
 // changePlan applies a change of the plan.
 func (d *Door) changePlan(who principal, comment string, change func(*role.Plan) error) error {
 	for try := 1; ; try++ {
@@ -94,7 +108,7 @@ func (d *Door) updateQuota(who principal, m *masterv1.Call_UpdateQuota) error {
 		if err != nil {
 			return answer(http.StatusBadRequest, "Invalid quota config of role '%s': limits: %v", c.GetRole(), err)
 		}
-		if err := d.checkQuota(c.GetRole(), guarantee, limit, m.GetForce()); err != nil {
+		if err := d.checkQuota(who, c.GetRole(), guarantee, limit, m.GetForce()); err != nil {
 			return err
 		}
 		names = append(names, c.GetRole())
@@ -137,13 +151,16 @@ func replaced(old resource.Resources, now amounts) resource.Resources {
 	return out
 }
 
-// checkQuota refuses what Mesos refuses: a limit below the guarantee, or, unless it is forced, below what runs.
-func (d *Door) checkQuota(name string, guarantee, limit amounts, force bool) error {
+// checkQuota refuses whom the pool refuses, and what Mesos refuses: a limit below the guarantee, or, unless it is forced, below what runs.
+func (d *Door) checkQuota(who principal, name string, guarantee, limit amounts, force bool) error {
 	if name == "*" {
 		return answer(http.StatusBadRequest, "Invalid quota config: setting quota for the default role '*' is not supported")
 	}
 	if err := checkRole(name); err != nil {
 		return answer(http.StatusBadRequest, "%v", err)
+	}
+	if err := d.mayPlan(who, name); err != nil {
+		return err
 	}
 	d.mu.Lock()
 	usage := d.quotas[d.pathOf(name)].usage
@@ -194,7 +211,7 @@ func (d *Door) setQuota(who principal, m *quotav1.QuotaRequest) error {
 	if err != nil {
 		return answer(http.StatusBadRequest, "Failed to validate set quota request: %v", err)
 	}
-	if err := d.checkQuota(m.GetRole(), w.amounts, w.amounts, m.GetForce()); err != nil {
+	if err := d.checkQuota(who, m.GetRole(), w.amounts, w.amounts, m.GetForce()); err != nil {
 		return err
 	}
 	return d.changePlan(who, "mesos: quota of "+m.GetRole(), func(p *role.Plan) error {
@@ -212,6 +229,9 @@ func (d *Door) setQuota(who principal, m *quotav1.QuotaRequest) error {
 
 // removeQuota takes guarantee and limit of a role away.
 func (d *Door) removeQuota(who principal, name string) error {
+	if err := d.mayPlan(who, name); err != nil {
+		return err
+	}
 	return d.changePlan(who, "mesos: no quota of "+name, func(p *role.Plan) error {
 		path := d.pathOf(name)
 		if spec, ok := p.Roles[path]; !ok || len(spec.Guarantee)+len(spec.Limit) == 0 {
