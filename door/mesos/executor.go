@@ -3,6 +3,7 @@ package mesos
 import (
 	"cmp"
 	"crypto/rand"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,6 +200,10 @@ func (e *executor) kill(t *task, policy *mesosv1.KillPolicy) {
 	}
 	m := execEvent(executorv1.Event_KILL)
 	m.Kill = &executorv1.Event_Kill{TaskId: t.info.TaskId, KillPolicy: policy}
+	e.waiting = slices.DeleteFunc(e.waiting, func(w proto.Message) bool { // its framework may ask as often as it likes
+		before, ok := w.(*executorv1.Event)
+		return ok && before.GetKill() != nil && before.GetKill().GetTaskId().GetValue() == t.id()
+	})
 	e.send(m)
 }
 

@@ -186,6 +186,25 @@ func TestGroupOfACustomExecutor(t *testing.T) {
 	w.until("the tasks' leases are free", func() bool { return w.running() == 1 })
 }
 
+// TestKillsWaitOnce: however often a framework asks, an executor that is not there yet has one KILL of a task waiting, the last.
+func TestKillsWaitOnce(t *testing.T) {
+	e := &executor{}
+	of := func(id string) *task { return &task{info: &mesosv1.TaskInfo{TaskId: &mesosv1.TaskID{Value: &id}}} }
+	one, two := of("one"), of("two")
+	e.launch(one)
+	e.kill(two, nil)
+	for i := range int64(100) {
+		e.kill(one, &mesosv1.KillPolicy{GracePeriod: &mesosv1.DurationInfo{Nanoseconds: &i}})
+	}
+	if len(e.waiting) != 3 {
+		t.Fatalf("%d events wait", len(e.waiting))
+	}
+	last := e.waiting[2].(*executorv1.Event).GetKill()
+	if last.GetTaskId().GetValue() != "one" || last.GetKillPolicy().GetGracePeriod().GetNanoseconds() != 99 {
+		t.Errorf("the last is %v", last)
+	}
+}
+
 // TestExecutorsAreTheirOwn: without its token, or with another's, nobody is an executor.
 func TestExecutorsAreTheirOwn(t *testing.T) {
 	w := newWorld(t, onePlan, 1, nil)
