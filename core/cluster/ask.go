@@ -37,8 +37,9 @@ type class struct {
 	group    string
 	gang     bool
 	earmark  bool
-	count    int // of a gang; 1 otherwise
-	need     resource.Vector
+	count    int             // of a gang; 1 otherwise
+	need     resource.Vector // what is booked for one
+	carve    resource.Vector // of a reservation; need is nothing then
 	grace    time.Duration
 	minRun   time.Duration
 	compiled *placement.Compiled
@@ -231,6 +232,12 @@ func (cl *class) identity() string {
 	if s.Volume {
 		text += "|volume"
 	}
+	if s.Reserve {
+		text += "|reserve"
+	}
+	if s.carved() {
+		text += "|from " + s.From
+	}
 	return text
 }
 
@@ -249,6 +256,9 @@ func (c *Cluster) resolve(cl *class) (err error) {
 	cl.minRun = shorter(r.MinRuntime, cl.shape.MinRuntime)
 	if len(cl.need) != c.kinds.Len() {
 		cl.need = cl.shape.Resources.Vector(c.kinds, "")
+	}
+	if cl.shape.carved() {
+		cl.carve, cl.need = cl.shape.Resources.Vector(c.kinds, ""), make(resource.Vector, c.kinds.Len())
 	}
 	cl.branch = c.branchOf(cl.leaf)
 	cl.tried, cl.lasting = 0, lasting{}
@@ -307,6 +317,13 @@ func (c *Cluster) cancel(e Cancel) error {
 	a := c.asks[e.Ask]
 	if a == nil {
 		return refuse("NotFound", "list the asks there are", "no open ask has the id %q", e.Ask)
+	}
+	if !e.KeepRunning {
+		for _, t := range a.live.inOrder() {
+			if t.reserves() {
+				return c.giveUpReservation(t)
+			}
+		}
 	}
 	a.Cancelled = true
 	c.dissolveAsk(a)

@@ -251,6 +251,9 @@ func (p *pool) claimants() (out []*claimant, deepest int) {
 		if cl.earmark && cl.refusal == nil {
 			cl.refusal = unkept
 		}
+		if cl.shape.carved() {
+			continue // what it waits for is its reservation's
+		}
 		var of []*ask
 		for _, a := range cl.asks {
 			if p.due(cl, a) {

@@ -24,7 +24,8 @@ type Cluster struct {
 	strays    map[string]*task // tasks that no ask that is known has under their id; see task
 	seq       int64            // orders asks and units by arrival
 
-	pledged []*ask // volumes that the commit under way has a place for
+	pledged []*ask                     // volumes that the commit under way has a place for
+	carved  map[string]resource.Vector // out of reservations, by their id
 
 	recovering bool         // restored state is not complete: decide nothing
 	turnsAt    time.Time    // when the calendar next changes the tree; zero is never
@@ -46,7 +47,7 @@ type Cluster struct {
 func New() *Cluster {
 	c := &Cluster{
 		plan: &role.Plan{}, kinds: resource.NewKinds(),
-		nodes: map[string]*node{}, asks: map[string]*ask{}, strays: map[string]*task{},
+		nodes: map[string]*node{}, asks: map[string]*ask{}, strays: map[string]*task{}, carved: map[string]resource.Vector{},
 	}
 	c.retree()
 	c.out = nil

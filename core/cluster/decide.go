@@ -226,6 +226,9 @@ func (p *pool) start(cl *class, a *ask) bool {
 
 // fit finds funding and places for one start of a class and books both; the verdict says why there are none.
 func (p *pool) fit(cl *class) (lending.Charge, places, *verdict) {
+	if cl.shape.carved() {
+		return p.fitCarved(cl)
+	}
 	amount := cl.amount()
 	if r := p.ledger.Room(cl.leaf, amount); r != nil {
 		return lending.Charge{}, places{}, p.c.refused(p, cl, r)
@@ -378,13 +381,16 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) *unit
 		t := &tasks[i]
 		*t = task{
 			id: taskID(a.ID, in.Index, in.Attempt), seq: c.seq, ask: a, index: in.Index, attempt: in.Attempt,
-			gang: a.Gang, role: a.Role, shape: &a.Shape, group: cl.group, node: p.nodes[id], unit: u, need: cl.need,
+			gang: a.Gang, role: a.Role, shape: &a.Shape, group: cl.group, node: p.nodes[id], unit: u, need: cl.need, carve: cl.carve,
 			grace: cl.grace, minRun: cl.minRun, created: c.now, state: Starting, payload: a.Payload, ports: at.portsOf(i),
+		}
+		if t.reserves() { // no agent has to begin anything
+			t.state, t.started = Running, c.now
 		}
 		u.tasks = append(u.tasks, t)
 		a.live.put(t)
 		p.index.RemoveTask(id, cl.group) // occupy counts it
-		c.occupy(t, at.amounts)
+		c.occupy(t, at.amounts || cl.shape.carved())
 	}
 	p.enter(u)
 	if a.waits { // what was claimed never did
@@ -392,6 +398,11 @@ func (p *pool) launch(cl *class, a *ask, charge lending.Charge, at places) *unit
 	}
 	c.unwait(a)
 	for _, t := range u.tasks {
+		if t.reserves() {
+			c.emit(SaveTask{t.id})
+			c.happened("Reserved", t.id, t.role, t.node.Name, "%s is reserved on %s", t.id, t.node.Name)
+			continue
+		}
 		c.emit(SaveTask{t.id}, Launch{t.assignment()}, Happened{Kind: "TaskStarting", Subject: t.id, Role: t.role, Node: t.node.Name,
 			Message: t.id + " starts on " + t.node.Name + ", " + paying(u.paidBy)})
 	}

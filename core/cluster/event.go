@@ -202,6 +202,8 @@ type Shape struct {
 	Priority     int
 	Pinned       bool           // not preemptible: runs only on its own role's guarantee
 	Volume       bool           // nothing that runs: it keeps a directory until it is killed; see volume.go
+	Reserve      bool           // of a volume: a reservation, of which others are carved; see reservation.go
+	From         string         // the id of the reservation it is carved out of; empty: it is booked by itself
 	ReclaimGrace *time.Duration // nil: the role's; never more than the role's
 	MinRuntime   *time.Duration // nil: the role's; never more than the role's
 	Requeue      bool           // comes back after a reclaim or a lost node

@@ -300,7 +300,7 @@ func (c *Cluster) explainTask(t *task) (Reason, []string) {
 		notice += fmt.Sprintf(", after at least %s of running", t.minRun)
 	}
 	details := []string{
-		fmt.Sprintf("it runs for %s on %s with %s, %s", t.role, t.node.Name, t.need.Text(c.kinds, t.unit.pool.name), paying(c.fundingName(t.unit.charge.At))),
+		fmt.Sprintf("it runs for %s on %s with %s, %s", t.role, t.node.Name, t.holds().Text(c.kinds, t.unit.pool.name), paying(c.fundingName(t.unit.charge.At))),
 		notice,
 	}
 	switch {

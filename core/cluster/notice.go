@@ -206,7 +206,7 @@ func (t *task) earliestEnd(now time.Time) time.Time {
 
 func (c *Cluster) sendNotice(t *task, kind NoticeKind, claimant string, deadline time.Time) {
 	c.seq++ // two notices of one task may be given in the same millisecond
-	amount := t.unit.pool.put(t.need)
+	amount := t.unit.pool.put(t.holds())
 	t.notice = &notice{Notice: Notice{Kind: kind,
 		ID:   t.id + "@" + strconv.FormatInt(c.now.UnixMilli(), 10) + "." + strconv.FormatInt(c.seq, 10),
 		Task: t.id, Role: t.role, Node: t.node.Name, Claimant: claimant,
@@ -318,12 +318,15 @@ func (c *Cluster) release(t *task, amount resource.Resources) error {
 		}
 	}
 	less := amount.Vector(c.kinds, "")
-	if less.IsZero() || less.Negative() >= 0 || !less.Fits(t.need) || less.Equal(t.need) {
+	if less.IsZero() || less.Negative() >= 0 || !less.Fits(t.holds()) || less.Equal(t.holds()) {
 		return refuse("InvalidArgument", "release less than all, or answer done", "task %s holds %s; it cannot release %s and go on", t.id,
-			t.need.Text(c.kinds, ""), less.Text(c.kinds, ""))
+			t.holds().Text(c.kinds, ""), less.Text(c.kinds, ""))
 	}
 	if t.gang {
 		return refuse("InvalidArgument", "answer done", "task %s is one of a gang and cannot become smaller alone", t.id)
+	}
+	if t.shape.carved() {
+		return c.resizeCarved(t, nil, less)
 	}
 	c.shrink(t, less)
 	c.happened("PartReleased", t.id, t.role, t.node.Name, "%s released %s and goes on with %s", t.id, less.Text(c.kinds, t.unit.pool.name),

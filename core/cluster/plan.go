@@ -202,7 +202,7 @@ func (p *pool) rebookUnit(u *unit, depth int) bool {
 // rebooked charges what runs in the book of another tree, as deep as its rules allow, or to the root, where a repair deals with it;
 // false, and nothing charged, when that is less deep than it must be.
 func rebooked(l *lending.Ledger, c lending.Charge, u *unit, depth int) (lending.Charge, bool) {
-	if u.volume() {
+	if u.volume() || u.tasks[0].shape.carved() {
 		return payAtLeaf(l, c), true
 	}
 	funded := fundOrBorrow(l, c, u.pinned)

@@ -192,6 +192,60 @@ func (a *actor) submit() {
 	a.step(Submit{spec})
 }
 
+// keepers are the roles whose guarantee covers some reservation; all of them when none does.
+func (a *actor) keepers() []string {
+	out := slices.DeleteFunc(slices.Clone(a.paths), func(path string) bool { return a.c.plan.LeastGuarantee(path, "cpu") < resource.Milli })
+	if len(out) == 0 {
+		return a.paths
+	}
+	return out
+}
+
+// reserve asks for a reservation.
+func (a *actor) reserve() {
+	a.n++
+	size := rapid.IntRange(1, 4).Draw(a.t, "size")
+	shape := Shape{Resources: resource.Resources{"cpu": resource.Amount(size) * resource.Milli, "memory": resource.Amount(rapid.IntRange(0, size).Draw(a.t, "memory"))},
+		Volume: true, Reserve: true, Pinned: true}
+	spec := AskSpec{ID: fmt.Sprintf("r%02d", a.n), Role: rapid.SampledFrom(a.keepers()).Draw(a.t, "role"), Count: 1, Submitted: a.now, Shape: shape}
+	n := rapid.SampledFrom(a.c.Nodes()).Draw(a.t, "node")
+	if rapid.Bool().Draw(a.t, "here") && n.Pool == "" {
+		a.step(Commit{Tasks: []Claim{{spec, n.Name}}})
+	} else {
+		a.step(Submit{spec})
+	}
+}
+
+// carve asks for tasks, or for a volume, out of a reservation.
+func (a *actor) carve() {
+	var rs []TaskView
+	for _, t := range a.live() {
+		if t.Shape.Reserve {
+			rs = append(rs, t)
+		}
+	}
+	if len(rs) == 0 {
+		return
+	}
+	r := rapid.SampledFrom(rs).Draw(a.t, "reservation")
+	a.n++
+	shape := Shape{Resources: resource.Resources{"cpu": resource.Amount(rapid.IntRange(0, 2).Draw(a.t, "cpu")) * resource.Milli,
+		"memory": resource.Amount(rapid.IntRange(0, 2).Draw(a.t, "memory"))}, From: r.Task, Pinned: true, Requeue: rapid.Bool().Draw(a.t, "requeue")}
+	spec := AskSpec{ID: fmt.Sprintf("c%02d", a.n), Role: r.Role, Count: rapid.IntRange(1, 3).Draw(a.t, "count"), Submitted: a.now, Shape: shape}
+	switch rapid.IntRange(0, 3).Draw(a.t, "how") {
+	case 0:
+		spec.Count, spec.Shape.Volume, spec.Shape.Requeue = 1, true, false
+		fallthrough
+	case 1:
+		spec.Count = 1
+		other := spec
+		other.ID += "x"
+		a.step(Commit{Tasks: []Claim{{spec, r.Node}, {other, r.Node}}, AllOrNothing: rapid.Bool().Draw(a.t, "all"), LeaveDemand: rapid.Bool().Draw(a.t, "leave")})
+	default:
+		a.step(Submit{spec})
+	}
+}
+
 // keepVolume asks for a volume.
 func (a *actor) keepVolume() {
 	a.n++
@@ -214,9 +268,9 @@ func (a *actor) anyTask() (TaskView, bool) {
 }
 
 func (a *actor) act() {
-	n := even(a.t, "act", 23)
+	n := even(a.t, "act", 27)
 	if a.quiet && n > 9 {
-		n = []int{1, 2, 4, 5, 6, 12, 12, 16, 20, 21}[n%10]
+		n = []int{1, 2, 4, 5, 6, 12, 12, 16, 20, 21, 24}[n%11]
 	}
 	switch n {
 	case 0, 1, 2, 3:
@@ -260,6 +314,10 @@ func (a *actor) act() {
 		a.resize()
 	case 22:
 		a.keepVolume()
+	case 23:
+		a.reserve()
+	case 24, 25, 26:
+		a.carve()
 	case 21:
 		if t, ok := a.anyTask(); ok {
 			a.step(SetCost{Task: t.Task, Cost: Cost{rapid.Bool().Draw(a.t, "guarded"), rapid.Int64Range(-1, 1).Draw(a.t, "cost")}})
@@ -447,7 +505,7 @@ func (a *actor) verdict() {
 // for as a naive integrator has it, and that nobody shares a host port or, exclusive, a node. Nodes are in two pools and two zones.
 func TestContract(t *testing.T) {
 	verdicts, days, begun := map[string]int{}, 0, time.Now()
-	deep, halves, volumes, told := map[int]int{}, 0, 0, 0
+	deep, halves, volumes, told, carved := map[int]int{}, 0, 0, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		if days++; days%1000 == 0 {
 			t.Logf("%d random days in %s", days, time.Since(begun).Round(time.Second))
@@ -463,9 +521,13 @@ func TestContract(t *testing.T) {
 		told += a.told()
 		halves += a.halves
 		volumes += a.stayed
+		carved += a.shared
 	})
 	t.Logf("trees by depth: %v; leaders killed between two messages of one step: %d; volumes that outlasted a drain or their node: %d", deep, halves, volumes)
-	t.Logf("notices for claims: %d", told)
+	t.Logf("notices for claims: %d; steps with something carved out of a reservation: %d", told, carved)
+	if days >= 1000 && carved < days/10 && !t.Failed() {
+		t.Errorf("%d steps with something carved out of a reservation in %d days: hardly anything was", carved, days)
+	}
 	if days >= 1000 && told < days/20 && !t.Failed() {
 		t.Errorf("%d notices for claims in %d days: hardly anything was asked back", told, days)
 	}

@@ -25,6 +25,8 @@ func (c *Cluster) report(e Report) {
 func (c *Cluster) reconcile(n *node, r TaskReport) {
 	t := c.task(r.Task)
 	switch {
+	case t != nil && t.reserves():
+		c.emit(Ack{n.Name, r.Task}) // there is nothing of it on any node
 	case t != nil && t.node == n:
 		c.update(t, r)
 	case t != nil:
@@ -63,8 +65,19 @@ func (c *Cluster) believable(r *TaskReport, n *node) bool {
 	}
 	need := amountsOf(r.Resources).Vector(c.kinds, "").Min(a.Shape.Resources.Vector(c.kinds, "")) // it may have become larger, unwritten
 	r.Resources = need.Resources(c.kinds, "")
+	room := n.free()
+	if a.Shape.Reserve {
+		return false
+	}
+	if a.Shape.carved() {
+		of := c.reservation(a.Shape.From)
+		if of == nil || of.node != n {
+			return false
+		}
+		room = c.uncarved(of)
+	}
 	return r.Task == taskID(r.Ask, r.Index, r.Attempt) && !need.IsZero() && need.Negative() < 0 && n.pool.name == a.Shape.Pool &&
-		need.Fits(n.free())
+		need.Fits(room)
 }
 
 // disown ends a task the cluster does not want on a node.
@@ -190,6 +203,9 @@ func (c *Cluster) resend(t *task) {
 
 // missing deals with a task the cluster has on a node that does not report it: its launch never arrived, or it was lost.
 func (c *Cluster) missing(t *task) {
+	if t.reserves() {
+		return
+	}
 	if t.volume() && t.state == Running {
 		c.absent(t)
 		return
@@ -253,6 +269,9 @@ func (c *Cluster) taskOf(r TaskReport, n *node) *task {
 		reason: r.Reason, health: r.Health, ports: r.Ports, payload: r.Payload, cost: r.Cost,
 	}
 	t.need = amountsOf(r.Resources).Vector(c.kinds, "")
+	if shape.carved() {
+		t.carve, t.need = t.need, make(resource.Vector, c.kinds.Len())
+	}
 	if len(shape.Spread) > 0 || shape.Exclusive {
 		t.group = r.Ask
 	}
@@ -295,7 +314,7 @@ func (c *Cluster) enroll(t *task, r TaskReport) {
 		p.ledger.Leave(charge)
 		p.seeOff(u, true)
 		u.countLeaving(+1)
-	} else if u.volume() {
+	} else if u.volume() || t.shape.carved() {
 		p.strained = true
 		u.charge = payAtLeaf(p.ledger, charge)
 	} else if p.strained = true; p.ledger.TryHold(charge) != nil {

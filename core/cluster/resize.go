@@ -23,6 +23,15 @@ func (c *Cluster) resize(e Resize) error {
 	if err := t.mayResize(!more.IsZero()); err != nil {
 		return err
 	}
+	if t.shape.carved() {
+		return c.resizeCarved(t, more, less)
+	}
+	if t.reserves() {
+		if x := c.carved[t.id]; !x.Fits(t.need.Minus(less)) {
+			return refuse("ReservationInUse", "end what uses it first", "reservation %s cannot become smaller than the %s that are carved out of it", t.id,
+				x.Text(c.kinds, t.unit.pool.name))
+		}
+	}
 	if t.volume() && !more.IsZero() {
 		if r := c.roomForVolume(t.role, t.unit.pool.name, t.need.Plus(more).Minus(less).Resources(c.kinds, ""), t); r != nil {
 			return r
@@ -31,6 +40,9 @@ func (c *Cluster) resize(e Resize) error {
 	if !more.IsZero() {
 		if err := c.grow(t, more); err != nil {
 			return err
+		}
+		if t.reserves() {
+			t.unit.pool.opened() // for what waits to be carved out of it
 		}
 	}
 	if !less.IsZero() {
@@ -45,7 +57,7 @@ func (c *Cluster) resize(e Resize) error {
 
 // difference is what a lease must gain and lose to hold the amounts given. Kinds that are not named stay as they are.
 func (c *Cluster) difference(t *task, wanted resource.Resources) (more, less resource.Vector, err error) {
-	want := t.need.Clone(c.kinds.Len())
+	want := t.holds().Clone(c.kinds.Len())
 	for _, name := range wanted.Names() {
 		kind, ok := c.kinds.Lookup(name)
 		if !ok || wanted[name] < 0 || wanted[name] > maxAmount {
@@ -57,7 +69,7 @@ func (c *Cluster) difference(t *task, wanted resource.Resources) (more, less res
 	if want.IsZero() {
 		return nil, nil, refuse("InvalidArgument", "stop the task instead", "task %s cannot go on with nothing", t.id)
 	}
-	more, less = want.Minus(t.need), t.need.Minus(want)
+	more, less = want.Minus(t.holds()), t.holds().Minus(want)
 	none := make(resource.Vector, len(want))
 	return more.Max(none), less.Max(none), nil
 }
@@ -135,8 +147,8 @@ func (c *Cluster) tooLarge(t *task, r *lending.Refusal) error {
 // syncSize tells an agent what a lease holds when it has heard something else: commands to a node that is away are lost.
 func (c *Cluster) syncSize(n *node, task string, told resource.Resources) {
 	t := c.task(task)
-	if t == nil || t.node != n || amountsOf(told).Vector(c.kinds, "").Equal(t.need) {
+	if t == nil || t.node != n || amountsOf(told).Vector(c.kinds, "").Equal(t.holds()) {
 		return
 	}
-	c.emit(ResizeTask{n.Name, t.id, t.need.Resources(c.kinds, t.unit.pool.name)})
+	c.emit(ResizeTask{n.Name, t.id, t.holds().Resources(c.kinds, t.unit.pool.name)})
 }

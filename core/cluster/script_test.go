@@ -265,6 +265,12 @@ func (s *script) ask(id string, o options) AskSpec {
 	if o["volume"] != "" {
 		a.Shape.Volume, a.Shape.Pinned, a.Shape.Requeue = true, true, false
 	}
+	if o["reserve"] != "" {
+		a.Shape.Reserve, a.Shape.Volume, a.Shape.Pinned, a.Shape.Requeue = true, true, true, false
+	}
+	if o["from"] != "" {
+		a.Shape.From, a.Shape.Pinned = o["from"], true
+	}
 	if attr, ok := o["spread"]; ok {
 		a.Shape.Spread = []placement.Spread{{Attribute: attr, MaxSkew: 1, Hard: true}}
 	}

@@ -29,6 +29,9 @@ func (c *Cluster) admit(a *ask) *Refusal {
 	if r != nil {
 		return r
 	}
+	if r := c.admitReservation(a); r != nil {
+		return r
+	}
 	if a.Shape.Volume {
 		if r := c.admitVolume(a); r != nil {
 			return r
@@ -73,7 +76,7 @@ func (c *Cluster) needOf(x *ask) (need resource.Vector, r *Refusal) {
 
 // hopeless says why an ask of a class can never start, if so.
 func (c *Cluster) hopeless(cl *class, id string) *Refusal {
-	if cl.need.IsZero() {
+	if cl.need.IsZero() && cl.carve.IsZero() {
 		return refuse("InvalidArgument", "ask for at least some cpu or memory", "ask %s: its tasks need no resources", id)
 	}
 	if r := c.neverAllowed(cl); r != nil {
@@ -152,7 +155,7 @@ func (c *Cluster) commit(e Commit) {
 		}
 		h.slot = i
 		held = append(held, h)
-		if t.Ask.Shape.Volume {
+		if t.Ask.Shape.Volume && !t.Ask.Shape.carved() {
 			c.pledged = append(c.pledged, h.ask)
 		}
 	}
@@ -228,6 +231,9 @@ func (c *Cluster) hold(t *Claim) (hold, *Reason) {
 // book charges and occupies the place as if the task ran, so that the next one in the commit sees it.
 func (h *hold) book() *verdict {
 	cl, p := h.class, h.class.pool
+	if cl.shape.carved() {
+		return h.bookCarved()
+	}
 	if r := p.ledger.Room(cl.leaf, cl.need); r != nil {
 		return p.c.refused(p, cl, r)
 	}
@@ -263,6 +269,11 @@ func (h *hold) book() *verdict {
 }
 
 func (h *hold) release() {
+	if h.class.shape.carved() {
+		h.class.pool.uncarve(h.class, h.charge, h.places)
+		h.class.release()
+		return
+	}
 	h.class.pool.ledger.Vacate(h.class.leaf, h.class.need)
 	h.node.used.Dec(h.class.need)
 	h.node.refresh()

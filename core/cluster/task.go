@@ -22,7 +22,8 @@ type task struct {
 	node    *node
 	slot    int // in node.tasks
 	unit    *unit
-	need    resource.Vector
+	need    resource.Vector // booked on node and ledger
+	carve   resource.Vector // of its reservation; need is nothing then
 	grace   time.Duration
 	minRun  time.Duration
 	created time.Time
@@ -71,7 +72,7 @@ func (t *task) viewState() State {
 func (t *task) assignment() Assignment {
 	a := Assignment{
 		Task: t.id, Index: t.index, Attempt: t.attempt, Gang: t.gang, Role: t.role, Node: t.node.Name, Shape: *t.shape,
-		Resources: t.unit.pool.put(t.need).resources, Ports: t.ports,
+		Resources: t.unit.pool.put(t.holds()).resources, Ports: t.ports,
 		Funding: t.unit.pool.c.fundingName(t.unit.charge.At), ReclaimGrace: t.grace, MinRuntime: t.minRun,
 		Created: t.created, Payload: t.payload,
 	}
@@ -102,6 +103,9 @@ func (c *Cluster) occupy(t *task, amounts bool) {
 	}
 	if t.group != "" {
 		n.pool.index.AddTask(n.id, t.group)
+	}
+	if t.shape.carved() && !amounts {
+		c.carveOut(t.shape.From, t.carve)
 	}
 	if !amounts {
 		n.used.Inc(t.need)
@@ -160,6 +164,9 @@ func (c *Cluster) vacate(t *task) {
 		n.volumes--
 	}
 	delete(c.strays, t.id)
+	if t.shape.carved() {
+		c.putBack(t.shape.From, t.carve)
+	}
 	n.used.Dec(t.need)
 	for _, port := range sortedPorts(t.ports) {
 		n.pool.index.ReleasePorts(n.id, []uint16{port})
@@ -213,6 +220,9 @@ func (c *Cluster) kill(e Kill) error {
 	t := c.task(e.Task)
 	if t == nil {
 		return noTask(e.Task)
+	}
+	if t.reserves() {
+		return c.giveUpReservation(t)
 	}
 	t.killed = true
 	c.stop(t, e.Grace, e.Force, Reason{Code: codeKilled, Message: "somebody asked for it"})

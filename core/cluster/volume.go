@@ -34,12 +34,12 @@ func (c *Cluster) keepsVolumes(but *task) map[string]resource.Resources {
 		}
 	}
 	for t := range c.allTasks() { // an ask may be forgotten, and a lease may have been resized
-		if t.volume() && t != but {
+		if t.volume() && !t.shape.carved() && t != but {
 			add(t.role, t.unit.pool.name, t.need.Resources(c.kinds, ""))
 		}
 	}
 	for _, a := range c.asks {
-		if a.Shape.Volume && a.live.len() == 0 {
+		if a.Shape.Volume && !a.Shape.carved() && a.live.len() == 0 {
 			add(a.Role, a.Shape.Pool, a.Shape.Resources)
 		}
 	}
@@ -71,6 +71,9 @@ func (c *Cluster) admitVolume(a *ask) *Refusal {
 	}
 	if leaf := c.tree.Roles[c.leafOf(a.Role)].Path; leaf != a.Role {
 		return refuse("OverGuarantee", "name a role below it", "role %s has roles below it, and its guarantee is theirs: it can keep no volume", a.Role)
+	}
+	if a.Shape.carved() {
+		return nil // the reservation it is carved out of was looked at
 	}
 	return c.roomForVolume(a.Role, a.Shape.Pool, a.Shape.Resources, nil)
 }

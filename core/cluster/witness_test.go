@@ -139,6 +139,10 @@ func (x *witness) waiting(o *oracle, cl *class, a *ask) {
 	if !slices.Contains(reasons, r.Code) {
 		x.fault("I17: %s waits for %q, which is no reason anybody knows", a.ID, r.Code)
 	}
+	if a.Shape.From != "" {
+		x.waitsInVain(cl, a)
+		return
+	}
 	k := x.waits[a.ID]
 	progress := a.live.len() + a.Succeeded + a.Failed + a.Killed + o.keptPlaces(a)
 	if k == nil || k.progress != progress {
@@ -159,7 +163,7 @@ func (x *witness) waiting(o *oracle, cl *class, a *ask) {
 
 // reasons is the closed list of why something may wait.
 var reasons = []string{"Backoff", "Reclaiming", "Kept", "OutsideGuarantee", "ReclaimDelay", "OverLimit", "OverBorrow", "OverGuarantee", "NothingToBorrow",
-	"Gang", "Packages", "Lead", "Fragmented", "NoVictim", "NoNodes", "Cordoned", "Constraint", "Ports", "Spread", "AntiAffinity", "Resources"}
+	"Gang", "Packages", "Reserved", "NoReservation", "Lead", "Fragmented", "NoVictim", "NoNodes", "Cordoned", "Constraint", "Ports", "Spread", "AntiAffinity", "Resources"}
 
 // conserving is I13: what fits what is idle, and every rule, does not wait.
 func (x *witness) conserving(o *oracle, cl *class, a *ask) {
@@ -204,6 +208,23 @@ func times(cl *class, room resource.Vector) (n int) {
 		sum.Inc(cl.need)
 	}
 	return n
+}
+
+// waitsInVain is I22 of what is to be carved out of a reservation: it waits for nothing but room there, and for its node.
+func (x *witness) waitsInVain(cl *class, a *ask) {
+	r, ok := x.c.Task(a.Shape.From)
+	if !ok || a.readyCount(x.now) == 0 {
+		return
+	}
+	left := amountsOf(r.Resources).Vector(x.c.kinds, "")
+	for _, t := range x.c.Tasks() {
+		if t.Shape.From == r.Task {
+			left = left.Minus(amountsOf(t.Resources).Vector(x.c.kinds, ""))
+		}
+	}
+	if n := x.c.nodes[r.Node]; n.reachable && !n.Cordoned && a.Shape.Resources.Vector(x.c.kinds, "").Fits(left) {
+		x.fault("I22: %s waits, though its reservation has room: %+v", a.ID, x.c.reasonOf(a))
+	}
 }
 
 // inTime is I3: what a guarantee covers is served within T of asking.

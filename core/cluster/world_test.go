@@ -36,6 +36,7 @@ type world struct {
 	witness *witness        // judges every decision; nil judges none
 	given   map[string]bool // volumes whose end somebody asked for
 	stayed  int             // volumes that something else would have left for
+	shared  int             // steps after which something was carved out of a reservation
 }
 
 // recorded is one step and what came of it.
@@ -98,6 +99,7 @@ func (w *world) step(e Event) error {
 	if w.c.recovering {
 		return err // what is not known yet breaks every rule
 	}
+	w.checkReserved()
 	for _, bad := range w.c.Invariants() {
 		w.fault("after %T: %v", e, bad)
 	}
@@ -129,10 +131,60 @@ func (w *world) crash(effects []Effect, sent int) {
 	w.failover()
 }
 
+// checkReserved is I22, added up from what readers see: what is carved is inside its reservation, on its node and its role's, and who looks at a
+// node sees everything that is not carved booked there, and nothing else.
+func (w *world) checkReserved() {
+	views, any := w.c.Tasks(), false
+	left, booked := map[string]resource.Resources{}, map[string]resource.Resources{}
+	where := map[string]TaskView{}
+	for _, t := range views {
+		if t.Shape.Reserve {
+			left[t.Task], where[t.Task] = amountsOf(t.Resources), t
+		}
+		if booked[t.Node] == nil {
+			booked[t.Node] = resource.Resources{}
+		}
+	}
+	for _, t := range views {
+		held := amountsOf(t.Resources)
+		of := booked[t.Node]
+		if t.Shape.From == "" {
+			for kind, x := range held {
+				of[kind] += x
+			}
+			continue
+		}
+		any = true
+		r, ok := where[t.Shape.From]
+		if !ok || r.Node != t.Node || r.Role != t.Role {
+			w.fault("I22: %s on %s of %s is carved out of %s, which is on %q of %s", t.Task, t.Node, t.Role, t.Shape.From, r.Node, r.Role)
+			continue
+		}
+		for kind, x := range held {
+			if left[r.Task][kind] -= x; left[r.Task][kind] < 0 {
+				w.fault("I22: more %s is carved out of %s than it has", kind, r.Task)
+			}
+		}
+	}
+	for _, n := range w.c.Nodes() {
+		for kind, x := range amountsOf(n.Used) {
+			if booked[n.Name][kind] != x {
+				w.fault("I22: node %s has %s=%d booked, its leases that are not carved hold %d", n.Name, kind, x, booked[n.Name][kind])
+			}
+		}
+	}
+	if any {
+		w.shared++
+	}
+}
+
 // gives notes of which volumes an event asks the end.
 func (w *world) gives(e Event) {
 	for _, t := range w.c.Tasks() {
 		if !t.Shape.Volume {
+			continue
+		}
+		if _, gone := e.(RemoveNode); t.Shape.Reserve && !gone && w.uses(t.Task) {
 			continue
 		}
 		switch e := e.(type) {
@@ -151,6 +203,12 @@ func (w *world) gives(e Event) {
 			w.given[t.Task] = w.given[t.Task] || e.Node == t.Node && e.LoseVolumes
 		}
 	}
+}
+
+// uses reports whether anything is carved out of a reservation, or waits for that.
+func (w *world) uses(id string) bool {
+	return slices.ContainsFunc(w.c.Tasks(), func(t TaskView) bool { return t.Shape.From == id }) ||
+		slices.ContainsFunc(w.c.Asks(), func(a AskView) bool { return a.Shape.From == id && a.Pending > 0 })
 }
 
 // feed steps the cluster and keeps the tape.
@@ -279,6 +337,9 @@ func (w *world) receive(e SendNotice) {
 	w.sent[e.Notice.ID] = e.Notice
 	if t, ok := w.c.Task(e.Notice.Task); ok && t.Shape.Volume && !w.given[t.Task] {
 		w.fault("I21: volume %s is given notice", t.Task)
+	}
+	if t, ok := w.c.Task(e.Notice.Task); ok && t.Shape.From != "" && e.Notice.Kind != ForDrain {
+		w.fault("I22: %s, carved out of %s, is asked back for %s", t.Task, t.Shape.From, e.Notice.Claimant)
 	}
 	if w.witness != nil {
 		w.witness.told = append(w.witness.told, e.Notice)
