@@ -24,6 +24,8 @@ type API struct {
 	Doors   api.DoorServiceClient
 	Engines api.EngineServiceClient
 	Volumes api.VolumeServiceClient
+	// Reservations are what others are carved out of.
+	Reservations api.ReservationServiceClient
 	// Agents is for nodes that exist only in this process.
 	Agents api.AgentServiceClient
 
@@ -46,8 +48,9 @@ func Open(server http.Handler, door string) *API {
 		Events: api.NewEventServiceClient(client, url, plain), Access: api.NewAccessServiceClient(client, url, plain),
 		Audits: api.NewAuditServiceClient(client, url, plain), Doors: api.NewDoorServiceClient(client, url, plain),
 		Engines: api.NewEngineServiceClient(client, url, plain), Volumes: api.NewVolumeServiceClient(client, url, plain),
-		Agents: api.NewAgentServiceClient(client, url, plain),
-		way:    way,
+		Reservations: api.NewReservationServiceClient(client, url, plain),
+		Agents:       api.NewAgentServiceClient(client, url, plain),
+		way:          way,
 	}
 	out.watched, _ = server.(watched)
 	if to, ok := server.(committer); ok {

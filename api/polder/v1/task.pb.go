@@ -112,7 +112,7 @@ func (TaskState) EnumDescriptor() ([]byte, []int) {
 type TaskSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Runtime that starts it: "docker", "process", or empty for docker when an image is given and process otherwise. "kube" holds
-	// the lease of a pod of the Kubernetes door and "volume" that of a volume; they start nothing.
+	// the lease of a pod of the Kubernetes door, "volume" that of a volume and "reservation" that of a reservation; they start nothing.
 	Runtime string `protobuf:"bytes,1,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// Image, for the docker runtime.
 	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
@@ -162,7 +162,14 @@ type TaskSpec struct {
 	// Files fetched into the task's own directory before it starts.
 	Artifacts []*Artifact `protobuf:"bytes,41,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
 	// The volume whose lease this is. Nobody may set it: VolumeService makes volumes.
-	Volume        *VolumeLease `protobuf:"bytes,42,opt,name=volume,proto3" json:"volume,omitempty"`
+	Volume *VolumeLease `protobuf:"bytes,42,opt,name=volume,proto3" json:"volume,omitempty"`
+	// Name of a reservation of the same role. The task runs on its node and on its resources: it is carved out of it, and counts nowhere
+	// else. Such a task is not preemptible, and no gang.
+	Reservation string `protobuf:"bytes,43,opt,name=reservation,proto3" json:"reservation,omitempty"`
+	// The lease of that reservation. The server sets it.
+	CarvedFrom string `protobuf:"bytes,44,opt,name=carved_from,json=carvedFrom,proto3" json:"carved_from,omitempty"`
+	// The reservation whose lease this is. Nobody may set it: ReservationService makes reservations.
+	Reserves      *ReservationLease `protobuf:"bytes,45,opt,name=reserves,proto3" json:"reserves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,6 +407,72 @@ func (x *TaskSpec) GetVolume() *VolumeLease {
 	return nil
 }
 
+func (x *TaskSpec) GetReservation() string {
+	if x != nil {
+		return x.Reservation
+	}
+	return ""
+}
+
+func (x *TaskSpec) GetCarvedFrom() string {
+	if x != nil {
+		return x.CarvedFrom
+	}
+	return ""
+}
+
+func (x *TaskSpec) GetReserves() *ReservationLease {
+	if x != nil {
+		return x.Reserves
+	}
+	return nil
+}
+
+// ReservationLease makes a task the lease of a reservation: it has no process, and nothing of it is on its node.
+type ReservationLease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReservationLease) Reset() {
+	*x = ReservationLease{}
+	mi := &file_polder_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReservationLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReservationLease) ProtoMessage() {}
+
+func (x *ReservationLease) ProtoReflect() protoreflect.Message {
+	mi := &file_polder_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReservationLease.ProtoReflect.Descriptor instead.
+func (*ReservationLease) Descriptor() ([]byte, []int) {
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ReservationLease) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // VolumeLease makes a task the lease of a volume: it has no process, and its node keeps a directory for it.
 type VolumeLease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -410,7 +483,7 @@ type VolumeLease struct {
 
 func (x *VolumeLease) Reset() {
 	*x = VolumeLease{}
-	mi := &file_polder_v1_task_proto_msgTypes[1]
+	mi := &file_polder_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +495,7 @@ func (x *VolumeLease) String() string {
 func (*VolumeLease) ProtoMessage() {}
 
 func (x *VolumeLease) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[1]
+	mi := &file_polder_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +508,7 @@ func (x *VolumeLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeLease.ProtoReflect.Descriptor instead.
 func (*VolumeLease) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *VolumeLease) GetName() string {
@@ -467,7 +540,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +552,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[2]
+	mi := &file_polder_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +565,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Container) GetId() string {
@@ -561,7 +634,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +646,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[3]
+	mi := &file_polder_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +659,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Artifact) GetUri() string {
@@ -635,7 +708,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +720,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[4]
+	mi := &file_polder_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +733,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Mount) GetSource() string {
@@ -706,7 +779,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +791,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[5]
+	mi := &file_polder_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +804,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Port) GetName() string {
@@ -775,7 +848,7 @@ type Spread struct {
 
 func (x *Spread) Reset() {
 	*x = Spread{}
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +860,7 @@ func (x *Spread) String() string {
 func (*Spread) ProtoMessage() {}
 
 func (x *Spread) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[6]
+	mi := &file_polder_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +873,7 @@ func (x *Spread) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spread.ProtoReflect.Descriptor instead.
 func (*Spread) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Spread) GetAttribute() string {
@@ -837,7 +910,7 @@ type NoticeDelivery struct {
 
 func (x *NoticeDelivery) Reset() {
 	*x = NoticeDelivery{}
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +922,7 @@ func (x *NoticeDelivery) String() string {
 func (*NoticeDelivery) ProtoMessage() {}
 
 func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[7]
+	mi := &file_polder_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +935,7 @@ func (x *NoticeDelivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoticeDelivery.ProtoReflect.Descriptor instead.
 func (*NoticeDelivery) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NoticeDelivery) GetHttp() string {
@@ -901,7 +974,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +986,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[8]
+	mi := &file_polder_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +999,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HealthCheck) GetCommand() []string {
@@ -992,7 +1065,7 @@ type KillPolicy struct {
 
 func (x *KillPolicy) Reset() {
 	*x = KillPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1077,7 @@ func (x *KillPolicy) String() string {
 func (*KillPolicy) ProtoMessage() {}
 
 func (x *KillPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[9]
+	mi := &file_polder_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1090,7 @@ func (x *KillPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillPolicy.ProtoReflect.Descriptor instead.
 func (*KillPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KillPolicy) GetSignal() string {
@@ -1049,7 +1122,7 @@ type RestartPolicy struct {
 
 func (x *RestartPolicy) Reset() {
 	*x = RestartPolicy{}
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1134,7 @@ func (x *RestartPolicy) String() string {
 func (*RestartPolicy) ProtoMessage() {}
 
 func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[10]
+	mi := &file_polder_v1_task_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1147,7 @@ func (x *RestartPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartPolicy.ProtoReflect.Descriptor instead.
 func (*RestartPolicy) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RestartPolicy) GetPolicy() string {
@@ -1139,7 +1212,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1224,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[11]
+	mi := &file_polder_v1_task_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1237,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{11}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Task) GetId() string {
@@ -1355,7 +1428,7 @@ type TaskCost struct {
 
 func (x *TaskCost) Reset() {
 	*x = TaskCost{}
-	mi := &file_polder_v1_task_proto_msgTypes[12]
+	mi := &file_polder_v1_task_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1440,7 @@ func (x *TaskCost) String() string {
 func (*TaskCost) ProtoMessage() {}
 
 func (x *TaskCost) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[12]
+	mi := &file_polder_v1_task_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1453,7 @@ func (x *TaskCost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskCost.ProtoReflect.Descriptor instead.
 func (*TaskCost) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{12}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TaskCost) GetGuarded() bool {
@@ -1411,7 +1484,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_polder_v1_task_proto_msgTypes[13]
+	mi := &file_polder_v1_task_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1496,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[13]
+	mi := &file_polder_v1_task_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1509,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{13}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Reason) GetCode() string {
@@ -1494,7 +1567,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_polder_v1_task_proto_msgTypes[14]
+	mi := &file_polder_v1_task_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1579,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[14]
+	mi := &file_polder_v1_task_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1592,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{14}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Notice) GetId() string {
@@ -1620,7 +1693,7 @@ type TaskUsage struct {
 
 func (x *TaskUsage) Reset() {
 	*x = TaskUsage{}
-	mi := &file_polder_v1_task_proto_msgTypes[15]
+	mi := &file_polder_v1_task_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1705,7 @@ func (x *TaskUsage) String() string {
 func (*TaskUsage) ProtoMessage() {}
 
 func (x *TaskUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_polder_v1_task_proto_msgTypes[15]
+	mi := &file_polder_v1_task_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1718,7 @@ func (x *TaskUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskUsage.ProtoReflect.Descriptor instead.
 func (*TaskUsage) Descriptor() ([]byte, []int) {
-	return file_polder_v1_task_proto_rawDescGZIP(), []int{15}
+	return file_polder_v1_task_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TaskUsage) GetCpuSeconds() float64 {
@@ -1673,8 +1746,7 @@ var File_polder_v1_task_proto protoreflect.FileDescriptor
 
 const file_polder_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\n" +
-	"\n" +
+	"\x14polder/v1/task.proto\x12\tpolder.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\v\n" +
 	"\bTaskSpec\x12\x18\n" +
 	"\aruntime\x18\x01 \x01(\tR\aruntime\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x18\n" +
@@ -1707,7 +1779,11 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\arestart\x18\" \x01(\v2\x18.polder.v1.RestartPolicyR\arestart\x122\n" +
 	"\tcontainer\x18( \x01(\v2\x14.polder.v1.ContainerR\tcontainer\x121\n" +
 	"\tartifacts\x18) \x03(\v2\x13.polder.v1.ArtifactR\tartifacts\x12.\n" +
-	"\x06volume\x18* \x01(\v2\x16.polder.v1.VolumeLeaseR\x06volume\x1a6\n" +
+	"\x06volume\x18* \x01(\v2\x16.polder.v1.VolumeLeaseR\x06volume\x12 \n" +
+	"\vreservation\x18+ \x01(\tR\vreservation\x12\x1f\n" +
+	"\vcarved_from\x18, \x01(\tR\n" +
+	"carvedFrom\x127\n" +
+	"\breserves\x18- \x01(\v2\x1b.polder.v1.ReservationLeaseR\breserves\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1719,7 +1795,9 @@ const file_polder_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_preemptibleB\n" +
 	"\n" +
-	"\b_requeue\"!\n" +
+	"\b_requeue\"&\n" +
+	"\x10ReservationLease\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"!\n" +
 	"\vVolumeLease\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xa5\x01\n" +
 	"\tContainer\x12\x0e\n" +
@@ -1867,80 +1945,82 @@ func file_polder_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_polder_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_polder_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_polder_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: polder.v1.TaskState
 	(*TaskSpec)(nil),              // 1: polder.v1.TaskSpec
-	(*VolumeLease)(nil),           // 2: polder.v1.VolumeLease
-	(*Container)(nil),             // 3: polder.v1.Container
-	(*Artifact)(nil),              // 4: polder.v1.Artifact
-	(*Mount)(nil),                 // 5: polder.v1.Mount
-	(*Port)(nil),                  // 6: polder.v1.Port
-	(*Spread)(nil),                // 7: polder.v1.Spread
-	(*NoticeDelivery)(nil),        // 8: polder.v1.NoticeDelivery
-	(*HealthCheck)(nil),           // 9: polder.v1.HealthCheck
-	(*KillPolicy)(nil),            // 10: polder.v1.KillPolicy
-	(*RestartPolicy)(nil),         // 11: polder.v1.RestartPolicy
-	(*Task)(nil),                  // 12: polder.v1.Task
-	(*TaskCost)(nil),              // 13: polder.v1.TaskCost
-	(*Reason)(nil),                // 14: polder.v1.Reason
-	(*Notice)(nil),                // 15: polder.v1.Notice
-	(*TaskUsage)(nil),             // 16: polder.v1.TaskUsage
-	nil,                           // 17: polder.v1.TaskSpec.EnvEntry
-	nil,                           // 18: polder.v1.TaskSpec.LabelsEntry
-	nil,                           // 19: polder.v1.TaskSpec.ResourcesEntry
-	nil,                           // 20: polder.v1.Task.ResourcesEntry
-	nil,                           // 21: polder.v1.Task.PortsEntry
-	nil,                           // 22: polder.v1.Task.LabelsEntry
-	nil,                           // 23: polder.v1.Notice.AmountEntry
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*ReservationLease)(nil),      // 2: polder.v1.ReservationLease
+	(*VolumeLease)(nil),           // 3: polder.v1.VolumeLease
+	(*Container)(nil),             // 4: polder.v1.Container
+	(*Artifact)(nil),              // 5: polder.v1.Artifact
+	(*Mount)(nil),                 // 6: polder.v1.Mount
+	(*Port)(nil),                  // 7: polder.v1.Port
+	(*Spread)(nil),                // 8: polder.v1.Spread
+	(*NoticeDelivery)(nil),        // 9: polder.v1.NoticeDelivery
+	(*HealthCheck)(nil),           // 10: polder.v1.HealthCheck
+	(*KillPolicy)(nil),            // 11: polder.v1.KillPolicy
+	(*RestartPolicy)(nil),         // 12: polder.v1.RestartPolicy
+	(*Task)(nil),                  // 13: polder.v1.Task
+	(*TaskCost)(nil),              // 14: polder.v1.TaskCost
+	(*Reason)(nil),                // 15: polder.v1.Reason
+	(*Notice)(nil),                // 16: polder.v1.Notice
+	(*TaskUsage)(nil),             // 17: polder.v1.TaskUsage
+	nil,                           // 18: polder.v1.TaskSpec.EnvEntry
+	nil,                           // 19: polder.v1.TaskSpec.LabelsEntry
+	nil,                           // 20: polder.v1.TaskSpec.ResourcesEntry
+	nil,                           // 21: polder.v1.Task.ResourcesEntry
+	nil,                           // 22: polder.v1.Task.PortsEntry
+	nil,                           // 23: polder.v1.Task.LabelsEntry
+	nil,                           // 24: polder.v1.Notice.AmountEntry
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_polder_v1_task_proto_depIdxs = []int32{
-	17, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
-	5,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
-	18, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
-	19, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
-	6,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
-	7,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
-	24, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
-	24, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
-	8,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
-	9,  // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
-	10, // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
-	24, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
-	11, // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
-	3,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
-	4,  // 14: polder.v1.TaskSpec.artifacts:type_name -> polder.v1.Artifact
-	2,  // 15: polder.v1.TaskSpec.volume:type_name -> polder.v1.VolumeLease
-	24, // 16: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
-	24, // 17: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
-	24, // 18: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
-	24, // 19: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
-	24, // 20: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
-	0,  // 21: polder.v1.Task.state:type_name -> polder.v1.TaskState
-	20, // 22: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
-	24, // 23: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
-	24, // 24: polder.v1.Task.hold:type_name -> google.protobuf.Duration
-	15, // 25: polder.v1.Task.notice:type_name -> polder.v1.Notice
-	25, // 26: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
-	25, // 27: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
-	25, // 28: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
-	14, // 29: polder.v1.Task.reason:type_name -> polder.v1.Reason
-	21, // 30: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
-	22, // 31: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
-	13, // 32: polder.v1.Task.cost:type_name -> polder.v1.TaskCost
-	25, // 33: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
-	23, // 34: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
-	25, // 35: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
-	25, // 36: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
-	25, // 37: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
-	25, // 38: polder.v1.TaskUsage.at:type_name -> google.protobuf.Timestamp
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	18, // 0: polder.v1.TaskSpec.env:type_name -> polder.v1.TaskSpec.EnvEntry
+	6,  // 1: polder.v1.TaskSpec.mounts:type_name -> polder.v1.Mount
+	19, // 2: polder.v1.TaskSpec.labels:type_name -> polder.v1.TaskSpec.LabelsEntry
+	20, // 3: polder.v1.TaskSpec.resources:type_name -> polder.v1.TaskSpec.ResourcesEntry
+	7,  // 4: polder.v1.TaskSpec.ports:type_name -> polder.v1.Port
+	8,  // 5: polder.v1.TaskSpec.spread:type_name -> polder.v1.Spread
+	25, // 6: polder.v1.TaskSpec.reclaim_grace:type_name -> google.protobuf.Duration
+	25, // 7: polder.v1.TaskSpec.min_runtime:type_name -> google.protobuf.Duration
+	9,  // 8: polder.v1.TaskSpec.notice:type_name -> polder.v1.NoticeDelivery
+	10, // 9: polder.v1.TaskSpec.health:type_name -> polder.v1.HealthCheck
+	11, // 10: polder.v1.TaskSpec.kill:type_name -> polder.v1.KillPolicy
+	25, // 11: polder.v1.TaskSpec.max_run_time:type_name -> google.protobuf.Duration
+	12, // 12: polder.v1.TaskSpec.restart:type_name -> polder.v1.RestartPolicy
+	4,  // 13: polder.v1.TaskSpec.container:type_name -> polder.v1.Container
+	5,  // 14: polder.v1.TaskSpec.artifacts:type_name -> polder.v1.Artifact
+	3,  // 15: polder.v1.TaskSpec.volume:type_name -> polder.v1.VolumeLease
+	2,  // 16: polder.v1.TaskSpec.reserves:type_name -> polder.v1.ReservationLease
+	25, // 17: polder.v1.HealthCheck.interval:type_name -> google.protobuf.Duration
+	25, // 18: polder.v1.HealthCheck.timeout:type_name -> google.protobuf.Duration
+	25, // 19: polder.v1.HealthCheck.start_period:type_name -> google.protobuf.Duration
+	25, // 20: polder.v1.KillPolicy.grace:type_name -> google.protobuf.Duration
+	25, // 21: polder.v1.RestartPolicy.backoff:type_name -> google.protobuf.Duration
+	0,  // 22: polder.v1.Task.state:type_name -> polder.v1.TaskState
+	21, // 23: polder.v1.Task.resources:type_name -> polder.v1.Task.ResourcesEntry
+	25, // 24: polder.v1.Task.reclaim_grace:type_name -> google.protobuf.Duration
+	25, // 25: polder.v1.Task.hold:type_name -> google.protobuf.Duration
+	16, // 26: polder.v1.Task.notice:type_name -> polder.v1.Notice
+	26, // 27: polder.v1.Task.created:type_name -> google.protobuf.Timestamp
+	26, // 28: polder.v1.Task.started:type_name -> google.protobuf.Timestamp
+	26, // 29: polder.v1.Task.ended:type_name -> google.protobuf.Timestamp
+	15, // 30: polder.v1.Task.reason:type_name -> polder.v1.Reason
+	22, // 31: polder.v1.Task.ports:type_name -> polder.v1.Task.PortsEntry
+	23, // 32: polder.v1.Task.labels:type_name -> polder.v1.Task.LabelsEntry
+	14, // 33: polder.v1.Task.cost:type_name -> polder.v1.TaskCost
+	26, // 34: polder.v1.Reason.expected:type_name -> google.protobuf.Timestamp
+	24, // 35: polder.v1.Notice.amount:type_name -> polder.v1.Notice.AmountEntry
+	26, // 36: polder.v1.Notice.issued:type_name -> google.protobuf.Timestamp
+	26, // 37: polder.v1.Notice.deadline:type_name -> google.protobuf.Timestamp
+	26, // 38: polder.v1.Notice.opens:type_name -> google.protobuf.Timestamp
+	26, // 39: polder.v1.TaskUsage.at:type_name -> google.protobuf.Timestamp
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_polder_v1_task_proto_init() }
@@ -1949,14 +2029,14 @@ func file_polder_v1_task_proto_init() {
 		return
 	}
 	file_polder_v1_task_proto_msgTypes[0].OneofWrappers = []any{}
-	file_polder_v1_task_proto_msgTypes[11].OneofWrappers = []any{}
+	file_polder_v1_task_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_polder_v1_task_proto_rawDesc), len(file_polder_v1_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

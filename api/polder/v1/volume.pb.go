@@ -34,8 +34,10 @@ type VolumeServiceCreateRequest struct {
 	// Pool whose nodes may have it; empty is the default pool, or with a node that node's.
 	Pool string `protobuf:"bytes,5,opt,name=pool,proto3" json:"pool,omitempty"`
 	// Constraints on node attributes, such as "zone==a".
-	Constraints   []string          `protobuf:"bytes,6,rep,name=constraints,proto3" json:"constraints,omitempty"`
-	Labels        map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Constraints []string          `protobuf:"bytes,6,rep,name=constraints,proto3" json:"constraints,omitempty"`
+	Labels      map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Name of a reservation of the same role that it is carved out of: it is on its node, and its disk is of it.
+	Reservation   string `protobuf:"bytes,8,opt,name=reservation,proto3" json:"reservation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -117,6 +119,13 @@ func (x *VolumeServiceCreateRequest) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *VolumeServiceCreateRequest) GetReservation() string {
+	if x != nil {
+		return x.Reservation
+	}
+	return ""
 }
 
 type VolumeServiceGetRequest struct {
@@ -452,8 +461,10 @@ type Volume struct {
 	Created *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created,proto3" json:"created,omitempty"`
 	Labels  map[string]string      `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Why it waits.
-	Reason        *Reason `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
-	CreatedBy     string  `protobuf:"bytes,12,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	Reason    *Reason `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	CreatedBy string  `protobuf:"bytes,12,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// The reservation it is carved out of.
+	Reservation   string `protobuf:"bytes,13,opt,name=reservation,proto3" json:"reservation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,11 +583,18 @@ func (x *Volume) GetCreatedBy() string {
 	return ""
 }
 
+func (x *Volume) GetReservation() string {
+	if x != nil {
+		return x.Reservation
+	}
+	return ""
+}
+
 var File_polder_v1_volume_proto protoreflect.FileDescriptor
 
 const file_polder_v1_volume_proto_rawDesc = "" +
 	"\n" +
-	"\x16polder/v1/volume.proto\x12\tpolder.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14polder/v1/task.proto\"\xa8\x02\n" +
+	"\x16polder/v1/volume.proto\x12\tpolder.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14polder/v1/task.proto\"\xca\x02\n" +
 	"\x1aVolumeServiceCreateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -584,7 +602,8 @@ const file_polder_v1_volume_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12\x12\n" +
 	"\x04pool\x18\x05 \x01(\tR\x04pool\x12 \n" +
 	"\vconstraints\x18\x06 \x03(\tR\vconstraints\x12I\n" +
-	"\x06labels\x18\a \x03(\v21.polder.v1.VolumeServiceCreateRequest.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\a \x03(\v21.polder.v1.VolumeServiceCreateRequest.LabelsEntryR\x06labels\x12 \n" +
+	"\vreservation\x18\b \x01(\tR\vreservation\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"N\n" +
@@ -607,7 +626,7 @@ const file_polder_v1_volume_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\tR\x04size\"0\n" +
 	"\x1aVolumeServiceDeleteRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x1d\n" +
-	"\x1bVolumeServiceDeleteResponse\"\xa1\x03\n" +
+	"\x1bVolumeServiceDeleteResponse\"\xc3\x03\n" +
 	"\x06Volume\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -622,7 +641,8 @@ const file_polder_v1_volume_proto_rawDesc = "" +
 	" \x03(\v2\x1d.polder.v1.Volume.LabelsEntryR\x06labels\x12)\n" +
 	"\x06reason\x18\v \x01(\v2\x11.polder.v1.ReasonR\x06reason\x12\x1d\n" +
 	"\n" +
-	"created_by\x18\f \x01(\tR\tcreatedBy\x1a9\n" +
+	"created_by\x18\f \x01(\tR\tcreatedBy\x12 \n" +
+	"\vreservation\x18\r \x01(\tR\vreservation\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x81\x03\n" +
