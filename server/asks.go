@@ -39,6 +39,8 @@ func newDraft(p *picture, a *polderv1.AskSpec, list string, index int) draft {
 	switch {
 	case a.GetTask().GetVolume() != nil || a.GetTask().GetRuntime() == volume.Name:
 		d.refused = invalid(d.at("task"), "volumes are made with VolumeService.Create, or polder volume create")
+	case a.GetTask().GetReserves() != nil || a.GetTask().GetRuntime() == reservationRuntime:
+		d.refused = invalid(d.at("task"), "reservations are made with ReservationService.Create, or polder reservation create")
 	case a.GetName() != "" && !validAskName(a.GetName()):
 		d.refused = invalid(d.at("name"), "%q: use up to 40 lower-case letters, digits and '-', with a letter or digit at both ends", clip(a.GetName(), 80))
 	case count > maxAskCount:
@@ -46,6 +48,9 @@ func newDraft(p *picture, a *polderv1.AskSpec, list string, index int) draft {
 	}
 	if d.refused == nil && len(a.GetTask().GetMounts()) > 0 {
 		d.volumes, d.refused = p.place(a.Task, d.at("task"))
+	}
+	if d.refused == nil && a.GetTask() != nil {
+		d.refused = p.carve(a.Task, a.GetRole(), d.at("task"))
 	}
 	shape := d.read(a.GetTask())
 	d.spec = cluster.AskSpec{ID: newAskID(d.name), Role: a.GetRole(), Count: int(count), Gang: a.GetGang(), Earmark: a.GetEarmark(), Shape: shape, Payload: a.GetTask()}
@@ -282,7 +287,7 @@ func (s asks) List(ctx context.Context, req *connect.Request[polderv1.AskService
 	}
 	p, v := s.board.look(), s.viewer(callerOf(ctx))
 	out, next, err := pageOf(m, p.asks.After, func(a askRow) bool {
-		return (m.State == "" || a.State == m.State) && (!m.Waiting || a.Pending > 0) && (m.Volumes || volumeName(a.Payload) == "") && under(a.Role, m.Role) && v.mayView(a.Role)
+		return (m.State == "" || a.State == m.State) && (!m.Waiting || a.Pending > 0) && (m.Volumes || !runsNothing(a.Payload)) && under(a.Role, m.Role) && v.mayView(a.Role)
 	}, func(a askRow) *polderv1.Ask { return s.askFor(callerOf(ctx), a) })
 	return connect.NewResponse(&polderv1.AskServiceListResponse{Asks: out, NextPageToken: next, Revision: p.revision}), err
 }

@@ -286,7 +286,7 @@ func (t *turn) refreshNode(name string) {
 func (t *turn) showTask(v cluster.TaskView) {
 	t.working.revision++
 	t.working.tasks.Set(v.Task, v)
-	t.seeVolume(v.Payload, v.Ask, v.State.Terminal())
+	t.seeKept(v.Payload, v.Ask, v.State.Terminal())
 	if v.Notice != nil && v.Notice.State == cluster.NoticeOpen {
 		if old, ok := t.working.notices.Get(v.Notice.ID); !ok || !old.Deadline.Equal(v.Notice.Deadline) || old.State != v.Notice.State {
 			t.showNotice(*v.Notice)
@@ -297,7 +297,7 @@ func (t *turn) showTask(v cluster.TaskView) {
 func (t *turn) showAsk(v cluster.AskView) {
 	t.working.revision++
 	v.Returned = nil // the cluster goes on writing to it
-	t.seeVolume(v.Payload, v.ID, v.State != "open")
+	t.seeKept(v.Payload, v.ID, v.State != "open")
 	t.working.asks.Set(v.ID, askRow{v, t.asks[v.ID]})
 }
 

@@ -212,19 +212,20 @@ func (w *world) as(token string) *client {
 const baseURL = "https://polder-server"
 
 type client struct {
-	http   *http.Client
-	plan   api.PlanServiceClient
-	role   api.RoleServiceClient
-	node   api.NodeServiceClient
-	ask    api.AskServiceClient
-	claim  api.ClaimServiceClient
-	task   api.TaskServiceClient
-	lease  api.LeaseServiceClient
-	notice api.NoticeServiceClient
-	event  api.EventServiceClient
-	access api.AccessServiceClient
-	volume api.VolumeServiceClient
-	agent  api.AgentServiceClient
+	http        *http.Client
+	plan        api.PlanServiceClient
+	role        api.RoleServiceClient
+	node        api.NodeServiceClient
+	ask         api.AskServiceClient
+	claim       api.ClaimServiceClient
+	task        api.TaskServiceClient
+	lease       api.LeaseServiceClient
+	notice      api.NoticeServiceClient
+	event       api.EventServiceClient
+	access      api.AccessServiceClient
+	volume      api.VolumeServiceClient
+	reservation api.ReservationServiceClient
+	agent       api.AgentServiceClient
 }
 
 func newClient(h *http.Client, opts ...connect.ClientOption) *client {
@@ -234,7 +235,7 @@ func newClient(h *http.Client, opts ...connect.ClientOption) *client {
 		api.NewClaimServiceClient(h, baseURL, opts...), api.NewTaskServiceClient(h, baseURL, opts...),
 		api.NewLeaseServiceClient(h, baseURL, opts...), api.NewNoticeServiceClient(h, baseURL, opts...),
 		api.NewEventServiceClient(h, baseURL, opts...), api.NewAccessServiceClient(h, baseURL, opts...),
-		api.NewVolumeServiceClient(h, baseURL, opts...),
+		api.NewVolumeServiceClient(h, baseURL, opts...), api.NewReservationServiceClient(h, baseURL, opts...),
 		api.NewAgentServiceClient(h, baseURL, opts...),
 	}
 }

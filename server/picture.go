@@ -22,10 +22,13 @@ type picture struct {
 	notices  table.Map[string, cluster.Notice]
 	events   table.Map[int64, *polderv1.Event]
 	volumes  table.Map[string, string] // the ask that is a volume, by its name
-	roles    []cluster.RoleView        // by path
-	tree     *role.Tree                // in force
-	plan     planRecord
-	history  []planRecord // oldest first, the one in force last
+
+	reservations table.Map[string, string] // the ask that is a reservation, by its name
+
+	roles   []cluster.RoleView // by path
+	tree    *role.Tree         // in force
+	plan    planRecord
+	history []planRecord // oldest first, the one in force last
 }
 
 // askRow is an ask and what the cluster does not know about it.
@@ -61,7 +64,8 @@ type nodeExtra struct {
 func (p *picture) snapshot() *picture {
 	return &picture{
 		revision: p.revision, tasks: p.tasks.Snapshot(), asks: p.asks.Snapshot(), nodes: p.nodes.Snapshot(),
-		notices: p.notices.Snapshot(), events: p.events.Snapshot(), volumes: p.volumes.Snapshot(), roles: p.roles, tree: p.tree, plan: p.plan, history: p.history,
+		notices: p.notices.Snapshot(), events: p.events.Snapshot(), volumes: p.volumes.Snapshot(), reservations: p.reservations.Snapshot(),
+		roles: p.roles, tree: p.tree, plan: p.plan, history: p.history,
 	}
 }
 

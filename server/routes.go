@@ -82,11 +82,17 @@ var routes = map[string]route{
 
 	api.LeaseServiceListProcedure: {filtered: true},
 
-	api.VolumeServiceCreateProcedure: {verb: auth.Run, roles: createdRole, change: true, object: named("volume/", (*polderv1.VolumeServiceCreateRequest).GetName)},
+	api.VolumeServiceCreateProcedure: {verb: auth.Run, roles: createdRole((*polderv1.VolumeServiceCreateRequest).GetRole), change: true, object: named("volume/", (*polderv1.VolumeServiceCreateRequest).GetName)},
 	api.VolumeServiceGetProcedure:    {verb: auth.View, roles: volumeRole((*polderv1.VolumeServiceGetRequest).GetName)},
 	api.VolumeServiceListProcedure:   {filtered: true},
 	api.VolumeServiceResizeProcedure: {verb: auth.Run, roles: volumeRole((*polderv1.VolumeServiceResizeRequest).GetName), change: true, object: named("volume/", (*polderv1.VolumeServiceResizeRequest).GetName)},
 	api.VolumeServiceDeleteProcedure: {verb: auth.Run, roles: volumeRole((*polderv1.VolumeServiceDeleteRequest).GetName), change: true, object: named("volume/", (*polderv1.VolumeServiceDeleteRequest).GetName)},
+
+	api.ReservationServiceCreateProcedure: {verb: auth.Run, roles: createdRole((*polderv1.ReservationServiceCreateRequest).GetRole), change: true, object: named("reservation/", (*polderv1.ReservationServiceCreateRequest).GetName)},
+	api.ReservationServiceGetProcedure:    {verb: auth.View, roles: reservationRole((*polderv1.ReservationServiceGetRequest).GetName)},
+	api.ReservationServiceListProcedure:   {filtered: true},
+	api.ReservationServiceResizeProcedure: {verb: auth.Run, roles: reservationRole((*polderv1.ReservationServiceResizeRequest).GetName), change: true, object: named("reservation/", (*polderv1.ReservationServiceResizeRequest).GetName)},
+	api.ReservationServiceDeleteProcedure: {verb: auth.Run, roles: reservationRole((*polderv1.ReservationServiceDeleteRequest).GetName), change: true, object: named("reservation/", (*polderv1.ReservationServiceDeleteRequest).GetName)},
 
 	api.NoticeServiceListProcedure:   {filtered: true},
 	api.NoticeServiceWatchProcedure:  {filtered: true},

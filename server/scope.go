@@ -103,10 +103,24 @@ func volumeRole[M any](get func(*M) string) rolesOf {
 	}
 }
 
-// createdRole is the role of a volume that is to be made.
-func createdRole(_ *leader, _ *caller, m proto.Message) ([]string, error) {
-	path, err := workRole(m.(*polderv1.VolumeServiceCreateRequest).Role)
-	return []string{path}, err
+// reservationRole is the role of the reservation that a field names.
+func reservationRole[M any](get func(*M) string) rolesOf {
+	return func(l *leader, _ *caller, m proto.Message) ([]string, error) {
+		name := get(any(m).(*M))
+		r, ok := l.board.look().reservation(name)
+		if !ok {
+			return nil, noReservation(name)
+		}
+		return []string{r.role()}, nil
+	}
+}
+
+// createdRole is the role of a volume or a reservation that is to be made.
+func createdRole[M any](get func(*M) string) rolesOf {
+	return func(_ *leader, _ *caller, m proto.Message) ([]string, error) {
+		path, err := workRole(get(any(m).(*M)))
+		return []string{path}, err
+	}
 }
 
 func cancelledRoles(l *leader, _ *caller, m proto.Message) ([]string, error) {

@@ -93,7 +93,7 @@ func checkRoutes(table map[string]route) error {
 // procedures lists every procedure of the API.
 func procedures() []string {
 	var out []string
-	for _, file := range []protoreflect.FileDescriptor{polderv1.File_polder_v1_polder_proto, polderv1.File_polder_v1_audit_proto, polderv1.File_polder_v1_door_proto, polderv1.File_polder_v1_volume_proto, polderv1.File_polder_v1_agent_proto} {
+	for _, file := range []protoreflect.FileDescriptor{polderv1.File_polder_v1_polder_proto, polderv1.File_polder_v1_audit_proto, polderv1.File_polder_v1_door_proto, polderv1.File_polder_v1_volume_proto, polderv1.File_polder_v1_reservation_proto, polderv1.File_polder_v1_agent_proto} {
 		for i := range file.Services().Len() {
 			s := file.Services().Get(i)
 			for j := range s.Methods().Len() {
@@ -245,6 +245,7 @@ func (l *leader) handler() http.Handler {
 	mux.Handle(api.NewClaimServiceHandler(claims{l}, public))
 	mux.Handle(api.NewTaskServiceHandler(tasks{l}, public))
 	mux.Handle(api.NewVolumeServiceHandler(volumes{l}, public))
+	mux.Handle(api.NewReservationServiceHandler(reservations{l}, public))
 	mux.Handle(api.NewLeaseServiceHandler(leases{l}, public))
 	mux.Handle(api.NewNoticeServiceHandler(notices{l}, public))
 	mux.Handle(api.NewEventServiceHandler(events{l}, public))

@@ -36,7 +36,7 @@ func (s tasks) List(ctx context.Context, req *connect.Request[polderv1.TaskServi
 		case len(m.States) == 0 && !m.All && t.State.Terminal():
 			return false
 		}
-		return (m.Volumes || volumeName(t.Payload) == "") && (m.Ask == "" || t.Ask == m.Ask) && (m.Node == "" || t.Node == m.Node) && under(t.Role, m.Role) && v.mayView(t.Role)
+		return (m.Volumes || !runsNothing(t.Payload)) && (m.Ask == "" || t.Ask == m.Ask) && (m.Node == "" || t.Node == m.Node) && under(t.Role, m.Role) && v.mayView(t.Role)
 	}, taskProto)
 	return connect.NewResponse(&polderv1.TaskServiceListResponse{Tasks: out, NextPageToken: next, Revision: p.revision}), err
 }

@@ -120,7 +120,7 @@ func (c *specCheck) shape() cluster.Shape {
 		Resources: amounts, Pool: s.Pool, Ports: c.ports(), Constraints: c.constraints(), Spread: c.spread(),
 		Exclusive: s.Exclusive, Priority: int(s.Priority), Pinned: s.Preemptible != nil && !*s.Preemptible,
 		ReclaimGrace: c.duration(s.ReclaimGrace, "reclaim_grace"), MinRuntime: c.duration(s.MinRuntime, "min_runtime"),
-		Volume: s.Volume != nil, Requeue: s.Requeue == nil || *s.Requeue, Restart: c.restart(),
+		Volume: s.Volume != nil || s.Reserves != nil, Reserve: s.Reserves != nil, From: s.CarvedFrom, Requeue: s.Requeue == nil || *s.Requeue, Restart: c.restart(),
 	}
 }
 
@@ -158,7 +158,8 @@ func (c *specCheck) ports() []cluster.Port {
 }
 
 // runtimeConstraints are what a runtime needs of a node, one slice for all its tasks.
-var runtimeConstraints = map[string][]placement.Constraint{"docker": needs("docker"), "process": needs("process"), "kube": needs("kube"), volume.Name: needs(volume.Name)}
+var runtimeConstraints = map[string][]placement.Constraint{"docker": needs("docker"), "process": needs("process"), "kube": needs("kube"), volume.Name: needs(volume.Name),
+	reservationRuntime: {}}
 
 func needs(name string) []placement.Constraint {
 	return slices.Clip([]placement.Constraint{
@@ -237,6 +238,10 @@ func (c *specCheck) program() {
 		c.fail("runtime", "the volume runtime runs nothing: it is for the leases of volumes")
 	case name != volume.Name && s.Volume != nil:
 		c.fail("volume", "the lease of a volume needs the volume runtime")
+	case name == reservationRuntime && (s.Reserves == nil || s.Volume != nil || s.Image != "" || len(s.Command) > 0):
+		c.fail("runtime", "the reservation runtime runs nothing: it is for the leases of reservations")
+	case name != reservationRuntime && s.Reserves != nil:
+		c.fail("reserves", "the lease of a reservation needs the reservation runtime")
 	case name == "docker" && s.Image == "":
 		c.fail("image", "the docker runtime needs an image")
 	case name == "kube" && (s.Image != "" || len(s.Command) > 0):

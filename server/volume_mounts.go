@@ -71,13 +71,13 @@ func (p *picture) place(s *polderv1.TaskSpec, at string) (names []string, err er
 func (v volumeRow) mountable() error {
 	name := v.spec().GetVolume().GetName()
 	switch v.state() {
-	case volumeWaiting:
+	case keptWaiting:
 		text := "for room"
 		if r := v.reason(); r != nil {
 			text += ": " + strings.TrimSuffix(r.Message, ".")
 		}
 		return refused("VolumeWaiting", "try again when it is ready; polder volume get "+name, "volume %s still waits %s", name, text)
-	case volumeDeleting:
+	case keptDeleting:
 		return refused("VolumeDeleting", "mount another one", "volume %s is being deleted", name)
 	}
 	return nil
@@ -104,18 +104,26 @@ func (t *turn) withVolumes(d *draft, why error) error {
 		return why
 	}
 	for _, name := range d.volumes {
-		if v, ok := t.volume(name); ok && v.state() == volumeUnreachable {
+		if v, ok := t.volume(name); ok && v.state() == keptUnreachable {
 			return refused("VolumeUnreachable", "bring the node back, or give it up with its volumes", "volume %s is on node %s, which counts as lost", name, v.node())
 		}
 	}
 	return why
 }
 
-// noProcess refuses to do something with the lease of a volume that is for what runs.
+// runsNothing reports whether a payload is that of the lease of a volume or of a reservation.
+func runsNothing(payload any) bool {
+	return volumeName(payload) != "" || reservationName(payload) != ""
+}
+
+// noProcess refuses to do something with the lease of a volume or a reservation that is for what runs.
 func noProcess(payload any, task string) error {
-	name := volumeName(payload)
-	if name == "" {
-		return nil
+	if name := volumeName(payload); name != "" {
+		return refused("Volume", "see polder volume --help, or VolumeService", "%s is the lease of volume %s, which runs nothing; only its deletion ends it", task, name)
 	}
-	return refused("Volume", "see polder volume --help, or VolumeService", "%s is the lease of volume %s, which runs nothing; only its deletion ends it", task, name)
+	if name := reservationName(payload); name != "" {
+		return refused("Reservation", "see polder reservation --help, or ReservationService",
+			"%s is the lease of reservation %s, which runs nothing; only its deletion ends it", task, name)
+	}
+	return nil
 }

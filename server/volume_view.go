@@ -10,23 +10,8 @@ import (
 	"polder.dev/polder/core/resource"
 )
 
-// States of a volume.
-const (
-	volumeWaiting     = "waiting"
-	volumeReady       = "ready"
-	volumeUnreachable = "unreachable"
-	volumeDeleting    = "deleting"
-)
-
-// volumeRow is a volume: an ask of its own and, once it has room, the one task of that.
-type volumeRow struct {
-	ask   string
-	asked *askRow           // nil when nobody knows the ask any more
-	lease *cluster.TaskView // nil while it waits for room
-}
-
-// leaseOf is the id of the one task of a volume's ask.
-func leaseOf(ask string) string { return ask + ".0" }
+// volumeRow is a volume.
+type volumeRow struct{ keptRow }
 
 // volumeName is the name of the volume whose lease has this payload; others have none.
 func volumeName(payload any) string { return specOf(payload).GetVolume().GetName() }
@@ -41,16 +26,7 @@ func (p *picture) volume(name string) (volumeRow, bool) {
 	return v, v.known()
 }
 
-func (p *picture) volumeOf(ask string) volumeRow {
-	v := volumeRow{ask: ask}
-	if row, ok := p.asks.Get(ask); ok {
-		v.asked = &row
-	}
-	if row, ok := p.tasks.Get(leaseOf(ask)); ok && !row.State.Terminal() {
-		v.lease = &row
-	}
-	return v
-}
+func (p *picture) volumeOf(ask string) volumeRow { return volumeRow{p.keptOf(ask)} }
 
 // volume finds a volume as the requests before in this turn have left it.
 func (t *turn) volume(name string) (volumeRow, bool) {
@@ -58,37 +34,8 @@ func (t *turn) volume(name string) (volumeRow, bool) {
 	if !ok {
 		return volumeRow{}, false
 	}
-	v := volumeRow{ask: ask}
-	if view, ok := t.cluster.Ask(ask); ok {
-		v.asked = &askRow{view, t.asks[ask]}
-	}
-	if view, ok := t.cluster.Task(leaseOf(ask)); ok {
-		v.lease = &view
-	}
+	v := volumeRow{t.keptOf(ask)}
 	return v, v.known()
-}
-
-func (v volumeRow) known() bool { return v.lease != nil || v.asked != nil && v.asked.State == "open" }
-
-func (v volumeRow) spec() *polderv1.TaskSpec {
-	if v.lease != nil {
-		return specOf(v.lease.Payload)
-	}
-	return specOf(v.asked.Payload)
-}
-
-func (v volumeRow) role() string {
-	if v.lease != nil {
-		return v.lease.Role
-	}
-	return v.asked.Role
-}
-
-func (v volumeRow) node() string {
-	if v.lease == nil {
-		return ""
-	}
-	return v.lease.Node
 }
 
 // size is what it is charged with.
@@ -97,18 +44,6 @@ func (v volumeRow) size() resource.Amount {
 		return v.asked.Shape.Resources[diskKind]
 	}
 	return v.lease.Resources[resource.JoinName(v.lease.Shape.Pool, diskKind)]
-}
-
-func (v volumeRow) state() string {
-	switch {
-	case v.lease == nil || v.lease.State == cluster.Starting:
-		return volumeWaiting
-	case v.lease.State == cluster.Stopping:
-		return volumeDeleting
-	case v.lease.State == cluster.Unreachable:
-		return volumeUnreachable
-	}
-	return volumeReady
 }
 
 // reason is why it waits.
@@ -127,12 +62,12 @@ func (v volumeRow) proto(p *picture, used map[string][]string, mayRun func(role 
 	spec := v.spec()
 	out := &polderv1.Volume{
 		Name: spec.Volume.Name, Role: v.role(), Node: v.node(), Size: resource.FormatValue(diskKind, v.size()), State: v.state(), Task: leaseOf(v.ask),
-		UsedBy: used[spec.Volume.Name], Labels: spec.Labels, Reason: v.reason(),
+		UsedBy: used[spec.Volume.Name], Labels: spec.Labels, Reason: v.reason(), Reservation: spec.Reservation,
 	}
 	if v.asked != nil {
 		out.Created, out.CreatedBy = timeProto(v.asked.Submitted), v.asked.By
 	}
-	if n, ok := p.nodes.Get(v.node()); ok && n.VolumeDir != "" && out.State != volumeWaiting && mayRun(out.Role) {
+	if n, ok := p.nodes.Get(v.node()); ok && n.VolumeDir != "" && out.State != keptWaiting && mayRun(out.Role) {
 		out.Path = volume.Data(n.VolumeDir, out.Task)
 	}
 	return out
@@ -176,21 +111,6 @@ func (t *turn) mountersOf(name string) []string {
 		}
 	}
 	return out
-}
-
-// seeVolume keeps a volume under its name while it is there.
-func (t *turn) seeVolume(payload any, ask string, over bool) {
-	name := volumeName(payload)
-	if name == "" {
-		return
-	}
-	at, ok := t.working.volumes.Get(name)
-	switch {
-	case !over:
-		t.working.volumes.Set(name, ask)
-	case ok && at == ask:
-		t.working.volumes.Delete(name)
-	}
 }
 
 // volumesText is how many volumes there are, for sentences.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -28,6 +27,9 @@ func (s volumes) Create(ctx context.Context, req *connect.Request[polderv1.Volum
 	m, c := req.Msg, callerOf(ctx)
 	spec, err := volumeSpec(m)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.board.look().carve(spec, m.Role, ""); err != nil {
 		return nil, err
 	}
 	if _, err := shapeOf(spec, ""); err != nil {
@@ -56,7 +58,7 @@ func volumeSpec(m *polderv1.VolumeServiceCreateRequest) (*polderv1.TaskSpec, err
 	}
 	return &polderv1.TaskSpec{
 		Runtime: volume.Name, Volume: &polderv1.VolumeLease{Name: m.Name}, Resources: map[string]string{diskKind: resource.FormatValue(diskKind, size)},
-		Pool: m.Pool, Constraints: m.Constraints, Labels: m.Labels, Preemptible: proto.Bool(false), Requeue: proto.Bool(false),
+		Pool: m.Pool, Reservation: m.Reservation, Constraints: m.Constraints, Labels: m.Labels, Preemptible: proto.Bool(false), Requeue: proto.Bool(false),
 		Kill: &polderv1.KillPolicy{Grace: durationpb.New(0)}, // nothing in it could save its work
 	}, nil
 }
@@ -74,42 +76,11 @@ func volumeSize(text string) (resource.Amount, error) {
 
 // createVolume asks for a volume that is new. It is known under its name at once: the next request of the turn may be for the same.
 func (t *turn) createVolume(m *polderv1.VolumeServiceCreateRequest, spec *polderv1.TaskSpec, who string) error {
-	if n, ok := t.cluster.Node(m.Node); ok && spec.Pool == "" {
-		spec.Pool = n.Pool
-	} else if m.Node != "" && !ok {
-		return noNode(m.Node)
+	ask, err := t.keep(volume.Name, m.Role, m.Node, spec, who)
+	if err == nil {
+		t.working.volumes.Set(m.Name, ask)
 	}
-	shape, err := shapeOf(spec, "")
-	if err != nil {
-		return err
-	}
-	ask := cluster.AskSpec{ID: newAskID(volume.Name), Role: m.Role, Count: 1, Submitted: t.now, Shape: shape, Payload: spec}
-	t.asks[ask.ID] = askExtra{Name: volume.Name, By: who}
-	if err := t.lease(ask, m.Node); err != nil {
-		delete(t.asks, ask.ID)
-		return err
-	}
-	t.working.volumes.Set(m.Name, ask.ID)
-	t.hold(ask.ID)
-	return nil
-}
-
-// lease queues a volume's ask, or claims its place on a node.
-func (t *turn) lease(ask cluster.AskSpec, node string) error {
-	if node == "" {
-		_, err := t.step(cluster.Submit{Ask: ask})
-		return err
-	}
-	effects, err := t.step(cluster.Commit{Tasks: []cluster.Claim{{Ask: ask, Node: node}}, AllOrNothing: true})
-	if err != nil {
-		return err
-	}
-	for _, r := range committed(effects) {
-		if r.Conflict != nil {
-			return &cluster.Refusal{Reason: reasonCore(r.Conflict)}
-		}
-	}
-	return nil
+	return err
 }
 
 // differs refuses a volume that is to be made and is there already as another one.
@@ -126,7 +97,12 @@ func (v volumeRow) differs(m *polderv1.VolumeServiceCreateRequest) error {
 		if v.node() == "" {
 			what = "and waits for room on any node"
 		}
-	case v.state() == volumeDeleting:
+	case v.spec().Reservation != m.Reservation:
+		what = "carved out of no reservation"
+		if r := v.spec().Reservation; r != "" {
+			what = "carved out of reservation " + r
+		}
+	case v.state() == keptDeleting:
 		what = "and is being deleted"
 	default:
 		return nil
@@ -137,46 +113,15 @@ func (v volumeRow) differs(m *polderv1.VolumeServiceCreateRequest) error {
 // Get returns a volume; if the caller wants that, once it waits no longer.
 func (s volumes) Get(ctx context.Context, req *connect.Request[polderv1.VolumeServiceGetRequest]) (*connect.Response[polderv1.Volume], error) {
 	if req.Msg.UntilReady {
-		if err := s.until(ctx, req.Msg.Name); err != nil {
+		name := req.Msg.Name
+		err := s.until(ctx, func(p *picture) (keptRow, bool) { v, ok := p.volume(name); return v.keptRow, ok }, func(p *picture, ask string) error {
+			return refused("VolumeEnded", "create it again", "there is no volume %s any more: %s", name, p.endedWhy(ask))
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
 	return s.show(callerOf(ctx), req.Msg.Name)
-}
-
-// until returns when a volume waits no longer, or has for a while.
-func (s volumes) until(ctx context.Context, name string) error {
-	late := time.After(untilMost)
-	ask := ""
-	for {
-		p, next := s.board.lookAndNext()
-		v, ok := p.volume(name)
-		switch {
-		case !ok && ask != "":
-			return p.ended(name, ask)
-		case !ok || v.state() != volumeWaiting:
-			return nil
-		}
-		ask = v.ask
-		select {
-		case <-next:
-		case <-late:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-s.ctx.Done():
-			return errStopped
-		}
-	}
-}
-
-// ended says how a volume ended that somebody waited for.
-func (p *picture) ended(name, ask string) error {
-	why := "it was deleted meanwhile"
-	if row, ok := p.tasks.Get(leaseOf(ask)); ok && row.Reason.Message != "" {
-		why = row.Reason.Message
-	}
-	return refused("VolumeEnded", "create it again", "there is no volume %s any more: %s", name, why)
 }
 
 func (s volumes) show(c *caller, name string) (*connect.Response[polderv1.Volume], error) {
@@ -249,7 +194,7 @@ func (s volumes) Delete(ctx context.Context, req *connect.Request[polderv1.Volum
 		switch {
 		case v.lease == nil:
 			_, err = t.step(cluster.Cancel{Ask: v.ask})
-		case v.state() != volumeDeleting:
+		case v.state() != keptDeleting:
 			_, err = t.step(cluster.Kill{Task: v.lease.Task})
 		}
 		return err

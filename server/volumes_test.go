@@ -242,7 +242,7 @@ func TestVolumeOutlastsTheLeader(t *testing.T) {
 	w.start()
 	admin = w.as(w.admin)
 	w.connect(one)
-	w.until("the volume", func(p *picture) bool { v, ok := p.volume("data"); return ok && v.state() == volumeReady })
+	w.until("the volume", func(p *picture) bool { v, ok := p.volume("data"); return ok && v.state() == keptReady })
 	got := call(t, admin.volume.Get, &polderv1.VolumeServiceGetRequest{Name: "data"})
 	if got.Task != v.Task || got.Size != "5Gi" || got.Path != v.Path || len(got.UsedBy) != 1 || got.CreatedBy != v.CreatedBy {
 		t.Errorf("the volume is %v, was %v", got, v)
@@ -251,7 +251,7 @@ func TestVolumeOutlastsTheLeader(t *testing.T) {
 		t.Errorf("a volume of a node that is not back is %s", s)
 	}
 	w.connect(two)
-	w.until("the other volume", func(p *picture) bool { v, ok := p.volume("away"); return ok && v.state() == volumeReady })
+	w.until("the other volume", func(p *picture) bool { v, ok := p.volume("away"); return ok && v.state() == keptReady })
 	for _, a := range []*agent{one, two} {
 		a.mu.Lock()
 		if len(a.stops) > 0 || a.launches[v.Task] > 1 || a.launches[away.Task] > 1 {
@@ -308,7 +308,7 @@ func TestLostNodeKeepsVolumes(t *testing.T) {
 	one.mu.Unlock()
 	w.connect(one)
 	one.until("the task once more", func() bool { return one.tasks[ask.Id+".0.1"] != nil })
-	w.until("the volume", func(p *picture) bool { v, ok := p.volume("data"); return ok && v.state() == volumeReady })
+	w.until("the volume", func(p *picture) bool { v, ok := p.volume("data"); return ok && v.state() == keptReady })
 	if got := call(t, admin.volume.Get, &polderv1.VolumeServiceGetRequest{Name: "data", UntilReady: true}); got.State != "ready" || got.Task != v.Task || got.Path != v.Path {
 		t.Errorf("the volume is %v, was %v", got, v)
 	}

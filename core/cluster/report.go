@@ -203,7 +203,8 @@ func (c *Cluster) resend(t *task) {
 
 // missing deals with a task the cluster has on a node that does not report it: its launch never arrived, or it was lost.
 func (c *Cluster) missing(t *task) {
-	if t.reserves() {
+	if t.reserves() { // no agent ever does
+		c.changed(ObjectTask, t.id)
 		return
 	}
 	if t.volume() && t.state == Running {
