@@ -107,16 +107,17 @@ func (s nodes) Drain(ctx context.Context, req *connect.Request[polderv1.DrainReq
 	return s.show(req.Msg.Name)
 }
 
-// Remove forgets a node. One that is connected is not gone: removing it would start its tasks twice. One that has volumes is asked for twice.
+// Remove forgets a node. One that is connected is not gone: removing it would start its tasks twice. One that has volumes or reservations is asked for
+// twice.
 func (s nodes) Remove(ctx context.Context, req *connect.Request[polderv1.NodeServiceRemoveRequest]) (*connect.Response[polderv1.NodeServiceRemoveResponse], error) {
 	name := req.Msg.Name
 	err := s.change(ctx, func(t *turn) error {
 		if t.sessions[name] != nil {
 			return refused("Connected", "drain it and stop its agent first", "node %s is connected", name)
 		}
-		if n, _ := t.cluster.Node(name); n.Volumes > 0 && !req.Msg.LoseVolumes {
+		if n, _ := t.cluster.Node(name); n.Volumes+n.Reservations > 0 && !req.Msg.LoseVolumes {
 			return refused("HasVolumes", "bring it back and delete them, or say that they are lost: lose_volumes, or --lose-volumes of polder node remove",
-				"node %s has %s", name, volumesText(n.Volumes))
+				"node %s has %s", name, staysText(n.Volumes, n.Reservations))
 		}
 		delete(t.lostAt, name)
 		delete(t.awaited, name)

@@ -244,6 +244,34 @@ func TestReservationOutlastsTheLeader(t *testing.T) {
 	}
 }
 
+// TestNodeWithReservation: a drain leaves it, and a node is only forgotten with it, and with what waits for it, if somebody says so.
+func TestNodeWithReservation(t *testing.T) {
+	w, admin, one, two := keepers(t)
+	w.connect(one)
+	link := w.connect(two)
+	w.reserve(admin, half("place"))
+	first, waits := w.submit(admin, carved("place", "1")), carved("place", "1")
+	waits.Count = 2
+	second := w.submit(admin, waits)
+	w.until("a task", func(p *picture) bool { r, _ := p.tasks.Get(first.Id + ".0"); return r.State.String() == "running" })
+	if n := call(t, admin.node.Get, &polderv1.NodeServiceGetRequest{Name: "n2"}); n.Reservations != 1 || n.Volumes != 0 || n.Tasks != 2 {
+		t.Errorf("the node is %v", n)
+	}
+	link.close()
+	w.until("a node that is away", func(p *picture) bool { r, ok := p.reservation("place"); return ok && r.state() == keptUnreachable })
+	if err := refusal(t, connect.CodeFailedPrecondition, admin.node.Remove, &polderv1.NodeServiceRemoveRequest{Name: "n2"}); !strings.Contains(err.Error(), "1 reservation") {
+		t.Errorf("refused with %v", err)
+	}
+	refusal(t, connect.CodeFailedPrecondition, admin.reservation.Resize, &polderv1.ReservationServiceResizeRequest{Name: "place", Resources: map[string]string{"disk": "9Gi"}})
+	call(t, admin.node.Remove, &polderv1.NodeServiceRemoveRequest{Name: "n2", LoseVolumes: true})
+	refusal(t, connect.CodeNotFound, admin.reservation.Get, &polderv1.ReservationServiceGetRequest{Name: "place"})
+	w.until("nothing that waits for it", func(p *picture) bool {
+		a, _ := p.asks.Get(first.Id)
+		b, _ := p.asks.Get(second.Id)
+		return a.State == "cancelled" && b.State == "cancelled"
+	})
+}
+
 // TestCommitIntoReservation: who chooses nodes itself commits to the reservation's, and is told when that is another, or full.
 func TestCommitIntoReservation(t *testing.T) {
 	w, admin, one, two := keepers(t)

@@ -89,7 +89,7 @@ func nodeProto(r nodeRow) *polderv1.Node {
 	out := &polderv1.Node{
 		Name: r.Name, Pool: r.Pool, State: r.State, Attributes: map[string]string{}, Capacity: amountsProto(r.Total),
 		Used: amountsProto(r.Used), Available: amountsProto(r.Available), Earmarked: amountsProto(r.Earmarked),
-		Tasks: int32(r.Tasks), Volumes: int32(r.Volumes), Ports: r.Ports.String(),
+		Tasks: int32(r.Tasks), Volumes: int32(r.Volumes), Reservations: int32(r.Reservations), Ports: r.Ports.String(),
 		FreePorts: r.FreePorts.String(), Registered: timeProto(r.Registered), Version: r.Version, Warnings: slices.Clone(r.Warnings),
 	}
 	for _, name := range r.Runtimes {

@@ -113,10 +113,20 @@ func (t *turn) mountersOf(name string) []string {
 	return out
 }
 
-// volumesText is how many volumes there are, for sentences.
-func volumesText(n int) string {
-	if n == 1 {
-		return "1 volume"
+// staysText is how many volumes and reservations there are, for sentences.
+func staysText(volumes, reservations int) string {
+	switch {
+	case reservations == 0:
+		return counted(volumes, "volume")
+	case volumes == 0:
+		return counted(reservations, "reservation")
 	}
-	return strconv.Itoa(n) + " volumes"
+	return counted(volumes, "volume") + " and " + counted(reservations, "reservation")
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
 }

@@ -325,10 +325,16 @@ func (c *Cluster) cancel(e Cancel) error {
 			}
 		}
 	}
+	c.withdraw(a, e.KeepRunning, "")
+	return nil
+}
+
+// withdraw cancels what of an ask does not run, and stops what does unless that is to be kept.
+func (c *Cluster) withdraw(a *ask, keepRunning bool, why string) {
 	a.Cancelled = true
 	c.dissolveAsk(a)
 	c.unwait(a)
-	if !e.KeepRunning {
+	if !keepRunning {
 		for _, t := range a.live.inOrder() {
 			t.killed = true
 			c.stop(t, nil, false, Reason{Code: codeCancelled, Message: "its ask was cancelled"})
@@ -336,9 +342,8 @@ func (c *Cluster) cancel(e Cancel) error {
 	}
 	a.class.pool.opened()
 	c.saveAsk(a.ID)
-	c.happened("AskCancelled", a.ID, a.Role, "", "%s is cancelled; %d tasks of it run", a.ID, a.live.len())
+	c.happened("AskCancelled", a.ID, a.Role, "", "%s is cancelled; %d tasks of it run%s", a.ID, a.live.len(), why)
 	c.finish(a)
-	return nil
 }
 
 // reclass gives an ask that is in no line a class anew.

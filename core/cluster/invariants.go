@@ -33,11 +33,14 @@ func (p *pool) checkNodes(bad complain) {
 		if n == nil {
 			continue
 		}
-		used, leaving, volumes := make(resource.Vector, len(n.total)), make(resource.Vector, len(n.total)), 0
+		used, leaving, volumes := make(resource.Vector, len(n.total)), make(resource.Vector, len(n.total)), [2]int{}
 		for _, t := range n.tasks {
 			used.Inc(t.need)
 			if t.volume() {
-				volumes++
+				volumes[0]++
+			}
+			if t.reserves() {
+				volumes[1]++
 			}
 			if t.unit.leaving {
 				leaving.Inc(t.need)
@@ -52,8 +55,8 @@ func (p *pool) checkNodes(bad complain) {
 		if !used.Equal(n.used) || !leaving.Equal(n.leaving) {
 			bad("I1: node %s books %v used and %v leaving, its tasks hold %v and %v", n.Name, n.used, n.leaving, used, leaving)
 		}
-		if volumes != n.volumes {
-			bad("I21: node %s counts %d volumes and has %d", n.Name, n.volumes, volumes)
+		if counted := [2]int{n.volumes, n.reserves}; volumes != counted {
+			bad("I21: node %s counts %d volumes and reservations, and has %d", n.Name, counted, volumes)
 		}
 		if !n.used.Fits(n.total) {
 			bad("I1: node %s has %v, its leases hold %v", n.Name, n.total, n.used)

@@ -24,10 +24,11 @@ type node struct {
 	tasks     []*task         // the order has no meaning
 	keeps     []keep          // for claims, out of what is free or leaving; the earliest first
 	NodeInfo
-	shelved shelved
-	leaving resource.Vector // part of used that is under notice
-	volumes int             // of tasks
-	going   []*task         // those that have given their funding away, or are to; see sort
+	shelved  shelved
+	leaving  resource.Vector // part of used that is under notice
+	volumes  int             // of tasks; reservations are among them
+	reserves int             // reservations
+	going    []*task         // those that have given their funding away, or are to; see sort
 }
 
 // setTotal says what the machine has, and makes room for so many kinds in all vectors of the node: they lie side by side.
@@ -304,6 +305,11 @@ func (c *Cluster) removeNode(e RemoveNode) error {
 	for _, t := range lost {
 		c.end(t, Lost, nil, Reason{Code: "NodeLost", Message: "node " + name + " is gone"}, c.now)
 	}
+	for _, t := range lost {
+		if t.reserves() {
+			c.uncarvable(t.id)
+		}
+	}
 	c.dissolveOn(n)
 	if len(n.tasks) > 0 {
 		c.outlast(n)
@@ -319,12 +325,24 @@ func (c *Cluster) removeNode(e RemoveNode) error {
 	return nil
 }
 
-// andVolumes is what is said of volumes that stay, if there are any.
-func (n *node) andVolumes() string {
+// staying says how many volumes and reservations a node has.
+func (n *node) staying() string {
+	volumes, reservations := fmt.Sprintf("%d volumes", n.volumes-n.reserves), fmt.Sprintf("%d reservations", n.reserves)
+	switch {
+	case n.reserves == 0:
+		return volumes
+	case n.reserves == n.volumes:
+		return reservations
+	}
+	return volumes + " and " + reservations
+}
+
+// andStays is what is said of volumes and reservations that stay, if there are any.
+func (n *node) andStays() string {
 	if n.volumes == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d volumes stay", n.volumes)
+	return ", " + n.staying() + " stay"
 }
 
 func noNode(name string) *Refusal {
@@ -377,6 +395,6 @@ func (c *Cluster) drain(e Drain) error {
 	c.setCordon(n, true)
 	c.drainTasks(n)
 	c.changed(ObjectNode, n.Name)
-	c.happened("NodeDraining", n.Name, "", n.Name, "node %s is drained: %d tasks leave%s", n.Name, len(n.tasks)-n.volumes, n.andVolumes())
+	c.happened("NodeDraining", n.Name, "", n.Name, "node %s is drained: %d tasks leave%s", n.Name, len(n.tasks)-n.volumes, n.andStays())
 	return nil
 }

@@ -94,7 +94,7 @@ func (c *Cluster) nodeView(n *node) NodeView {
 	return NodeView{
 		NodeInfo: n.NodeInfo, Pool: pool, State: n.state(), Total: n.total.Resources(k, pool), Used: n.used.Resources(k, pool),
 		Available: n.available().Resources(k, pool), Earmarked: n.earmarked().Resources(k, pool), FreePorts: n.pool.index.FreePorts(n.id), Tasks: len(n.tasks),
-		Volumes: n.volumes,
+		Volumes: n.volumes - n.reserves, Reservations: n.reserves,
 	}
 }
 

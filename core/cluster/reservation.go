@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"polder.dev/polder/core/lending"
 	"polder.dev/polder/core/placement"
@@ -15,6 +17,28 @@ import (
 
 // reserves reports whether a task is a reservation.
 func (t *task) reserves() bool { return t.shape.Reserve }
+
+// keeping is what sentences call a volume: a volume or a reservation.
+func (s *Shape) keeping() string {
+	if s.Reserve {
+		return "reservation"
+	}
+	return "volume"
+}
+
+// uncarvable withdraws what waits for a reservation that was given up with its node.
+func (c *Cluster) uncarvable(id string) {
+	waits := []*ask{}
+	for _, a := range c.asks {
+		if a.Shape.From == id && !a.Cancelled {
+			waits = append(waits, a)
+		}
+	}
+	slices.SortFunc(waits, func(a, b *ask) int { return cmp.Compare(a.seq, b.seq) })
+	for _, a := range waits {
+		c.withdraw(a, true, "; reservation "+id+" is gone")
+	}
+}
 
 // carved reports whether what is started so is carved out of a reservation.
 func (s *Shape) carved() bool { return s.From != "" }
@@ -78,7 +102,7 @@ func (p *pool) fitCarved(cl *class) (lending.Charge, places, *verdict) {
 	charge := lending.Charge{Leaf: cl.leaf, At: cl.leaf, Amount: cl.need, Hold: cl.hold(), Count: 1}
 	r := p.c.reservation(cl.shape.From)
 	if r == nil {
-		return charge, places{}, &verdict{code: "NoReservation", message: "reservation " + cl.shape.From + " is not there any more", next: "it is cancelled"}
+		return charge, places{}, &verdict{code: "NoReservation", message: "reservation " + cl.shape.From + " is not there any more", next: "it is made again"}
 	}
 	if left := p.c.uncarved(r); !cl.carve.Fits(left) {
 		return charge, places{}, &verdict{code: "Reserved", message: fmt.Sprintf("reservation %s has %s left: needs %s", r.id, left.Text(p.c.kinds, p.name),

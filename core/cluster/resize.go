@@ -33,7 +33,7 @@ func (c *Cluster) resize(e Resize) error {
 		}
 	}
 	if t.volume() && !more.IsZero() {
-		if r := c.roomForVolume(t.role, t.unit.pool.name, t.need.Plus(more).Minus(less).Resources(c.kinds, ""), t); r != nil {
+		if r := c.roomForVolume(t.role, t.shape, t.need.Plus(more).Minus(less).Resources(c.kinds, ""), t); r != nil {
 			return r
 		}
 	}

@@ -98,9 +98,7 @@ func (c *Cluster) occupy(t *task, amounts bool) {
 	n := t.node
 	t.slot = len(n.tasks)
 	n.tasks = append(n.tasks, t)
-	if t.volume() {
-		n.volumes++
-	}
+	n.count(t, +1)
 	if t.group != "" {
 		n.pool.index.AddTask(n.id, t.group)
 	}
@@ -111,6 +109,9 @@ func (c *Cluster) occupy(t *task, amounts bool) {
 		n.used.Inc(t.need)
 		t.unit.pool.ledger.Occupy(t.unit.charge.Leaf, t.need)
 		n.refresh()
+	}
+	if t.shape.carved() { // nothing that is booked has changed, but how many tasks there are
+		c.changed(ObjectNode, n.Name)
 	}
 	c.remember(t)
 	c.changed(ObjectTask, t.id)
@@ -160,9 +161,7 @@ func (c *Cluster) vacate(t *task) {
 	n.tasks[t.slot], n.tasks[last].slot = n.tasks[last], t.slot
 	n.tasks[last] = nil
 	n.tasks = n.tasks[:last]
-	if t.volume() {
-		n.volumes--
-	}
+	n.count(t, -1)
 	delete(c.strays, t.id)
 	if t.shape.carved() {
 		c.putBack(t.shape.From, t.carve)

@@ -100,8 +100,10 @@ type NodeView struct {
 	Available resource.Resources // for anybody: neither used nor kept for a claimant
 	Earmarked resource.Resources
 	FreePorts resource.PortSet
-	Tasks     int // volumes included
-	Volumes   int // of them, what stays when it is drained, and when it is lost
+	Tasks     int // volumes and reservations included
+	Volumes   int // of them; they stay when it is drained, and when it is lost
+
+	Reservations int // of them; they stay like volumes
 }
 
 // RoleView is a role for readers, amounts over its subtree and over all pools. ".self" leaves are folded into their parent.

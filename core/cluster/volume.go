@@ -21,6 +21,16 @@ func (t *task) volume() bool { return t.shape.Volume }
 // volume reports whether a unit is a volume: it is alone in it.
 func (u *unit) volume() bool { return u.tasks[0].volume() }
 
+// count counts a volume that comes to a node, or leaves it.
+func (n *node) count(t *task, by int) {
+	if t.volume() {
+		n.volumes += by
+	}
+	if t.reserves() {
+		n.reserves += by
+	}
+}
+
 // keepsVolumes is what the volumes of every role hold and those that wait are to hold, by role and by name with the pool, but for one of them.
 func (c *Cluster) keepsVolumes(but *task) map[string]resource.Resources {
 	kept := map[string]resource.Resources{}
@@ -55,8 +65,8 @@ func (c *Cluster) stillKept(p *role.Plan) error {
 	for _, path := range slices.Sorted(maps.Keys(kept)) {
 		for _, name := range kept[path].Names() {
 			if least := p.LeastGuarantee(path, name); kept[path][name] > least {
-				return refuse("VolumesInUse", "keep that much guarantee, at all times, or delete volumes first",
-					"role %s keeps %s=%s in volumes; the new plan guarantees it %s=%s at the least", path, name, resource.FormatValue(name, kept[path][name]),
+				return refuse("VolumesInUse", "keep that much guarantee, at all times, or delete volumes or reservations first",
+					"role %s keeps %s=%s in volumes and reservations; the new plan guarantees it %s=%s at the least", path, name, resource.FormatValue(name, kept[path][name]),
 					name, resource.FormatValue(name, least))
 			}
 		}
@@ -67,23 +77,23 @@ func (c *Cluster) stillKept(p *role.Plan) error {
 // admitVolume refuses an ask for a volume that is malformed or that its role's guarantee would not cover at all times.
 func (c *Cluster) admitVolume(a *ask) *Refusal {
 	if a.Count != 1 || a.Gang || a.Earmark || !a.Shape.Pinned || a.Shape.Requeue {
-		return refuse("InvalidArgument", "", "ask %s: a volume is one lease that is not preemptible and does not come back", a.ID)
+		return refuse("InvalidArgument", "", "ask %s: a %s is one lease that is not preemptible and does not come back", a.ID, a.Shape.keeping())
 	}
 	if leaf := c.tree.Roles[c.leafOf(a.Role)].Path; leaf != a.Role {
-		return refuse("OverGuarantee", "name a role below it", "role %s has roles below it, and its guarantee is theirs: it can keep no volume", a.Role)
+		return refuse("OverGuarantee", "name a role below it", "role %s has roles below it, and its guarantee is theirs: it can keep no %s", a.Role, a.Shape.keeping())
 	}
 	if a.Shape.carved() {
 		return nil // the reservation it is carved out of was looked at
 	}
-	return c.roomForVolume(a.Role, a.Shape.Pool, a.Shape.Resources, nil)
+	return c.roomForVolume(a.Role, &a.Shape, a.Shape.Resources, nil)
 }
 
 // roomForVolume refuses amounts of a volume that its role's guarantee would not cover at all times, beside the others it has; but is the
 // volume itself when it is there already.
-func (c *Cluster) roomForVolume(path, pool string, wanted resource.Resources, but *task) *Refusal {
+func (c *Cluster) roomForVolume(path string, s *Shape, wanted resource.Resources, but *task) *Refusal {
 	kept := c.keepsVolumes(but)[path]
 	for _, kind := range wanted.Names() {
-		name := resource.JoinName(pool, kind)
+		name := resource.JoinName(s.Pool, kind)
 		least := c.plan.LeastGuarantee(path, name)
 		left := max(0, least.Sub(kept[name]))
 		if wanted[kind] <= left {
@@ -91,10 +101,10 @@ func (c *Cluster) roomForVolume(path, pool string, wanted resource.Resources, bu
 		}
 		bound := "is guaranteed no " + name
 		if least > 0 {
-			bound = fmt.Sprintf("is guaranteed %s=%s at the least, of which other volumes leave %s", name, resource.FormatValue(name, least), resource.FormatValue(name, left))
+			bound = fmt.Sprintf("is guaranteed %s=%s at the least, of which other volumes and reservations leave %s", name, resource.FormatValue(name, least), resource.FormatValue(name, left))
 		}
-		return refuse("OverGuarantee", "ask for less, delete a volume, or raise the guarantee in the plan and in all its windows",
-			"role %s %s: a volume of %s does not fit, and volumes never borrow", path, bound, resource.FormatValue(name, wanted[kind]))
+		return refuse("OverGuarantee", "ask for less, delete a volume or a reservation, or raise the guarantee in the plan and in all its windows",
+			"role %s %s: a %s of %s does not fit, and %[3]ss never borrow", path, bound, s.keeping(), resource.FormatValue(name, wanted[kind]))
 	}
 	return nil
 }
@@ -113,7 +123,7 @@ func (c *Cluster) outlast(n *node) {
 	info.Capacity = n.used.Resources(c.kinds, "")
 	c.place(n, info, n.pool)
 	c.emit(SaveNode{n.Name})
-	c.happened("NodeLost", n.Name, "", n.Name, "node %s does not come back; its tasks are lost, its %d volumes stay with it", n.Name, len(n.tasks))
+	c.happened("NodeLost", n.Name, "", n.Name, "node %s does not come back; its tasks are lost, its %s stay with it", n.Name, n.staying())
 }
 
 // absent is a volume that its node does not report although nobody asked for its end: its disk may not be mounted, or its agent's directory

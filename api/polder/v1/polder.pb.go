@@ -2104,7 +2104,7 @@ func (x *DrainRequest) GetForce() bool {
 type NodeServiceRemoveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its volumes, and all that is in them, count as lost. Without it a node that has volumes is not removed.
+	// Its volumes, and all that is in them, count as lost, and its reservations end. Without it a node that has any is not removed.
 	LoseVolumes   bool `protobuf:"varint,2,opt,name=lose_volumes,json=loseVolumes,proto3" json:"lose_volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2215,7 +2215,9 @@ type Node struct {
 	// Host ports that no task holds.
 	FreePorts string `protobuf:"bytes,16,opt,name=free_ports,json=freePorts,proto3" json:"free_ports,omitempty"`
 	// Those of tasks that are the leases of volumes: no drain moves them.
-	Volumes       int32 `protobuf:"varint,17,opt,name=volumes,proto3" json:"volumes,omitempty"`
+	Volumes int32 `protobuf:"varint,17,opt,name=volumes,proto3" json:"volumes,omitempty"`
+	// Those of tasks that are the leases of reservations: no drain moves them either.
+	Reservations  int32 `protobuf:"varint,18,opt,name=reservations,proto3" json:"reservations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2365,6 +2367,13 @@ func (x *Node) GetFreePorts() string {
 func (x *Node) GetVolumes() int32 {
 	if x != nil {
 		return x.Volumes
+	}
+	return 0
+}
+
+func (x *Node) GetReservations() int32 {
+	if x != nil {
+		return x.Reservations
 	}
 	return 0
 }
@@ -2910,7 +2919,7 @@ type AskServiceListRequest struct {
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only asks of which something waits.
 	Waiting bool `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	// Include those of volumes.
+	// Include those of volumes and reservations.
 	Volumes       bool `protobuf:"varint,6,opt,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3646,7 +3655,7 @@ type TaskServiceListRequest struct {
 	All       bool   `protobuf:"varint,5,opt,name=all,proto3" json:"all,omitempty"`
 	PageSize  int32  `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Include the leases of volumes, which run nothing.
+	// Include the leases of volumes and reservations, which run nothing.
 	Volumes bool `protobuf:"varint,8,opt,name=volumes,proto3" json:"volumes,omitempty"`
 	// Only these, at most a thousand. Those that are not there are left out.
 	Ids           []string `protobuf:"bytes,9,rep,name=ids,proto3" json:"ids,omitempty"`
@@ -7555,7 +7564,7 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\x18NodeServiceRemoveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\flose_volumes\x18\x02 \x01(\bR\vloseVolumes\"\x1b\n" +
-	"\x19NodeServiceRemoveResponse\"\xc8\a\n" +
+	"\x19NodeServiceRemoveResponse\"\xec\a\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x14\n" +
@@ -7579,7 +7588,8 @@ const file_polder_v1_polder_proto_rawDesc = "" +
 	"\bwarnings\x18\x0f \x03(\tR\bwarnings\x12\x1d\n" +
 	"\n" +
 	"free_ports\x18\x10 \x01(\tR\tfreePorts\x12\x18\n" +
-	"\avolumes\x18\x11 \x01(\x05R\avolumes\x1a=\n" +
+	"\avolumes\x18\x11 \x01(\x05R\avolumes\x12\"\n" +
+	"\freservations\x18\x12 \x01(\x05R\freservations\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +

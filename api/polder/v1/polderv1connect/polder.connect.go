@@ -531,9 +531,9 @@ type NodeServiceClient interface {
 	Get(context.Context, *connect.Request[v1.NodeServiceGetRequest]) (*connect.Response[v1.Node], error)
 	// Cordon keeps new tasks off a node, or lets them on again.
 	Cordon(context.Context, *connect.Request[v1.CordonRequest]) (*connect.Response[v1.Node], error)
-	// Drain cordons a node and asks every task on it to leave by the deadline. Volumes stay.
+	// Drain cordons a node and asks every task on it to leave by the deadline. Volumes and reservations stay.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.Node], error)
-	// Remove forgets a node that will not come back; its tasks count as lost, and so do its volumes if the request says so.
+	// Remove forgets a node that will not come back; its tasks count as lost, and so do its volumes and reservations if the request says so.
 	Remove(context.Context, *connect.Request[v1.NodeServiceRemoveRequest]) (*connect.Response[v1.NodeServiceRemoveResponse], error)
 }
 
@@ -621,9 +621,9 @@ type NodeServiceHandler interface {
 	Get(context.Context, *connect.Request[v1.NodeServiceGetRequest]) (*connect.Response[v1.Node], error)
 	// Cordon keeps new tasks off a node, or lets them on again.
 	Cordon(context.Context, *connect.Request[v1.CordonRequest]) (*connect.Response[v1.Node], error)
-	// Drain cordons a node and asks every task on it to leave by the deadline. Volumes stay.
+	// Drain cordons a node and asks every task on it to leave by the deadline. Volumes and reservations stay.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.Node], error)
-	// Remove forgets a node that will not come back; its tasks count as lost, and so do its volumes if the request says so.
+	// Remove forgets a node that will not come back; its tasks count as lost, and so do its volumes and reservations if the request says so.
 	Remove(context.Context, *connect.Request[v1.NodeServiceRemoveRequest]) (*connect.Response[v1.NodeServiceRemoveResponse], error)
 }
 
