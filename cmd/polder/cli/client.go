@@ -26,6 +26,8 @@ type client struct {
 	audits polderv1connect.AuditServiceClient
 	door   polderv1connect.DoorServiceClient
 	volume polderv1connect.VolumeServiceClient
+
+	reservation polderv1connect.ReservationServiceClient
 }
 
 // dial prepares the clients; the first call connects.
@@ -37,18 +39,19 @@ func (a *app) dial() (*client, error) {
 	h := t.http()
 	opt := connect.WithInterceptors(credentials{t.token, a.conn.requestTimeout})
 	return &client{
-		plan:   polderv1connect.NewPlanServiceClient(h, t.url, opt),
-		role:   polderv1connect.NewRoleServiceClient(h, t.url, opt),
-		node:   polderv1connect.NewNodeServiceClient(h, t.url, opt),
-		ask:    polderv1connect.NewAskServiceClient(h, t.url, opt),
-		task:   polderv1connect.NewTaskServiceClient(h, t.url, opt),
-		lease:  polderv1connect.NewLeaseServiceClient(h, t.url, opt),
-		notice: polderv1connect.NewNoticeServiceClient(h, t.url, opt),
-		event:  polderv1connect.NewEventServiceClient(h, t.url, opt),
-		volume: polderv1connect.NewVolumeServiceClient(h, t.url, opt),
-		access: polderv1connect.NewAccessServiceClient(h, t.url, opt),
-		audits: polderv1connect.NewAuditServiceClient(h, t.url, opt),
-		door:   polderv1connect.NewDoorServiceClient(h, t.url, opt),
+		plan:        polderv1connect.NewPlanServiceClient(h, t.url, opt),
+		role:        polderv1connect.NewRoleServiceClient(h, t.url, opt),
+		node:        polderv1connect.NewNodeServiceClient(h, t.url, opt),
+		ask:         polderv1connect.NewAskServiceClient(h, t.url, opt),
+		task:        polderv1connect.NewTaskServiceClient(h, t.url, opt),
+		lease:       polderv1connect.NewLeaseServiceClient(h, t.url, opt),
+		notice:      polderv1connect.NewNoticeServiceClient(h, t.url, opt),
+		event:       polderv1connect.NewEventServiceClient(h, t.url, opt),
+		volume:      polderv1connect.NewVolumeServiceClient(h, t.url, opt),
+		reservation: polderv1connect.NewReservationServiceClient(h, t.url, opt),
+		access:      polderv1connect.NewAccessServiceClient(h, t.url, opt),
+		audits:      polderv1connect.NewAuditServiceClient(h, t.url, opt),
+		door:        polderv1connect.NewDoorServiceClient(h, t.url, opt),
 	}, nil
 }
 

@@ -41,6 +41,11 @@ func volumeNames(ctx context.Context, c *client) ([]string, error) {
 	return names(volumes, (*polderv1.Volume).GetName), err
 }
 
+func reservationNames(ctx context.Context, c *client) ([]string, error) {
+	reservations, err := c.reservations(ctx, &polderv1.ReservationServiceListRequest{})
+	return names(reservations, (*polderv1.Reservation).GetName), err
+}
+
 func tokenNames(ctx context.Context, c *client) ([]string, error) {
 	tokens, err := c.tokens(ctx)
 	return names(tokens, (*polderv1.Token).GetId), err

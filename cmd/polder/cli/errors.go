@@ -191,7 +191,7 @@ func listingFor(cmd *cobra.Command) string {
 		return "polder --help"
 	}
 	switch path[1] {
-	case "node", "ask", "token", "notice", "volume":
+	case "node", "ask", "token", "notice", "volume", "reservation":
 		return "polder " + path[1] + " list"
 	case "role":
 		return "polder role tree"

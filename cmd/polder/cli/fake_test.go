@@ -44,6 +44,7 @@ type fake struct {
 	notices   []*polderv1.Notice
 	events    []*polderv1.Event
 	volumes   []*polderv1.Volume
+	reserved  []*polderv1.Reservation
 	revision  int64
 	refuse    *polderv1.Reason
 	submitted []*polderv1.SubmitRequest
@@ -68,6 +69,7 @@ func newFake(t *testing.T) *fake {
 	mux.Handle(polderv1connect.NewNoticeServiceHandler(fakeNotice{fake: f}, opt))
 	mux.Handle(polderv1connect.NewEventServiceHandler(fakeEvent{fake: f}, opt))
 	mux.Handle(polderv1connect.NewVolumeServiceHandler(fakeVolume{fake: f}, opt))
+	mux.Handle(polderv1connect.NewReservationServiceHandler(fakeReservation{fake: f}, opt))
 	mux.Handle(polderv1connect.NewAuditServiceHandler(fakeAudit{fake: f}, opt))
 	mux.Handle(polderv1connect.NewDoorServiceHandler(fakeDoor{fake: f}, opt))
 	mux.Handle(polderv1connect.NewAccessServiceHandler(fakeAccess{fake: f}, opt))
@@ -97,7 +99,7 @@ func (f *fake) fill() {
 	}
 	f.nodes = []*polderv1.Node{
 		{Name: "node-1", State: "ready", Capacity: amounts("cpu=4", "memory=8Gi"), Used: amounts("cpu=3", "memory=3Gi"), Available: amounts("cpu=1", "memory=5Gi"), Tasks: 2, LastSeen: ago(2 * time.Second), Attributes: amounts("zone=a"), Runtimes: []string{"docker", "process"}, Version: "1.0"},
-		{Name: "node-2", State: "draining", Pool: "gpu", Capacity: amounts("gpu/cpu=4", "gpu/gpu=2", "gpu/licence=1"), Tasks: 2, LastSeen: ago(90 * time.Minute), Warnings: []string{"disk is 91 % full"}, Volumes: 1},
+		{Name: "node-2", State: "draining", Pool: "gpu", Capacity: amounts("gpu/cpu=4", "gpu/gpu=2", "gpu/licence=1"), Tasks: 3, LastSeen: ago(90 * time.Minute), Warnings: []string{"disk is 91 % full"}, Volumes: 1, Reservations: 1},
 		{Name: "node-3", State: "unreachable", Capacity: amounts("cpu=2"), LastSeen: ago(3 * 24 * time.Hour)},
 	}
 	role := func(path string, guarantee, used, funded, borrowed, lent map[string]string, running, pending int32) *polderv1.RoleStatus {
@@ -136,6 +138,10 @@ func (f *fake) fill() {
 	f.volumes = []*polderv1.Volume{
 		{Name: "pg-data", Role: "corp/online", Node: "node-2", Size: "10Gi", State: "ready", Task: "volume-a.0", UsedBy: []string{"pg-1.0"}, Created: ago(26 * time.Hour), CreatedBy: "user:eve", Labels: amounts("app=pg"), Path: "/var/lib/polder/volumes/volume-a.0/data"},
 		{Name: "models", Role: "corp/offline", Size: "1Ti", State: "waiting", Task: "volume-b.0", Created: ago(time.Minute), Reason: &polderv1.Reason{Code: "Resources", Message: "3 of 3 nodes have too little disk left", UnblockedBy: "a node that fits joins"}},
+	}
+	f.reserved = []*polderv1.Reservation{
+		{Name: "pg", Role: "corp/online", Node: "node-2", Pool: "gpu", State: "ready", Task: "pg-a.0", Resources: amounts("cpu=2", "disk=50Gi"), Carved: amounts("cpu=1"), Free: amounts("cpu=1", "disk=50Gi"), UsedBy: []string{"pg-1.0"}, Created: ago(26 * time.Hour), CreatedBy: "user:eve", Labels: amounts("app=pg")},
+		{Name: "cache", Role: "corp/offline", State: "waiting", Task: "cache-b.0", Resources: amounts("memory=1Ti"), Free: amounts("memory=1Ti"), Created: ago(time.Minute), Reason: &polderv1.Reason{Code: "Resources", Message: "3 of 3 nodes have too little memory left", UnblockedBy: "a node that fits joins"}},
 	}
 	f.events = []*polderv1.Event{
 		{Revision: 5, Time: ago(11 * time.Second), Kind: "AskSubmitted", Subject: "web-1", Role: "corp/online", Message: "1 task of cpu=2"},
@@ -243,6 +249,51 @@ func (f fakeNode) Drain(_ context.Context, r *connect.Request[polderv1.DrainRequ
 func (f fakeNode) Remove(_ context.Context, r *connect.Request[polderv1.NodeServiceRemoveRequest]) (*connect.Response[polderv1.NodeServiceRemoveResponse], error) {
 	f.nodes = slices.DeleteFunc(f.nodes, func(n *polderv1.Node) bool { return n.Name == r.Msg.Name })
 	return connect.NewResponse(&polderv1.NodeServiceRemoveResponse{}), nil
+}
+
+type fakeReservation struct {
+	polderv1connect.UnimplementedReservationServiceHandler
+	*fake
+}
+
+func (f fakeReservation) List(_ context.Context, r *connect.Request[polderv1.ReservationServiceListRequest]) (*connect.Response[polderv1.ReservationServiceListResponse], error) {
+	items, next := cut(f.reserved, r.Msg.PageToken)
+	return connect.NewResponse(&polderv1.ReservationServiceListResponse{Reservations: items, NextPageToken: next}), nil
+}
+
+// Get makes a reservation ready that somebody waits for, at the second look.
+func (f fakeReservation) Get(_ context.Context, r *connect.Request[polderv1.ReservationServiceGetRequest]) (*connect.Response[polderv1.Reservation], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v, err := get("reservation", f.reserved, r.Msg.Name, (*polderv1.Reservation).GetName)
+	if err == nil && r.Msg.UntilReady && f.calls["ReservationService/Get"] == 2 {
+		v.Msg.State, v.Msg.Node, v.Msg.Reason = "ready", "node-1", nil
+	}
+	return v, err
+}
+
+func (f fakeReservation) Create(_ context.Context, r *connect.Request[polderv1.ReservationServiceCreateRequest]) (*connect.Response[polderv1.Reservation], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := &polderv1.Reservation{Name: r.Msg.Name, Role: r.Msg.Role, Resources: r.Msg.Resources, Free: r.Msg.Resources, Labels: r.Msg.Labels, State: "waiting", Reason: &polderv1.Reason{Message: "it is looked at"}}
+	if r.Msg.Node != "" {
+		v.Node, v.State, v.Reason = r.Msg.Node, "ready", nil
+	}
+	f.reserved = append(f.reserved, v)
+	return connect.NewResponse(v), nil
+}
+
+func (f fakeReservation) Resize(_ context.Context, r *connect.Request[polderv1.ReservationServiceResizeRequest]) (*connect.Response[polderv1.Reservation], error) {
+	v, err := get("reservation", f.reserved, r.Msg.Name, (*polderv1.Reservation).GetName)
+	for kind, x := range r.Msg.Resources {
+		v.Msg.Resources[kind] = x
+	}
+	return v, err
+}
+
+func (f fakeReservation) Delete(_ context.Context, r *connect.Request[polderv1.ReservationServiceDeleteRequest]) (*connect.Response[polderv1.ReservationServiceDeleteResponse], error) {
+	f.reserved = slices.DeleteFunc(f.reserved, func(v *polderv1.Reservation) bool { return v.Name == r.Msg.Name })
+	return connect.NewResponse(&polderv1.ReservationServiceDeleteResponse{}), nil
 }
 
 type fakeVolume struct {

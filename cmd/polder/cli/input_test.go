@@ -31,6 +31,7 @@ task:
   resources: {cpu: 0.5, memory: 4Gi}
   ports: [{name: http, containerPort: 80}]
   constraints: ["zone==a"]
+  reservation: pg
   spread: [{attribute: zone, maxSkew: 1, required: true}]
   preemptible: false
   reclaimGrace: 1m30s
@@ -42,7 +43,7 @@ task:
 `
 
 const fullFlags = `--name idx --role corp/search --count 4 --gang --image python:3 --env MODE=fast --env N=3 --env ON=yes
- --mount /data:/d:ro --volume pg-data:/v --cpu 0.5 --memory 4Gi --port http:80 --constraint zone==a --spread zone,required --no-preempt
+ --mount /data:/d:ro --volume pg-data:/v --cpu 0.5 --memory 4Gi --port http:80 --constraint zone==a --reservation pg --spread zone,required --no-preempt
  --grace 90s --notice-signal SIGUSR1 --health-http http://127.0.0.1:{port:http}/ --health-interval 5s --health-failures 2
  --kill-grace 20s --restart on-failure:3 --max-runtime 1h -- python -c print(1)`
 

@@ -12,7 +12,7 @@ import (
 func (a *app) completionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "completion SHELL", Short: "Print the completion script of a shell",
-		Long:      "Print the script that makes a shell complete commands, flags, and the names of roles, nodes, volumes, asks and tasks.",
+		Long:      "Print the script that makes a shell complete commands, flags, and the names of roles, nodes, volumes, reservations, asks and tasks.",
 		Example:   "  source <(polder completion bash)\n  polder completion zsh > \"${fpath[1]}/_polder\"\n  polder completion fish | source",
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},

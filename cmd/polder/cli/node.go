@@ -35,6 +35,7 @@ func (a *app) nodeView() view[*polderv1.Node] {
 		{head: "POOL", cell: (*polderv1.Node).GetPool},
 		{head: "TASKS", cell: func(n n) string { return count(runs(n)) }},
 		{head: "VOLUMES", wide: true, cell: func(n n) string { return count(n.GetVolumes()) }},
+		{head: "RESERVATIONS", wide: true, cell: func(n n) string { return count(n.GetReservations()) }},
 		{head: "CAPACITY", cell: func(n n) string { return amounts(n.GetCapacity()) }},
 		{head: "AVAILABLE", cell: func(n n) string { return amounts(n.GetAvailable()) }},
 		{head: "USED", wide: true, cell: func(n n) string { return amounts(n.GetUsed()) }},
@@ -58,7 +59,8 @@ func (a *app) nodeFields(n *polderv1.Node) []field {
 		{"State", n.GetState()},
 		{"Pool", n.GetPool()},
 		{"Tasks", count(runs(n))},
-		{"Volumes", stayingCount(n)},
+		{"Volumes", stayingCount(n.GetVolumes())},
+		{"Reservations", stayingCount(n.GetReservations())},
 		{"Capacity", amounts(n.GetCapacity())},
 		{"Used", amounts(n.GetUsed())},
 		{"Available", amounts(n.GetAvailable())},
@@ -124,7 +126,7 @@ func (a *app) cordonCmd(verb string, cordoned bool) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(a.Out, "%s is %s, with %s\n", clean(n.GetName()), clean(n.GetState()), tasksAndVolumes(n))
+				fmt.Fprintf(a.Out, "%s is %s, with %s\n", clean(n.GetName()), clean(n.GetState()), tasksAndStaying(n))
 			}
 			return nil
 		}),
@@ -139,7 +141,7 @@ func (a *app) nodeDrainCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "drain NODE", Short: "Ask every task on a node to leave by a deadline", Args: cobra.ExactArgs(1), ValidArgsFunction: a.firstArg(nodeNames),
 		Long: `Cordon a node and ask every task on it to leave. Each task gets its own notice even when that is longer than the
-deadline, unless --force. Volumes stay. "polder node uncordon" puts the node back into service.`,
+deadline, unless --force. Volumes and reservations stay. "polder node uncordon" puts the node back into service.`,
 		Example: "  polder node drain node-3 --deadline 10m\n  polder node drain node-3 --deadline 30s --force",
 	}
 	cmd.Flags().DurationVar(&deadline, "deadline", 5*time.Minute, "`time` every task gets at most")
@@ -152,6 +154,9 @@ deadline, unless --force. Volumes stay. "polder node uncordon" puts the node bac
 		fmt.Fprintf(a.Out, "%s is %s, with %s to leave in %s\n", clean(n.GetName()), clean(n.GetState()), taskCount(runs(n)), shortDuration(deadline))
 		if n.GetVolumes() > 0 {
 			fmt.Fprintf(a.Out, "%s on it will stay; see polder volume list --node %s\n", volumeCount(n.GetVolumes()), clean(n.GetName()))
+		}
+		if n.GetReservations() > 0 {
+			fmt.Fprintf(a.Out, "%s on it will stay; see polder reservation list --node %s\n", reservationCount(n.GetReservations()), clean(n.GetName()))
 		}
 		if !force && runs(n) > 0 {
 			fmt.Fprintln(a.Err, "  a task whose own notice is longer keeps that one; --force holds the deadline against it")
@@ -166,20 +171,20 @@ func (a *app) nodeRemoveCmd() *cobra.Command {
 	var sure, lose bool
 	cmd := &cobra.Command{
 		Use: "remove NODE", Aliases: []string{"rm"}, Short: "Forget a node that will not come back", Args: cobra.ExactArgs(1), ValidArgsFunction: a.firstArg(nodeNames),
-		Long:    "Forget a node that will not come back. Its tasks count as lost and, where their asks say so, run elsewhere. One that has volumes is not forgotten\nunless --lose-volumes says that what is in them is lost, too.",
+		Long:    "Forget a node that will not come back. Its tasks count as lost and, where their asks say so, run elsewhere. One that has volumes or\nreservations is not forgotten unless --lose-volumes says that they, and what is in them, are lost, too.",
 		Example: "  polder node remove node-3\n  polder node remove node-3 --yes --lose-volumes",
 	}
 	cmd.Flags().BoolVar(&sure, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&lose, "lose-volumes", false, "its volumes are lost with all that is in them")
+	cmd.Flags().BoolVar(&lose, "lose-volumes", false, "its volumes are lost with all that is in them, and its reservations")
 	cmd.RunE = a.call(func(ctx context.Context, c *client, args []string) error {
 		n, err := do(ctx, c.node.Get, &polderv1.NodeServiceGetRequest{Name: args[0]})
 		if err != nil {
 			return err
 		}
-		if n.GetVolumes() > 0 && !lose {
-			return fail(exitConflict, "Bring it back, or say that they are lost, with all that is in them: --lose-volumes.", "node %s has %s", n.GetName(), volumeCount(n.GetVolumes()))
+		if stays := staying(n); len(stays) > 0 && !lose {
+			return fail(exitConflict, "Bring it back, or say that they are lost, with all that is in them: --lose-volumes.", "node %s has %s", n.GetName(), strings.Join(stays, " and "))
 		}
-		question := fmt.Sprintf("%s is %s with %s, which will count as lost. Forget it?", n.GetName(), n.GetState(), tasksAndVolumes(n))
+		question := fmt.Sprintf("%s is %s with %s, which will count as lost. Forget it?", n.GetName(), n.GetState(), tasksAndStaying(n))
 		if err := a.confirm(ctx, sure, question); err != nil {
 			return err
 		}
@@ -200,7 +205,7 @@ func taskCount(n int32) string {
 }
 
 // runs is how many tasks of a node run something.
-func runs(n *polderv1.Node) int32 { return n.GetTasks() - n.GetVolumes() }
+func runs(n *polderv1.Node) int32 { return n.GetTasks() - n.GetVolumes() - n.GetReservations() }
 
 func volumeCount(n int32) string {
 	if n == 1 {
@@ -209,17 +214,36 @@ func volumeCount(n int32) string {
 	return fmt.Sprintf("%d volumes", n)
 }
 
-// stayingCount is how many volumes no drain moves; nothing of a node without any.
-func stayingCount(n *polderv1.Node) string {
-	if n.GetVolumes() == 0 {
-		return ""
+func reservationCount(n int32) string {
+	if n == 1 {
+		return "1 reservation"
 	}
-	return count(n.GetVolumes()) + ", no drain moves them"
+	return fmt.Sprintf("%d reservations", n)
 }
 
-func tasksAndVolumes(n *polderv1.Node) string {
-	if n.GetVolumes() == 0 {
-		return taskCount(runs(n))
+// stayingCount is how many of something no drain moves; nothing when there is none.
+func stayingCount(n int32) string {
+	if n == 0 {
+		return ""
 	}
-	return taskCount(runs(n)) + " and " + volumeCount(n.GetVolumes())
+	return count(n) + ", no drain moves them"
+}
+
+// staying is what no drain moves, for sentences.
+func staying(n *polderv1.Node) (out []string) {
+	if n.GetVolumes() > 0 {
+		out = append(out, volumeCount(n.GetVolumes()))
+	}
+	if n.GetReservations() > 0 {
+		out = append(out, reservationCount(n.GetReservations()))
+	}
+	return out
+}
+
+func tasksAndStaying(n *polderv1.Node) string {
+	stays := staying(n)
+	if len(stays) == 2 {
+		return taskCount(runs(n)) + ", " + strings.Join(stays, " and ")
+	}
+	return strings.Join(append([]string{taskCount(runs(n))}, stays...), " and ")
 }

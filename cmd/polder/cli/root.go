@@ -36,7 +36,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "pool", Title: "The pool:"}, &cobra.Group{ID: "who", Title: "Who may do what:"})
 	group(root, "run", a.upCmd(), a.serverCmd(), a.agentCmd(), a.demoCmd())
 	group(root, "work", a.online(a.runCmd(), a.askCmd(), a.psCmd(), a.taskCmd(), a.logsCmd(), a.execCmd(), a.attachCmd(), a.killCmd(), a.whyCmd())...)
-	group(root, "pool", a.online(a.planCmd(), a.roleCmd(), a.leaseCmd(), a.volumeCmd(), a.noticeCmd(), a.nodeCmd(), a.eventCmd(), a.wasteCmd(), a.topCmd(), a.consoleCmd())...)
+	group(root, "pool", a.online(a.planCmd(), a.roleCmd(), a.leaseCmd(), a.volumeCmd(), a.reservationCmd(), a.noticeCmd(), a.nodeCmd(), a.eventCmd(), a.wasteCmd(), a.topCmd(), a.consoleCmd())...)
 	group(root, "who", a.online(a.tokenCmd(), a.accessCmd(), a.auditCmd())...)
 	group(root, "pool", a.simCmd())
 	group(root, "pool", a.online(a.doorCmd(), a.debugCmd())...)

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
-	"polder.dev/polder/core/resource"
 )
 
 // specFlags are the flags that describe an ask.
@@ -21,8 +20,8 @@ type specFlags struct {
 	ask  polderv1.AskSpec
 	task polderv1.TaskSpec
 
-	amounts                                  [4]string // cpu, memory, disk, gpu
-	resources, env, mounts, volumes          []string
+	resourceFlags
+	env, mounts, volumes                     []string
 	ports, labels                            []string
 	spread                                   []string
 	noPreempt, noRequeue                     bool
@@ -34,8 +33,6 @@ type specFlags struct {
 	healthInterval, healthTimeout            time.Duration
 	healthStart                              time.Duration
 }
-
-var plainAmounts = [4]string{"cpu", "memory", "disk", "gpu"}
 
 // register defines the flags; count and gang only where many tasks are meant.
 func (s *specFlags) register(a *app, cmd *cobra.Command, many bool) {
@@ -49,21 +46,14 @@ func (s *specFlags) register(a *app, cmd *cobra.Command, many bool) {
 		f.BoolVar(&s.task.Exclusive, "exclusive", false, "never two of its tasks on one node")
 		f.StringArrayVar(&s.spread, "spread", nil, "spread tasks over an `attribute` (or node), as in zone, zone=1 or zone=1,required; repeatable")
 	}
-	s.registerResources(f)
+	s.resourceFlags.register(f)
 	s.registerProgram(f)
 	s.registerPlace(f)
 	s.registerLife(f)
 	a.completeFlag(cmd, "role", roleNames)
+	a.completeFlag(cmd, "reservation", reservationNames)
 	complete(cmd, "runtime", "docker", "process")
 	complete(cmd, "restart", "never", "on-failure", "always")
-}
-
-func (s *specFlags) registerResources(f *pflag.FlagSet) {
-	f.StringVar(&s.amounts[0], "cpu", "", "`cores` it needs, as in 2 or 0.5")
-	f.StringVar(&s.amounts[1], "memory", "", "`memory` it needs, as in 512Mi or 4Gi")
-	f.StringVar(&s.amounts[2], "disk", "", "`disk` space it needs, as in 10Gi")
-	f.StringVar(&s.amounts[3], "gpu", "", "`number` of GPUs it needs")
-	f.StringArrayVar(&s.resources, "resource", nil, "other resource it needs, `kind=amount`; repeatable")
 }
 
 func (s *specFlags) registerProgram(f *pflag.FlagSet) {
@@ -81,6 +71,7 @@ func (s *specFlags) registerProgram(f *pflag.FlagSet) {
 }
 
 func (s *specFlags) registerPlace(f *pflag.FlagSet) {
+	f.StringVar(&s.task.Reservation, "reservation", "", "`reservation` of its role that it is carved out of: it runs on that one's node, and is never taken back")
 	f.StringVar(&s.task.Pool, "pool", "", "`pool` whose nodes may run it (default the default pool)")
 	f.StringArrayVar(&s.task.Constraints, "constraint", nil, "node attribute it needs, as in `zone==a` or \"rack in (r1,r2)\"; repeatable")
 	f.Int32Var(&s.task.Priority, "priority", 0, "order inside the role, a `number`; higher goes first")
@@ -126,23 +117,9 @@ func (s *specFlags) spec(command []string) (*polderv1.AskSpec, error) {
 	return ask, nil
 }
 
-func (s *specFlags) setResources(t *polderv1.TaskSpec) error {
-	all := slices.Clone(s.resources)
-	for i, v := range s.amounts {
-		if v != "" {
-			all = append(all, plainAmounts[i]+"="+v)
-		}
-	}
-	var err error
-	if t.Resources, err = amountArgs(all); err != nil {
-		return fmt.Errorf("resources: %w", err)
-	}
-	for name := range t.Resources {
-		if pool, _ := resource.SplitName(name); pool != "" {
-			return fmt.Errorf("resource %s: name the pool with --pool", name)
-		}
-	}
-	return nil
+func (s *specFlags) setResources(t *polderv1.TaskSpec) (err error) {
+	t.Resources, err = s.read()
+	return err
 }
 
 func (s *specFlags) setMaps(t *polderv1.TaskSpec) error {

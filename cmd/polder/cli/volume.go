@@ -45,6 +45,7 @@ func (a *app) volumeView() view[*polderv1.Volume] {
 		{head: "BY", wide: true, cell: (*polderv1.Volume).GetCreatedBy},
 		{head: "LABELS", wide: true, cell: func(v v) string { return pairs(v.GetLabels()) }},
 		{head: "LEASE", wide: true, cell: (*polderv1.Volume).GetTask},
+		{head: "RESERVATION", wide: true, cell: (*polderv1.Volume).GetReservation},
 		{head: "WHY IT WAITS", cell: func(v v) string { return why(v.GetReason()) }},
 	}}
 }
@@ -61,6 +62,7 @@ func volumeFields(v *polderv1.Volume) []field {
 		{"Used by", strings.Join(v.GetUsedBy(), ", ")},
 		{"Labels", pairs(v.GetLabels())},
 		{"Lease", v.GetTask()},
+		{"Carved out of", v.GetReservation()},
 		{"Directory", v.GetPath()},
 		{"Created", stamp(v.GetCreated())},
 		{"By", v.GetCreatedBy()},
@@ -83,13 +85,15 @@ name, role and size that is there already is answered as it is.
 Without --node it is put where its role's guarantee and a node have room for it, and waits until there is; with --node it is there or
 refused at once.`,
 		Example: "  polder volume create pg-data --role corp/db --size 10Gi --wait\n  polder volume create scratch --role corp/db --size 500Mi --node node-3\n" +
-			"  polder volume create models --role corp/ml --size 1Ti --pool gpu --constraint disk==ssd --label team=ml",
+			"  polder volume create models --role corp/ml --size 1Ti --pool gpu --constraint disk==ssd --label team=ml\n" +
+			"  polder volume create pg-log --role corp/db --size 2Gi --reservation pg",
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&r.Role, "role", "", "`role` whose guarantee pays for it (required)")
 	f.StringVar(&r.Size, "size", "", "`disk` it is charged with, as in 10Gi (required)")
 	f.StringVar(&r.Node, "node", "", "`node` it is on (default any that has room)")
+	f.StringVar(&r.Reservation, "reservation", "", "`reservation` of its role that it is carved out of, on that one's node")
 	f.StringVar(&r.Pool, "pool", "", "`pool` whose nodes may have it (default the default pool, or the node's)")
 	f.StringArrayVar(&r.Constraints, "constraint", nil, "node attribute it needs, as in `zone==a`; repeatable")
 	f.StringArrayVar(&labels, "label", nil, "label, `key=value`; repeatable")
@@ -98,6 +102,7 @@ refused at once.`,
 	o.register(cmd)
 	a.completeFlag(cmd, "role", roleNames)
 	a.completeFlag(cmd, "node", nodeNames)
+	a.completeFlag(cmd, "reservation", reservationNames)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		r.Name = args[0]
 		switch r.Labels, err = keyValues("--label", labels); {
@@ -113,7 +118,9 @@ refused at once.`,
 		return a.call(func(ctx context.Context, c *client, _ []string) error {
 			v, err := do(ctx, c.volume.Create, r)
 			if err == nil && wait {
-				v, err = a.awaitVolume(ctx, c, v, timeout)
+				v, err = awaitKept(ctx, a, v, timeout, "volume", "polder volume get ", func(ctx context.Context) (*polderv1.Volume, error) {
+					return do(ctx, c.volume.Get, &polderv1.VolumeServiceGetRequest{Name: r.Name, UntilReady: true})
+				})
 			}
 			if err != nil {
 				return err
@@ -128,40 +135,6 @@ refused at once.`,
 		})(cmd, args)
 	}
 	return cmd
-}
-
-// awaitVolume waits until a volume waits no longer, and says what it waits for.
-func (a *app) awaitVolume(ctx context.Context, c *client, v *polderv1.Volume, timeout time.Duration) (*polderv1.Volume, error) {
-	waiting := ctx
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		waiting, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
-	said, trouble := "", 0
-	for v.GetState() == "waiting" {
-		if line := "waiting: " + why(v.GetReason()); line != said && v.GetReason() != nil {
-			said = line
-			fmt.Fprintln(a.Err, clean(line))
-		}
-		next, err := do(waiting, c.volume.Get, &polderv1.VolumeServiceGetRequest{Name: v.GetName(), UntilReady: true})
-		switch {
-		case err == nil:
-			v, trouble = next, 0
-		case waiting.Err() == nil && passing(err) && trouble < reconnects:
-			trouble++
-		case interrupted(err) && ctx.Err() != nil:
-			return nil, fail(exitInterrupted, "It goes on: \"polder volume get "+v.GetName()+"\" shows it.", "stopped waiting for volume %s", v.GetName())
-		case interrupted(err):
-			return nil, fail(exitTimeout, "It goes on: \"polder volume get "+v.GetName()+"\" shows it.", "volume %s is not ready in %s", v.GetName(), shortDuration(timeout))
-		default:
-			return nil, err
-		}
-		if err := pause(waiting, a.poll<<min(trouble, 4)); err != nil && ctx.Err() != nil {
-			continue // the next look says so
-		}
-	}
-	return v, nil
 }
 
 func (a *app) volumeListCmd() *cobra.Command {
