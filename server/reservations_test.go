@@ -74,7 +74,7 @@ func TestReservation(t *testing.T) {
 		t.Errorf("refused with %v", err)
 	}
 	call(t, admin.task.Kill, &polderv1.KillRequest{Ids: []string{first.Id + ".0"}})
-	two.until("who waited", func() bool { return two.tasks[second.Id+".0"] != nil })
+	w.until("who waited", func(p *picture) bool { r, _ := p.tasks.Get(second.Id + ".0"); return r.State.String() == "running" })
 	call(t, admin.task.Kill, &polderv1.KillRequest{Ids: []string{second.Id + ".0"}})
 	call(t, admin.volume.Delete, &polderv1.VolumeServiceDeleteRequest{Name: "pg"})
 	two.until("the order to delete the volume", func() bool { return two.stops[v.Task] == 1 })
@@ -89,6 +89,8 @@ func TestReservation(t *testing.T) {
 		r, _ := p.roleView("db")
 		return p.reservations.Len() == 0 && r.Funded["disk"] == 0
 	})
+	two.mu.Lock()
+	defer two.mu.Unlock()
 	if two.launches[r.Task] > 0 || two.stops[r.Task] > 0 {
 		t.Error("the node heard of it")
 	}
