@@ -126,9 +126,8 @@ func (d *Door) answerAgent(who principal, call *agentv1.Call, r *http.Request) (
 	if err != nil {
 		return nil, answer(http.StatusForbidden, "%v", err)
 	}
-	d.mu.Lock()
-	out := get(d, v, r, call)
-	d.mu.Unlock()
+	var out proto.Message
+	d.with(func() { out = get(d, v, r, call) })
 	if res, ok := out.(*agentv1.Response); ok {
 		d.measure(r.Context(), res.GetGetContainers().GetContainers())
 	}

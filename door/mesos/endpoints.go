@@ -59,9 +59,8 @@ func document(get func(*Door, viewer, *http.Request) any) handler {
 		if err != nil {
 			return answer(http.StatusForbidden, "%v", err)
 		}
-		d.mu.Lock()
-		out := get(d, v, r)
-		d.mu.Unlock()
+		var out any
+		d.with(func() { out = get(d, v, r) })
 		return writeDoc(w, r, out)
 	}
 }

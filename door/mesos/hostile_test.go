@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
+	"polder.dev/polder/door"
 	"polder.dev/polder/door/mesos/wire"
 	"polder.dev/polder/door/mesos/wire/mesosv1"
 	"polder.dev/polder/door/mesos/wire/schedulerv1"
@@ -78,6 +80,22 @@ func TestRefusedSubscriptionChangesNothing(t *testing.T) {
 	f := w.door.frameworks[c.id]
 	if f.info.GetName() != "good" || f.subs["a"].suppressed || f.stream == nil || f.stream.id != c.stream {
 		t.Errorf("it is called %s, role a is suppressed: %v, its stream is %v", f.info.GetName(), f.subs["a"].suppressed, f.stream)
+	}
+}
+
+// TestPanicOfAReader: a bug in what shows the books costs its reader an answer, and nobody else the door.
+func TestPanicOfAReader(t *testing.T) {
+	w := newWorld(t, onePlan, 0, nil)
+	broken := document(func(*Door, viewer, *http.Request) any { panic("a bug") })
+	func() {
+		defer func() { _ = recover() }()
+		who := principal{name: "admin", caller: door.Bearer(w.admin, "")}
+		if err := broken(w.door, who, httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", nil)); err != nil {
+			t.Errorf("it did not panic, and says %v", err)
+		}
+	}()
+	if res, text := w.send(w.admin, "/api/v1", []byte(`{"type":"GET_STATE"}`), "Content-Type", "application/json"); res.StatusCode != http.StatusOK {
+		t.Errorf("the next reader is answered %s: %s", res.Status, text)
 	}
 }
 

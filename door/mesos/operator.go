@@ -119,9 +119,8 @@ func (d *Door) serveOperator(who principal, w http.ResponseWriter, r *http.Reque
 	case masterv1.Call_GET_ROLES, masterv1.Call_GET_QUOTA, masterv1.Call_GET_WEIGHTS: // the others say nothing of what roles may have
 		d.freshen(r.Context())
 	}
-	d.mu.Lock()
-	out := get(d, v)
-	d.mu.Unlock()
+	var out proto.Message
+	d.with(func() { out = get(d, v) })
 	return writeAnswer(w, media, out)
 }
 
