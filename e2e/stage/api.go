@@ -26,6 +26,8 @@ type API struct {
 	Asks    polderv1connect.AskServiceClient
 	Tasks   polderv1connect.TaskServiceClient
 	Volumes polderv1connect.VolumeServiceClient
+	// Reservations are what tasks and volumes are carved out of.
+	Reservations polderv1connect.ReservationServiceClient
 }
 
 // again is the pause between tries, timeout the longest one may take.
@@ -58,6 +60,7 @@ func dial(dir string) (*API, error) {
 		Access: polderv1connect.NewAccessServiceClient(h, url, opt), Nodes: polderv1connect.NewNodeServiceClient(h, url, opt),
 		Plans: polderv1connect.NewPlanServiceClient(h, url, opt), Asks: polderv1connect.NewAskServiceClient(h, url, opt),
 		Tasks: polderv1connect.NewTaskServiceClient(h, url, opt), Volumes: polderv1connect.NewVolumeServiceClient(h, url, opt),
+		Reservations: polderv1connect.NewReservationServiceClient(h, url, opt),
 	}, nil
 }
 

@@ -22,6 +22,8 @@ const plan = `roles:
 type story struct {
 	t    *testing.T
 	pool *stage.Pool
+
+	reservation string // that tasks and volumes are carved out of, if any
 }
 
 func (s *story) must(err error) {
@@ -59,7 +61,7 @@ func (s *story) run(name, line string, readOnly bool) {
 	s.t.Helper()
 	ask, err := s.pool.API.Submit(s.ctx(), name, &polderv1.AskSpec{Name: name, Role: "db", Count: 1, Task: &polderv1.TaskSpec{
 		Command: []string{"/bin/sh", "-ec", line}, Resources: map[string]string{"cpu": "0.25", "memory": "32Mi"},
-		Mounts: []*polderv1.Mount{{Volume: "pg", Target: "data", ReadOnly: readOnly}},
+		Mounts: []*polderv1.Mount{{Volume: "pg", Target: "data", ReadOnly: readOnly}}, Reservation: s.reservation,
 	}})
 	s.must(err)
 	s.must(stage.Retry(s.ctx(), func(ctx context.Context) error {
@@ -97,7 +99,7 @@ func TestVolume(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	s := &story{t, p}
+	s := &story{t: t, pool: p}
 	create := &polderv1.VolumeServiceCreateRequest{Name: "pg", Role: "db", Size: "1Gi"}
 	s.must(stage.Retry(s.ctx(), func(ctx context.Context) error {
 		_, err := p.API.Volumes.Create(ctx, connect.NewRequest(create))
@@ -129,4 +131,42 @@ func TestVolume(t *testing.T) {
 	if _, err := os.Stat(v.Path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it was deleted, and its directory is there: %v", err)
 	}
+	s.reserved()
+}
+
+// reserved carves a volume and tasks out of a reservation that fills what the role is guaranteed: all of it is booked once, before and after
+// the agent's restart, and the reservation is whole in the end.
+func (s *story) reserved() {
+	api := s.pool.API.Reservations
+	_, err := api.Create(s.ctx(), connect.NewRequest(&polderv1.ReservationServiceCreateRequest{
+		Name: "place", Role: "db", Resources: map[string]string{"cpu": "1", "memory": "512Mi", "disk": "5Gi"},
+	}))
+	s.must(err)
+	res, err := api.Get(s.ctx(), connect.NewRequest(&polderv1.ReservationServiceGetRequest{Name: "place", UntilReady: true}))
+	s.must(err)
+	if res.Msg.State != "ready" {
+		s.t.Fatalf("the reservation is %v", res.Msg)
+	}
+	s.reservation = "place"
+	_, err = s.pool.API.Volumes.Create(s.ctx(), connect.NewRequest(&polderv1.VolumeServiceCreateRequest{Name: "pg", Role: "db", Size: "1Gi", Reservation: "place"}))
+	s.must(err)
+	s.ready("pg")
+	s.run("first", "echo precious >data/file", false)
+	s.pool.Agents[0].Kill()
+	s.must(s.pool.Agents[0].Start())
+	s.must(s.pool.AwaitNodes(s.ctx()))
+	s.run("second", `test "$(cat data/file)" = precious`, true)
+	remove := connect.NewRequest(&polderv1.ReservationServiceDeleteRequest{Name: "place"})
+	if _, err := api.Delete(s.ctx(), remove); connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		s.t.Errorf("a reservation with a volume: %v", err)
+	}
+	_, err = s.pool.API.Volumes.Delete(s.ctx(), connect.NewRequest(&polderv1.VolumeServiceDeleteRequest{Name: "pg"}))
+	s.must(err)
+	s.must(stage.Retry(s.ctx(), func(ctx context.Context) error {
+		_, err := api.Delete(ctx, remove)
+		if connect.CodeOf(err) == connect.CodeFailedPrecondition { // the agent deletes the volume
+			return errors.New(err.Error())
+		}
+		return err
+	}))
 }
