@@ -162,11 +162,15 @@ func manager(ctx context.Context, f *files) error {
 		return err
 	}
 	known, off, aliases := managerapp.KnownControllers(), managerapp.ControllersDisabledByDefault(), managerapp.ControllerAliases()
+	controllers := "*,-resourcequota-controller"
+	if !f.Lifecycle {
+		controllers += ",-node-lifecycle-controller"
+	}
 	err = parse("kube-controller-manager", o.Flags(known, off, aliases), []string{
 		"--kubeconfig=" + filepath.Join(f.Dir, managerFile), "--secure-port=0", "--leader-elect=false", "--profiling=false",
 		"--root-ca-file=" + f.ca.file, "--service-account-private-key-file=" + f.serviceAccounts,
 		"--cluster-signing-cert-file=" + f.ca.file, "--cluster-signing-key-file=" + filepath.Join(pki, "ca.key"),
-		"--controllers=*,-node-lifecycle-controller,-resourcequota-controller",
+		"--controllers=" + controllers,
 	})
 	if err != nil {
 		return err

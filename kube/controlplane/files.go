@@ -49,6 +49,8 @@ type Config struct {
 	Admission admission.Interface
 	// Install adds groups to the API, before it is served; nil adds none.
 	Install func(*genericserver.GenericAPIServer) error
+	// Lifecycle has Kubernetes judge which nodes are ready, where no pool does; for tests.
+	Lifecycle bool
 	// Wire has the components of this process call the API server as separate processes would, through TLS; for measurements.
 	Wire bool
 	// UnsafeNoSync has etcd write without waiting for the disk; for tests.

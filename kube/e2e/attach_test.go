@@ -142,7 +142,7 @@ func TestAttached(t *testing.T) {
 
 	w.apply(ours(deployment("online", "web", 2, "100m", serve)), "deployment.apps/web")
 	w.awaitSays("ready=2.", append(w.kube(), "get", "deployment", "-n", "online", "web", "-o", "jsonpath=ready={.status.readyReplicas}.")...)
-	if ps := w.polder("ps", "--role", "online"); strings.Count(ps, "web-") != 2 || strings.Count(ps, "100m") < 2 {
+	if ps := w.polder("ps", "--role", "online"); strings.Count(ps, "web-") != 2 || strings.Count(ps, "cpu=0.1,") != 2 {
 		t.Errorf("leases of two pods of 100m:\n%s", ps)
 	}
 	w.kubectl("delete", "deployment", "-n", "online", "web")

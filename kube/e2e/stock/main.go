@@ -21,7 +21,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	c := controlplane.Config{Dir: os.Args[1], Listen: os.Args[2], ServiceCIDR: "10.97.0.0/16", UnsafeNoSync: true}
+	c := controlplane.Config{Dir: os.Args[1], Listen: os.Args[2], ServiceCIDR: "10.97.0.0/16", UnsafeNoSync: true, Wire: true, Lifecycle: true}
 	err := controlplane.Run(ctx, c, func(context.Context, *rest.Config) error {
 		fmt.Fprintln(os.Stderr, "The stock control plane is up")
 		return nil
