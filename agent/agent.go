@@ -104,7 +104,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	cancel(nil)
 	a.running.Wait()
 	err := errors.Join(a.volumes.Close(), a.journal.Close())
-	if cause != context.Canceled && cause != context.DeadlineExceeded {
+	if !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) { // a signal is a kind of the former
 		err = errors.Join(cause, err)
 	}
 	return err

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -305,12 +306,12 @@ func (m *machine) start() {
 		}
 		return m.callback(r)
 	})}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	m.agent = a
 	m.halt = sync.OnceFunc(func() {
-		cancel()
+		cancel(fmt.Errorf("%w by a signal", context.Canceled)) // as package signal does
 		if err := <-done; err != nil {
 			m.t.Errorf("run: %v", err)
 		}
