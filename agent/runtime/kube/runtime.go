@@ -230,7 +230,9 @@ func (r *Runtime) Kill(ctx context.Context, taskID string) error {
 
 // leasedTwice reports whether another lease of a task's pod has not ended. The door claims again when it does not hear that it has a lease.
 func (r *Runtime) leasedTwice(t *task) bool {
-	return slices.ContainsFunc(r.live(), func(o *task) bool { return o != t && o.uid() == t.uid() })
+	return slices.ContainsFunc(r.live(), func(o *task) bool {
+		return o != t && o.rec.Spec.Labels[UIDLabel] == t.rec.Spec.Labels[UIDLabel] // a pod may call itself static by another's name
+	})
 }
 
 // Remove forgets an ended lease.
