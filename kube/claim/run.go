@@ -242,7 +242,7 @@ func (k *keeper) tend(ctx context.Context, t *polderv1.Task, pod *v1.Pod) {
 	switch {
 	case pod == nil || finished(pod):
 		k.end(ctx, t)
-	case !k.owns(pod) && (pod.Spec.NodeName == t.Node || pod.Spec.NodeName == ""):
+	case t.Labels[StaysLabel] == "true" && !k.owns(pod) && (pod.Spec.NodeName == t.Node || pod.Spec.NodeName == ""):
 	case t.State == polderv1.TaskState_TASK_STATE_STOPPING && pod.DeletionTimestamp == nil && pod.Spec.NodeName != "":
 		k.delete(ctx, pod, nil, "Stopped", "the pool stops the pod's lease "+t.Id+": "+sentence(t.Reason))
 	case pod.Spec.NodeName != "" && pod.Spec.NodeName != t.Node:
