@@ -66,6 +66,7 @@ type Book struct {
 	volumes  Volumes // nil: pods mount none of the pool's
 	defaults resource.Resources
 	guest    string // name of our scheduler in a cluster of somebody else's; empty: the cluster is the pool's
+	cluster  string // see InCluster; empty: the pool's
 	log      *slog.Logger
 	poke     chan struct{}
 

@@ -31,6 +31,10 @@ const againAfter = 15 * time.Second
 // pool has no room for becomes an ask on its node. What is on nodes without an agent is not the pool's business.
 func (b *Book) Guest(scheduler string) { b.guest = scheduler }
 
+// InCluster says which cluster it is, where several share the pool: leases and asks of others' pods are theirs. It is called before the book is
+// used.
+func (b *Book) InCluster(id string) { b.cluster = id }
+
 // owns reports whether a pod is for the pool to place and to end. Others' pods are where their owner says so with
 // [PreemptibleAnnotation].
 func (b *Book) owns(pod *v1.Pod) bool {
@@ -47,6 +51,9 @@ func (b *Book) owns(pod *v1.Pod) bool {
 // request is what a pod wants of the pool, or why that cannot be said.
 func (b *Book) request(pod *v1.Pod) (*request, error) {
 	r, err := requestOf(pod, b.roles, b.defaults)
+	if err == nil && b.cluster != "" {
+		r.task.Labels[ClusterLabel] = b.cluster
+	}
 	if err != nil || b.owns(pod) {
 		return r, err
 	}

@@ -20,8 +20,9 @@ import (
 
 // Labels of the tasks that are leases of pods. The agent reads the first.
 const (
-	UIDLabel = "kube.polder.dev/uid"
-	PodLabel = "kube.polder.dev/pod" // namespace/name
+	UIDLabel     = "kube.polder.dev/uid"
+	PodLabel     = "kube.polder.dev/pod"     // namespace/name
+	ClusterLabel = "kube.polder.dev/cluster" // of the pod, where that is somebody else's
 )
 
 // Annotations of pods that say how the pool is to treat them.

@@ -131,7 +131,7 @@ func (k *keeper) see(ctx context.Context) (view, error) {
 			return v, err
 		}
 		for _, a := range res.Msg.Asks {
-			if uid := types.UID(a.GetSpec().GetTask().GetLabels()[UIDLabel]); uid != "" && a.Pending > 0 {
+			if uid := types.UID(a.GetSpec().GetTask().GetLabels()[UIDLabel]); uid != "" && a.Pending > 0 && a.Spec.Task.Labels[ClusterLabel] == k.cluster {
 				k.ask(&v, uid, a)
 			}
 		}
@@ -146,7 +146,7 @@ func (k *keeper) see(ctx context.Context) (view, error) {
 			return v, err
 		}
 		for _, t := range res.Msg.Tasks {
-			if uid := types.UID(t.Labels[UIDLabel]); uid != "" && t.Runtime == pool.KubeRuntime && t.Node != "" {
+			if uid := types.UID(t.Labels[UIDLabel]); uid != "" && t.Runtime == pool.KubeRuntime && t.Node != "" && t.Labels[ClusterLabel] == k.cluster {
 				leases[uid] = append(leases[uid], t)
 			}
 		}

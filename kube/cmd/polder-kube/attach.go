@@ -163,6 +163,11 @@ func (g *guest) controllers(ctx context.Context) error {
 	roles.Guest()
 	g.book = claim.NewBook(g.client, g.nodes, roles, g.defaults, g.log)
 	g.book.Guest(g.a.scheduler)
+	system, err := g.kube.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{}) // it lasts as long as the cluster
+	if err != nil {
+		return fmt.Errorf("which cluster it is: %w", err)
+	}
+	g.book.InCluster(string(system.UID))
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	if err := roles.Refresh(ctx); err != nil {
