@@ -104,6 +104,10 @@ func (p *pool) fitCarved(cl *class) (lending.Charge, places, *verdict) {
 	if r == nil {
 		return charge, places{}, &verdict{code: "NoReservation", message: "reservation " + cl.shape.From + " is not there any more", next: "it is made again"}
 	}
+	if r.unit.pool != p { // its node came back from a failover in another one, and has another number there
+		return charge, places{}, &verdict{code: "NoReservation", message: fmt.Sprintf("reservation %s is in pool %q now, not in %q", r.id, r.unit.pool.name, p.name),
+			next: "it is asked for again in the pool of its reservation"}
+	}
 	if left := p.c.uncarved(r); !cl.carve.Fits(left) {
 		return charge, places{}, &verdict{code: "Reserved", message: fmt.Sprintf("reservation %s has %s left: needs %s", r.id, left.Text(p.c.kinds, p.name),
 			cl.carve.Text(p.c.kinds, p.name)), next: "something that is carved out of it ends, or it is made larger"}
