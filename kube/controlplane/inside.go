@@ -85,7 +85,7 @@ func (c *caller) RoundTrip(out *http.Request) (*http.Response, error) {
 		return a.whole(), nil
 	}
 	a := newAnswer(out, newStream(cancel))
-	context.AfterFunc(out.Context(), func() { a.stream.end(out.Context().Err()) }) // nobody may read any more, or close it
+	context.AfterFunc(ctx, func() { a.stream.end(ctx.Err()) }) // nobody may read any more, or close it
 	go func() {
 		defer cancel()
 		a.end(call(*h, a, in))
