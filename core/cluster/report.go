@@ -181,7 +181,7 @@ func (c *Cluster) keepTheirs(t *task, theirs Notice) {
 // the cluster's to say.
 func (c *Cluster) takeOver(t *task, theirs Notice) {
 	theirs.Task, theirs.Role, theirs.Node = t.id, t.role, t.node.Name
-	theirs.Amount, theirs.Funding = t.need.Resources(c.kinds, t.unit.pool.name), c.fundingName(t.unit.charge.At)
+	theirs.Amount, theirs.Funding = t.holds().Resources(c.kinds, t.unit.pool.name), c.fundingName(t.unit.charge.At)
 	t.notice = &notice{Notice: theirs, accepted: true, by: theirs.Deadline}
 	if theirs.Kind == ForWindow && c.now.Before(theirs.Opens) {
 		return // its funding stays until the window opens
