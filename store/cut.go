@@ -5,7 +5,7 @@ package store
 func Cut(ops []Op, most, bytes int) (out [][]Op) {
 	from, size := 0, 0
 	for i, op := range ops {
-		n := len(op.Key) + len(op.Value)
+		n := op.Size()
 		if i > from && (i-from == most || size+n > bytes) {
 			out = append(out, ops[from:i])
 			from, size = i, 0

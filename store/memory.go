@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -106,7 +105,6 @@ func (m *Memory) apply(ops []Op) []Op {
 		if _, exists := m.rows[op.Key]; op.Delete && !exists {
 			continue
 		}
-		op.Value = bytes.Clone(op.Value)
 		if op.Delete {
 			delete(m.rows, op.Key)
 			op.Value = nil

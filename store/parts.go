@@ -19,6 +19,14 @@ func AppendParts(value []byte, parts ...[]byte) []byte {
 	return value
 }
 
+// AppendPart appends a part that write appends. It is written where it stays but for the bytes of its length, which is known when it is there.
+func AppendPart(value []byte, write func([]byte) []byte) []byte {
+	from := len(value)
+	value = write(value)
+	var head [binary.MaxVarintLen64]byte
+	return slices.Insert(value, from, binary.AppendUvarint(head[:0], uint64(len(value)-from))...)
+}
+
 // Parts takes apart what [AppendParts] made. The parts share data.
 func Parts(data []byte) ([][]byte, error) {
 	var parts [][]byte

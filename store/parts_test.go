@@ -13,6 +13,13 @@ func TestParts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		parts := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 300), 0, 5).Draw(t, "parts")
 		whole := AppendParts(nil, parts...)
+		var one []byte
+		for _, p := range parts {
+			one = AppendPart(one, func(b []byte) []byte { return append(b, p...) })
+		}
+		if !bytes.Equal(one, whole) {
+			t.Fatalf("one by one they are %q, together %q", one, whole)
+		}
 		got, err := Parts(whole)
 		if err != nil || !slices.EqualFunc(got, parts, bytes.Equal) {
 			t.Fatalf("%q, %v; want %q", got, err, parts)

@@ -42,7 +42,7 @@ type Snapshot struct {
 // Op writes or deletes one key. Use [Put] and [Delete].
 type Op struct {
 	Key    string
-	Value  []byte
+	Value  []byte // the store's once it is handed over: not to be modified
 	Delete bool
 }
 
@@ -58,7 +58,8 @@ type Condition struct {
 	Revision int64
 }
 
-// Txn writes all of Ops if all of If hold, else nothing. A key occurs in Ops once at most.
+// Txn writes all of Ops if all of If hold, else nothing. A key occurs in Ops once at most. The values are the store's, the list of them is
+// not: whoever made it may use it again.
 type Txn struct {
 	If  []Condition
 	Ops []Op
@@ -112,16 +113,16 @@ func (t Txn) Validate() error {
 	}
 	size, seen := 0, make(map[string]bool, len(t.Ops))
 	for _, op := range t.Ops {
-		if err := checkKey(op.Key); err != nil {
+		if err := op.Validate(); err != nil {
 			return err
 		}
 		if seen[op.Key] {
 			return fmt.Errorf("%w: key %s is written twice", ErrInvalid, op.Key)
 		}
-		seen[op.Key], size = true, size+len(op.Key)+len(op.Value)
+		seen[op.Key], size = true, size+op.Size()
 	}
 	if size > MaxBytes {
-		return fmt.Errorf("%w: %d bytes, at most %d; send several", ErrInvalid, size, MaxBytes)
+		return tooLarge(size)
 	}
 	for _, c := range t.If {
 		if err := checkKey(c.Key); err != nil {
@@ -129,6 +130,21 @@ func (t Txn) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Size is how many bytes of a transaction it is.
+func (o Op) Size() int { return len(o.Key) + len(o.Value) }
+
+// Validate returns an [ErrInvalid] for an operation that no transaction may have.
+func (o Op) Validate() error {
+	if o.Size() > MaxBytes {
+		return tooLarge(o.Size())
+	}
+	return checkKey(o.Key)
+}
+
+func tooLarge(size int) error {
+	return fmt.Errorf("%w: %d bytes, at most %d; send several", ErrInvalid, size, MaxBytes)
 }
 
 func checkKey(key string) error {
