@@ -113,7 +113,10 @@ func (w *watcher) take(most int) ([]change, <-chan struct{}, error) {
 	if w.at < b.next-keepChanges {
 		return nil, nil, compacted()
 	}
-	var out []change
+	if w.at == b.next {
+		return nil, b.changed, nil
+	}
+	out := make([]change, 0, min(int64(most), b.next-w.at))
 	for ; w.at < b.next && len(out) < most; w.at++ {
 		out = append(out, b.log[w.at%keepChanges])
 	}

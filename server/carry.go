@@ -22,8 +22,8 @@ type dirty struct {
 	seen    map[cluster.Changed]bool
 }
 
-// keepTouched is how many objects of one kind it has room for between turns.
-const keepTouched = 512
+// keepTouched is how many objects it has room for between turns: as many as a busy door's calls start in one.
+const keepTouched = 4096
 
 // clear forgets them all. The room stays for the next turn, unless it was much.
 func (d *dirty) clear() {
@@ -73,7 +73,7 @@ func (t *turn) carryOut() error {
 func (t *turn) command(e cluster.Effect) bool {
 	switch e := e.(type) {
 	case cluster.Launch:
-		t.tell(e.Task.Node, e.Task.Task, t.launch(e.Task))
+		t.tell(e.Task.Node, e.Task.Task, t.launch(&e.Task))
 	case cluster.StopTask:
 		stop := &polderv1.StopTask{Task: e.Task, Force: e.Force, Reason: reasonProto(e.Reason)}
 		if e.Grace != nil {
@@ -155,7 +155,7 @@ func (t *turn) saveAll(saved []cluster.Effect) {
 			op = store.Delete(key)
 		}
 		if err == nil {
-			err = store.Txn{Ops: []store.Op{op}}.Validate()
+			err = op.Validate()
 		}
 		if err == nil {
 			t.batch.add(op)
@@ -181,7 +181,7 @@ func (t *turn) record(e cluster.Effect) (key string, value []byte, err error) {
 		if report, ok := t.cluster.TaskRecord(e.ID); ok {
 			var wire []byte
 			if wire, err = t.wireOf(report.Ask, report.Payload); err == nil {
-				value, err = encodeTask(report, wire)
+				value, err = encodeTask(&report, wire)
 			}
 		}
 		return taskPrefix + e.ID, value, err
@@ -208,7 +208,7 @@ func (t *turn) wireOf(ask string, payload any) ([]byte, error) {
 }
 
 // launch is an assignment on its way to an agent. One whose spec cannot be encoded goes without: its record says so, too.
-func (t *turn) launch(a cluster.Assignment) *polderv1.ServerMessage {
+func (t *turn) launch(a *cluster.Assignment) *polderv1.ServerMessage {
 	wire, err := t.wireOf(a.Ask, a.Payload)
 	if err != nil {
 		wire = nil

@@ -37,6 +37,15 @@ func (strictProto) Marshal(message any) ([]byte, error) {
 	return proto.Marshal(m)
 }
 
+// MarshalAppend lets connect write a message into a buffer that it has, instead of one of the message's own.
+func (strictProto) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	m, err := protoMessage(message)
+	if err != nil {
+		return nil, err
+	}
+	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+}
+
 func (strictProto) Unmarshal(data []byte, message any) error {
 	m, err := protoMessage(message)
 	if err != nil {

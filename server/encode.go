@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -19,7 +20,11 @@ import (
 const (
 	launchField = 2 // polder.v1.ServerMessage
 
-	assignmentField = 1 // polder.v1.TaskReport
+	assignmentField = 1 // polder.v1.TaskReport, all that follow
+	stateField      = 2
+	startedField    = 5
+	endedField      = 6
+	healthField     = 7
 
 	taskField         = 1 // polder.v1.Assignment, all that follow
 	askField          = 2
@@ -71,6 +76,14 @@ func appendDuration(b []byte, field protowire.Number, d time.Duration) []byte {
 	return appendTime(b, field, int64(d/time.Second), int(d%time.Second))
 }
 
+// appendInstant appends a google.protobuf.Timestamp unless it is zero.
+func appendInstant(b []byte, field protowire.Number, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	return appendTime(b, field, t.Unix(), t.Nanosecond())
+}
+
 // appendPair appends an entry of a map of strings.
 func appendPair(b []byte, field protowire.Number, key, value string) []byte {
 	b = protowire.AppendTag(b, field, protowire.BytesType)
@@ -80,7 +93,7 @@ func appendPair(b []byte, field protowire.Number, key, value string) []byte {
 }
 
 // appendAssignment appends a polder.v1.Assignment; spec is that of its task as it is written down, nil to leave it out.
-func appendAssignment(b []byte, a cluster.Assignment, spec []byte) []byte {
+func appendAssignment(b []byte, a *cluster.Assignment, spec []byte) []byte {
 	b = appendText(appendText(b, taskField, a.Task), askField, a.Ask)
 	b = appendNumber(appendNumber(b, indexField, uint64(uint32(a.Index))), attemptField, uint64(uint32(a.Attempt)))
 	b = appendText(b, roleField, a.Role)
@@ -98,9 +111,7 @@ func appendAssignment(b []byte, a cluster.Assignment, spec []byte) []byte {
 	}
 	b = appendText(b, fundingField, a.Funding)
 	b = appendDuration(appendDuration(b, reclaimGraceField, a.ReclaimGrace), minRuntimeField, a.MinRuntime)
-	if !a.Created.IsZero() {
-		b = appendTime(b, createdField, a.Created.Unix(), a.Created.Nanosecond())
-	}
+	b = appendInstant(b, createdField, a.Created)
 	if a.Gang {
 		b = appendNumber(b, gangField, 1)
 	}
@@ -110,21 +121,39 @@ func appendAssignment(b []byte, a cluster.Assignment, spec []byte) []byte {
 // assignmentSize is about how many bytes an assignment has beside its spec.
 const assignmentSize = 256
 
+// headSize is how many bytes the tag and the length before a message take at most here.
+const headSize = 8
+
+// appendMessage appends a message that write appends, as a field. It is written where it stays but for the bytes of its length, which is
+// known when it is there.
+func appendMessage(b []byte, field protowire.Number, write func([]byte) []byte) []byte {
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	from := len(b)
+	b = write(b)
+	var head [headSize]byte
+	return slices.Insert(b, from, protowire.AppendVarint(head[:0], uint64(len(b)-from))...)
+}
+
 // marshalLaunch is an assignment on its way to an agent: a polder.v1.ServerMessage whose fields the message here does not look into.
-func marshalLaunch(a cluster.Assignment, spec []byte) *polderv1.ServerMessage {
-	body := appendAssignment(make([]byte, 0, assignmentSize+len(spec)), a, spec)
+func marshalLaunch(a *cluster.Assignment, spec []byte) *polderv1.ServerMessage {
+	body := appendMessage(make([]byte, 0, assignmentSize+len(spec)+headSize), launchField, func(b []byte) []byte { return appendAssignment(b, a, spec) })
 	out := &polderv1.ServerMessage{}
-	out.ProtoReflect().SetUnknown(appendBytes(make([]byte, 0, len(body)+8), launchField, body))
+	out.ProtoReflect().SetUnknown(body)
 	return out
 }
 
-// marshalReport is a task's polder.v1.TaskReport without the spec.
-func marshalReport(r cluster.TaskReport) ([]byte, error) {
-	b, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 0, assignmentSize), newsProto(r))
-	if err != nil {
-		return nil, err
+// appendReport appends a task's polder.v1.TaskReport without the spec.
+func appendReport(b []byte, r *cluster.TaskReport) ([]byte, error) {
+	b = appendNumber(b, stateField, uint64(r.State))
+	b = appendText(b, healthField, r.Health)
+	b = appendInstant(appendInstant(b, startedField, r.Started), endedField, r.Ended)
+	if r.ExitCode != nil || r.Reason != (cluster.Reason{}) || r.Notice != nil || r.Cost != (cluster.Cost{}) {
+		var err error
+		if b, err = (proto.MarshalOptions{}).MarshalAppend(b, rareProto(r)); err != nil {
+			return nil, err
+		}
 	}
-	return appendBytes(b, assignmentField, appendAssignment(make([]byte, 0, assignmentSize), r.Assignment, nil)), nil
+	return appendMessage(b, assignmentField, func(b []byte) []byte { return appendAssignment(b, &r.Assignment, nil) }), nil
 }
 
 // marshalSpec is a spec as it is written down. Nobody else may have it yet: its maps are taken out meanwhile.

@@ -26,9 +26,10 @@ func assignmentProto(a cluster.Assignment) *polderv1.Assignment {
 }
 
 func reportProto(r cluster.TaskReport) *polderv1.TaskReport {
-	out := newsProto(r)
-	out.Assignment = assignmentProto(r.Assignment)
-	return out
+	return &polderv1.TaskReport{
+		Assignment: assignmentProto(r.Assignment), State: polderv1.TaskState(r.State), ExitCode: exitProto(r.ExitCode), Reason: reasonProto(r.Reason),
+		Started: timeProto(r.Started), Ended: timeProto(r.Ended), Health: r.Health, Notice: noticeProto(r.Notice), Cost: costProto(r.Cost),
+	}
 }
 
 // drawTime draws an instant, or none.
@@ -53,7 +54,7 @@ func drawReport(t *rapid.T) cluster.TaskReport {
 			Ports:     rapid.MapOf(word, rapid.Uint16()).Draw(t, "ports"),
 		},
 		State: cluster.State(rapid.IntRange(0, int(cluster.Lost)).Draw(t, "state")), Health: word.Draw(t, "health"),
-		Reason: cluster.Reason{Code: word.Draw(t, "code")}, Started: drawTime(t, "started"), Ended: drawTime(t, "ended"),
+		Reason: cluster.Reason{Code: word.Draw(t, "code")}, Cost: cluster.Cost{Guarded: rapid.Bool().Draw(t, "guarded")}, Started: drawTime(t, "started"), Ended: drawTime(t, "ended"),
 	}
 	if rapid.Bool().Draw(t, "has ended") {
 		out.ExitCode = new(rapid.IntRange(-1, 255).Draw(t, "exit code"))
@@ -87,12 +88,12 @@ func TestEncodedByHand(t *testing.T) {
 			t.Fatalf("writing it down made %v of %v", spec, want)
 		}
 		same(t, wire, &polderv1.TaskSpec{}, want)
-		data, err := marshalReport(r)
+		data, err := appendReport(nil, &r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		same(t, data, &polderv1.TaskReport{}, reportProto(r))
-		if data, err = proto.Marshal(marshalLaunch(r.Assignment, wire)); err != nil {
+		if data, err = proto.Marshal(marshalLaunch(&r.Assignment, wire)); err != nil {
 			t.Fatal(err)
 		}
 		r.Payload = spec

@@ -23,20 +23,34 @@ type batch struct {
 	urgent bool
 }
 
-func newBatch() *batch { return &batch{index: map[string]int{}} }
+// spent are batches that were written, or merged into others, for their room.
+var spent = sync.Pool{New: func() any { return &batch{index: map[string]int{}} }}
+
+func newBatch() *batch { return spent.Get().(*batch) }
+
+// spend gives a batch's room to another, unless it is much. Nobody else may have it any more.
+func (b *batch) spend() {
+	if len(b.ops) > store.MaxOps {
+		return
+	}
+	clear(b.ops)
+	clear(b.after)
+	clear(b.index)
+	*b = batch{ops: b.ops[:0], index: b.index, after: b.after[:0]}
+	spent.Put(b)
+}
 
 // add writes a key; the last write of a key counts. How a task gets on is what agents tell the next leader, too: that is not urgent.
 func (b *batch) add(op store.Op) {
 	b.urgent = b.urgent || op.Delete || !strings.HasPrefix(op.Key, taskPrefix)
-	size := len(op.Key) + len(op.Value)
 	if i, ok := b.index[op.Key]; ok {
-		b.bytes += size - len(b.ops[i].Key) - len(b.ops[i].Value)
+		b.bytes += op.Size() - b.ops[i].Size()
 		b.ops[i] = op
 		return
 	}
 	b.index[op.Key] = len(b.ops)
 	b.ops = append(b.ops, op)
-	b.bytes += size
+	b.bytes += op.Size()
 }
 
 // then calls f, in order, once everything added before is durable. f must not block.
@@ -100,14 +114,16 @@ func newPersister(lead store.Leadership, took prometheus.Observer) *persister {
 	return &persister{lead: lead, took: took, wake: make(chan struct{}, 1)}
 }
 
-// add queues a batch. One that writes nothing keeps its place in the order too.
+// add queues a batch, which is the persister's from then on. One that writes nothing keeps its place in the order too.
 func (p *persister) add(b *batch) {
 	if b.empty() {
+		b.spend()
 		return
 	}
 	p.mu.Lock()
 	if last := len(p.queue) - 1; last >= 0 && p.queue[last].fits(b) {
 		p.queue[last].merge(b)
+		b.spend()
 	} else {
 		p.queue = append(p.queue, b)
 	}
@@ -185,5 +201,6 @@ func (p *persister) write(ctx context.Context, b *batch) error {
 	for _, f := range b.after {
 		f()
 	}
+	b.spend()
 	return nil
 }

@@ -31,7 +31,7 @@ func (l *slowLead) Update(_ context.Context, t store.Txn) (int64, error) {
 	err := <-l.leave
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.txns = append(l.txns, t)
+	l.txns = append(l.txns, store.Txn{Ops: slices.Clone(t.Ops)}) // they are not a store's to keep
 	return int64(len(l.txns)), err
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -108,19 +107,6 @@ func encodeRecord(v any) ([]byte, error) {
 	return append([]byte{recordJSON}, data...), nil
 }
 
-// encodeParts writes a record of a head and messages.
-func encodeParts(head any, messages ...[]byte) ([]byte, error) {
-	data, err := json.Marshal(head)
-	if err != nil {
-		return nil, err
-	}
-	return withParts(data, messages...), nil
-}
-
-func withParts(data []byte, messages ...[]byte) []byte {
-	return store.AppendParts([]byte{recordParts}, append([][]byte{data}, messages...)...)
-}
-
 // decodeRecord reads a record strictly. The error names the key and what to do: a record is never dropped.
 func decodeRecord(key string, data []byte, into any) error {
 	if len(data) == 0 || data[0] != recordJSON {
@@ -182,7 +168,14 @@ func (r nodeRecord) info() (cluster.NodeInfo, error) {
 
 // encodeAsk writes an ask; wire is its spec.
 func encodeAsk(a cluster.AskSpec, s cluster.AskState, extra askExtra, wire []byte) ([]byte, error) {
-	return encodeParts(askRecord{ID: a.ID, Role: a.Role, Count: a.Count, Gang: a.Gang, Earmark: a.Earmark, Submitted: a.Submitted, State: s, askExtra: extra}, wire)
+	r := askRecord{ID: a.ID, Role: a.Role, Count: a.Count, Gang: a.Gang, Earmark: a.Earmark, Submitted: a.Submitted, State: s, askExtra: extra}
+	var err error
+	b := append(make([]byte, 0, askHeadSize+len(wire)), recordParts)
+	b = store.AppendPart(b, func(b []byte) []byte {
+		b, err = r.appendHead(b)
+		return b
+	})
+	return store.AppendParts(b, wire), err
 }
 
 func decodeAsk(key string, data []byte) (askRecord, error) {
@@ -212,19 +205,16 @@ func (r askRecord) payload(into *polderv1.TaskSpec) error {
 	return unmarshalProto(r.wire, into)
 }
 
-// taskHead is a taskRecord that names its node, in JSON.
-func taskHead(node string) []byte {
-	name, _ := json.Marshal(node) // text always has a form in JSON
-	return slices.Concat([]byte(`{"node":`), name, []byte("}"))
-}
-
 // encodeTask writes a task; wire is its spec.
-func encodeTask(t cluster.TaskReport, wire []byte) ([]byte, error) {
-	news, err := marshalReport(t)
-	if err != nil {
-		return nil, err
-	}
-	return withParts(taskHead(t.Node), news, wire), nil
+func encodeTask(t *cluster.TaskReport, wire []byte) ([]byte, error) {
+	var err error
+	b := append(make([]byte, 0, taskHeadSize+assignmentSize+len(wire)), recordParts)
+	b = store.AppendPart(b, func(b []byte) []byte { return appendTaskHead(b, t.Node) })
+	b = store.AppendPart(b, func(b []byte) []byte {
+		b, err = appendReport(b, t)
+		return b
+	})
+	return store.AppendParts(b, wire), err
 }
 
 func decodeTask(key string, data []byte) (taskRecord, error) {

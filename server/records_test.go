@@ -1,11 +1,14 @@
 package server
 
 import (
+	"bytes"
+	"encoding/json"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
 
 	polderv1 "polder.dev/polder/api/polder/v1"
 	"polder.dev/polder/core/cluster"
@@ -72,7 +75,7 @@ func TestRecordsReadBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameAsk(t, data, ask)
-	if data, err = encodeTask(task, wire); err != nil {
+	if data, err = encodeTask(&task, wire); err != nil {
 		t.Fatal(err)
 	}
 	sameTask(t, "/task/a-1.1", data, task)
@@ -89,7 +92,7 @@ func TestLaunchOnTheWire(t *testing.T) {
 	turn := &turn{leader: &leader{asks: map[string]askExtra{task.Ask: {}}}}
 	want := assignmentProto(task.Assignment)
 	for range 2 {
-		data, err := proto.Marshal(turn.launch(task.Assignment))
+		data, err := proto.Marshal(turn.launch(&task.Assignment))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,4 +124,34 @@ func TestRecordsOfEarlierVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameTask(t, "/task/a-1.1", data, task)
+}
+
+// TestHeads: the heads of records are what encoding/json would have written.
+func TestHeads(t *testing.T) {
+	text, number := rapid.String(), rapid.IntRange(0, 1<<40)
+	rapid.Check(t, func(t *rapid.T) {
+		same := func(got []byte, v any) {
+			if want, err := json.Marshal(v); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("it is written as %s, want %s, %v", got, want, err)
+			}
+		}
+		node := text.Draw(t, "node")
+		same(appendTaskHead(nil, node), taskRecord{Node: node})
+		r := askRecord{
+			ID: text.Draw(t, "id"), Role: text.Draw(t, "role"), Count: number.Draw(t, "count"), Gang: rapid.Bool().Draw(t, "gang"), Earmark: rapid.Bool().Draw(t, "earmark"),
+			Submitted: drawTime(t, "submitted").UTC(), askExtra: askExtra{Name: text.Draw(t, "name"), By: text.Draw(t, "by")},
+			State: cluster.AskState{
+				Next: number.Draw(t, "next"), Succeeded: number.Draw(t, "succeeded"), Failed: number.Draw(t, "failed"), Killed: number.Draw(t, "killed"),
+				Cancelled: rapid.Bool().Draw(t, "cancelled"), Restarts: number.Draw(t, "restarts"),
+			},
+		}
+		if rapid.Bool().Draw(t, "some wait again") {
+			r.State.Returned = []cluster.Instance{{Index: 1}}
+		}
+		got, err := r.appendHead(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(got, r)
+	})
 }

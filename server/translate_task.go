@@ -65,12 +65,9 @@ func portsProto(ports map[string]uint16) map[string]uint32 {
 	return out
 }
 
-// newsProto is everything of a report but the assignment.
-func newsProto(r cluster.TaskReport) *polderv1.TaskReport {
-	return &polderv1.TaskReport{
-		State: polderv1.TaskState(r.State), ExitCode: exitProto(r.ExitCode), Reason: reasonProto(r.Reason),
-		Started: timeProto(r.Started), Ended: timeProto(r.Ended), Health: r.Health, Notice: noticeProto(r.Notice), Cost: costProto(r.Cost),
-	}
+// rareProto is what most reports have nothing of.
+func rareProto(r *cluster.TaskReport) *polderv1.TaskReport {
+	return &polderv1.TaskReport{ExitCode: exitProto(r.ExitCode), Reason: reasonProto(r.Reason), Notice: noticeProto(r.Notice), Cost: costProto(r.Cost)}
 }
 
 func costProto(c cluster.Cost) *polderv1.TaskCost {
